@@ -1,0 +1,143 @@
+"""Any audio file -> float32 mono samples at the model's rate, or one clear error.
+
+soundfile (libsndfile) reads WAV, FLAC, OGG, MP3 and NIST SPHERE, whatever the file is called. What it lets through
+silently is checked here: truncated SPHERE and RIFF files read short without an error, and a file of NaN or of
+zeros alone is no speech.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from asr.errors import InputError
+
+SAMPLE_RATE_HZ = 16_000
+"""The rate of TIMIT, and of every model whose configuration does not say otherwise."""
+
+SPHERE_HEADER_BYTES = 1024
+RIFF_SIZE_UNKNOWN = (0, 0xFFFFFFFF)
+"""RIFF sizes written by programs that stream, which cannot know the length in advance."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a header says of an audio file."""
+
+    sample_rate_hz: int
+    num_samples: int
+    channels: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sample_rate_hz
+
+
+def probe_audio(path: Path) -> AudioInfo:
+    """Rate, samples per channel and channels, from the header alone.
+
+    Raises:
+        InputError: the file is missing, empty, not audio, truncated, or compressed with shorten.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected an audio file")
+    try:
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: empty file (0 bytes), expected audio")
+        with path.open("rb") as file:
+            head = file.read(SPHERE_HEADER_BYTES)
+        _check_container(path, head)
+        header = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InputError(f"{path}: not readable as audio ({_reason(error)}), expected {FORMATS}") from error
+    if header.frames == 0:
+        raise InputError(f"{path}: 0 samples, expected at least 1")
+    return AudioInfo(header.samplerate, header.frames, header.channels)
+
+
+def read_audio(
+    path: Path, sample_rate_hz: int = SAMPLE_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
+) -> np.ndarray:
+    """Samples of a file, (samples,) float32 in [-1, 1]: channels averaged, resampled to ``sample_rate_hz``.
+
+    ``start_s`` and ``duration_s`` select a part of the file; without a duration it goes to the end.
+
+    Raises:
+        InputError: as `probe_audio`; also where fewer samples can be read than the header says, where a sample is
+            not finite, and where all are zero.
+    """
+    info = probe_audio(path)
+    start = round(start_s * info.sample_rate_hz)
+    count = info.num_samples - start if duration_s is None else round(duration_s * info.sample_rate_hz)
+    if start < 0 or count < 1 or start + count > info.num_samples:
+        wanted = f"{start_s:g} s to {start_s + (duration_s or 0):g} s"
+        raise InputError(f"{path}: {info.duration_s:g} s long, expected to hold {wanted}")
+    try:
+        samples, _ = soundfile.read(str(path), start=start, frames=count, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InputError(f"{path}: not readable as audio ({_reason(error)}), expected {FORMATS}") from error
+    if len(samples) < count:
+        raise InputError(f"{path}: truncated, {start + len(samples)} samples, the header says {info.num_samples}")
+    mono = samples[:, 0] if info.channels == 1 else samples.mean(axis=1, dtype=np.float32)
+    if not np.isfinite(mono).all():
+        index = int(np.argmin(np.isfinite(mono)))
+        raise InputError(f"{path}: sample {start + index} is {mono[index]}, expected finite numbers")
+    if not mono.any():
+        raise InputError(f"{path}: all {count} samples are zero, expected a signal")
+    return resample(mono, info.sample_rate_hz, sample_rate_hz)
+
+
+def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Samples at another rate, float32 (samples,); as they are where the rates agree."""
+    if from_hz == to_hz:
+        return np.ascontiguousarray(samples, dtype=np.float32)
+    return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="HQ"), dtype=np.float32)
+
+
+FORMATS = "WAV, FLAC, OGG, MP3 or SPHERE"
+
+
+def _check_container(path: Path, head: bytes) -> None:
+    """Refuse what libsndfile would read short (truncated SPHERE and RIFF) or not at all (shorten)."""
+    size = path.stat().st_size
+    if head.startswith(b"NIST_1A"):
+        fields = _sphere_fields(path, head)
+        coding = fields.get("sample_coding", "pcm")
+        if "shorten" in coding:
+            raise InputError(f"{path}: sample_coding {coding}, expected uncompressed SPHERE (sph2pipe converts it)")
+        expected = (
+            int(fields.get("sample_count", 0))
+            * int(fields.get("channel_count", 1))
+            * int(fields.get("sample_n_bytes", 2))
+        )
+        found = size - int(fields["header_bytes"])
+        if found < expected:
+            raise InputError(f"{path}: truncated, {max(found, 0)} bytes of samples, its header says {expected}")
+    elif head.startswith(b"RIFF") and len(head) >= 8:
+        declared = int.from_bytes(head[4:8], "little")
+        if declared not in RIFF_SIZE_UNKNOWN and size < declared + 8:
+            raise InputError(f"{path}: truncated, {size} bytes, its header says {declared + 8}")
+
+
+def _sphere_fields(path: Path, head: bytes) -> dict[str, str]:
+    """The ``name -type value`` lines of a NIST SPHERE header, and its own size as ``header_bytes``."""
+    lines = head.decode("latin-1").split("\n")
+    fields = {"header_bytes": lines[1].strip() if len(lines) > 1 else ""}
+    for line in lines[2:]:
+        if line.strip() == "end_head":
+            break
+        name, _, value = (line.split(maxsplit=2) + ["", "", ""])[:3]
+        fields[name] = value.strip()
+    for name in ("header_bytes", "sample_count", "channel_count", "sample_n_bytes"):
+        if name in fields and not fields[name].isdecimal():
+            raise InputError(f"{path}: SPHERE header field {name} is {fields[name]!r}, expected a whole number")
+    return fields
+
+
+def _reason(error: Exception) -> str:
+    """What a library says, on one line and without the path that our own message already names."""
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".")

@@ -1,0 +1,9 @@
+"""The one exception that means "the input is at fault, not the program"."""
+
+
+class InputError(Exception):
+    """Bad input: a file, an utterance or a setting that cannot be used.
+
+    The message is one line that names the file, utterance or key, the value found and the value expected.
+    The command line prints it and exits with status 2.
+    """

@@ -1,0 +1,1 @@
+"""Corpora in their download layout -> manifests: one module a corpus."""
