@@ -129,7 +129,7 @@ def _sphere_fields(path: Path, head: bytes) -> dict[str, str]:
     for line in lines[2:]:
         if line.strip() == "end_head":
             break
-        name, _, value = (line.split(maxsplit=2) + ["", "", ""])[:3]
+        name, _, value = [*line.split(maxsplit=2), "", "", ""][:3]
         fields[name] = value.strip()
     for name in ("header_bytes", "sample_count", "channel_count", "sample_n_bytes"):
         if name in fields and not fields[name].isdecimal():

@@ -7,3 +7,10 @@ class InputError(Exception):
     The message is one line that names the file, utterance or key, the value found and the value expected.
     The command line prints it and exits with status 2.
     """
+
+
+class TrainingError(Exception):
+    """Training cannot go on although the input was accepted: a loss or gradient that is not finite.
+
+    The message names the utterances and the last good checkpoint; the command line exits with status 1.
+    """

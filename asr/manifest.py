@@ -169,7 +169,7 @@ def _from_cut(path: Path, cut: MonoCut) -> Utterance:
         sample_rate_hz=cut.recording.sampling_rate,
         duration_s=cut.duration,
         speaker=supervision.speaker,
-        phones=tuple(phones.split()) if phones is not None else tuple(item.symbol for item in items),
+        phones=tuple(phones.split()) if phones is not None else tuple(item.symbol for item in items or ()),
         words=supervision.text or "",
         phone_times_s=None if items is None else tuple((item.start, item.end) for item in items),
         sex=supervision.gender or "",

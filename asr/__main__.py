@@ -1,0 +1,5 @@
+"""``python -m asr``: the same as the ``asr`` command, for launchers that start modules."""
+
+from asr.cli import main
+
+main()

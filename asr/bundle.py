@@ -1,0 +1,149 @@
+"""One trained model on disk: weights, configuration, phones, statistics and a card, written whole or not at all.
+
+    config.yaml           front end, model, inventory and scoring convention
+    model.safetensors     weights
+    phones.txt            a symbol a line, line i is symbol id i, the blank first
+    statistics.safetensors  mean and standard deviation of each feature, where the normalization is global
+    README.md             the model card: data, command, score
+
+A bundle loads without the training data, without pickle, and on another device than it was trained on.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from asr.config import FeatureConfig, ModelConfig, from_mapping
+from asr.errors import InputError
+from asr.features import FeatureStatistics, feature_dim
+from asr.model import AcousticModel
+from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
+
+FORMAT = 1
+"""Raised when a bundle of an earlier version could no longer be read."""
+
+FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
+STATISTICS_FILE = "statistics.safetensors"
+
+
+@dataclass
+class Bundle:
+    """A model with all that it takes to use it. ``statistics`` is as `asr.features.normalize` wants it."""
+
+    model: AcousticModel
+    model_config: ModelConfig
+    features: FeatureConfig
+    inventory: PhoneInventory
+    convention: str
+    statistics: Mapping[str, FeatureStatistics] = field(default_factory=dict)
+
+
+def build_model(model: ModelConfig, features: FeatureConfig, phones: PhoneInventory) -> AcousticModel:
+    """A model with fresh weights for this front end and these phones."""
+    return AcousticModel(model, feature_dim(features), len(phones.symbols))
+
+
+def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
+    """Write a bundle to the folder ``path``, in place of one that is there; ``card`` is its README.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    config = {
+        "format": FORMAT,
+        "inventory": bundle.inventory.name,
+        "convention": bundle.convention,
+        "features": asdict(bundle.features),
+        "model": asdict(bundle.model_config),
+    }
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)), encoding="utf-8")
+        (partial / "phones.txt").write_text("\n".join(bundle.inventory.symbols) + "\n", encoding="utf-8")
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
+        save_file(weights, partial / "model.safetensors")
+        if "" in bundle.statistics:
+            known = bundle.statistics[""]
+            save_file({"mean": known.mean, "std": known.std}, partial / STATISTICS_FILE)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a folder with room") from error
+
+
+def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
+    """The model in a bundle folder, ready for inference on ``device``.
+
+    Raises:
+        InputError: not a bundle, or its parts do not fit together.
+    """
+    missing = [name for name in FILES if not (path / name).is_file()]
+    if missing:
+        raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")
+    try:
+        config = OmegaConf.load(path / "config.yaml")
+        found = OmegaConf.to_container(config)
+        symbols = tuple((path / "phones.txt").read_text(encoding="utf-8").split())
+    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable ({type(error).__name__}), expected a bundle") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        version = found.get("format") if isinstance(found, dict) else found
+        raise InputError(f"{path}/config.yaml: format {version!r}, expected {FORMAT}")
+    features = from_mapping(FeatureConfig, found.get("features", {}), f"{path}/config.yaml: features")
+    model_config = from_mapping(ModelConfig, found.get("model", {}), f"{path}/config.yaml: model")
+    phones = _inventory(path, str(found.get("inventory")), symbols)
+    model = build_model(model_config, features, phones)
+    _load_weights(model, path / "model.safetensors")
+    known = {}
+    if features.normalization == "global":
+        tensors = read_tensors(path / STATISTICS_FILE)
+        known[""] = FeatureStatistics(tensors["mean"], tensors["std"])
+    model = model.to(device).eval()
+    return Bundle(model, model_config, features, phones, str(found.get("convention")), known)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file, or an InputError that names it."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not readable ({str(error)[:100]}), expected a safetensors file") from error
+
+
+def _load_weights(model: AcousticModel, path: Path) -> None:
+    """Copy weights into a model; a mismatch names every key and shape that differs."""
+    weights, expected = read_tensors(path), model.state_dict()
+    wrong = [f"{key} is missing" for key in expected.keys() - weights.keys()]
+    wrong += [f"{key} is unknown" for key in weights.keys() - expected.keys()]
+    wrong += [
+        f"{key} is {list(weights[key].shape)}, expected {list(expected[key].shape)}"
+        for key in expected.keys() & weights.keys()
+        if weights[key].shape != expected[key].shape
+    ]
+    if wrong:
+        raise InputError(f"{path}: weights do not fit the model: {'; '.join(sorted(wrong))}")
+    model.load_state_dict(weights)
+
+
+def _inventory(path: Path, name: str, symbols: tuple[str, ...]) -> PhoneInventory:
+    """The named inventory, which must have the bundle's symbols; of an unknown name, those symbols alone."""
+    if not symbols or symbols[0] != BLANK or len(set(symbols)) != len(symbols):
+        raise InputError(f"{path}/phones.txt: starts with {symbols[:1]}, expected {BLANK} and then each phone once")
+    if name not in INVENTORIES:
+        return PhoneInventory(name, symbols, {phone: phone for phone in symbols[1:]})
+    known = inventory(name)
+    if known.symbols != symbols:
+        raise InputError(f"{path}/phones.txt: {len(symbols)} symbols, expected the {len(known.symbols)} of {name}")
+    return known

@@ -1,0 +1,78 @@
+"""From Hydra overrides to checked settings: composing ``conf/``, and the runs and sweeps that the command line asks for."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from asr.config import VARIANTS, TrainConfig, config_dir, from_mapping, one_line, variant
+from asr.errors import InputError
+
+
+def compose(overrides: Sequence[str]) -> TrainConfig:
+    """The configuration that Hydra overrides give, for example ``["experiment=timit", "seed=2"]``, checked."""
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return parse(hydra.compose("train", overrides=list(overrides)))
+    # ValueError: Hydra's own, for a group that is set to a number.
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"configuration: {one_line(error)}") from error
+
+
+def run_hydra(task: Callable[[TrainConfig, Path], object], arguments: Sequence[str]) -> None:
+    """Hand a task each configuration that command-line arguments make, and the folder of its run.
+
+    Overrides alone are one run; with ``-m`` Hydra makes a run of each combination; ``--cfg job`` and the like only print.
+
+    Raises:
+        InputError: the configuration is wrong; of a single run nothing has been written then.
+    """
+    if not any(argument.startswith("-") for argument in arguments):
+        config = compose(arguments)
+        task(config, Path(config.run_dir))
+        return
+
+    def job(composed: DictConfig) -> None:
+        task(parse(composed), Path(HydraConfig.get().runtime.output_dir))
+
+    # Without this Hydra would print a traceback of its own and exit with status 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    command, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"configuration: {one_line(error)}") from error
+    finally:
+        sys.argv = command
+
+
+def parse(composed: DictConfig) -> TrainConfig:
+    """A composed configuration as plain dataclasses.
+
+    Raises:
+        InputError: an unknown or missing key, a wrong type or a value out of range, named.
+    """
+    hints = get_type_hints(TrainConfig)
+    unknown = sorted(set(map(str, composed)) - set(hints) - {"experiment"})
+    if unknown:
+        raise InputError(f"configuration: unknown key {unknown[0]}, expected one of {', '.join(hints)}")
+    values: dict[str, Any] = {}
+    for key in hints:
+        if OmegaConf.is_missing(composed, key) or key not in composed:
+            raise InputError(f"configuration: {key} has no value, expected one ({key}=...)")
+        if key in VARIANTS:
+            values[key] = from_mapping(variant(key, composed[key]), composed[key], key)
+        elif hints[key] in (str, int, bool):
+            values[key] = composed[key]
+            if type(values[key]) is not hints[key]:
+                raise InputError(f"configuration: {key} is {values[key]!r}, expected {hints[key].__name__}")
+        else:
+            values[key] = from_mapping(hints[key], composed[key], key)
+    return TrainConfig(**values)

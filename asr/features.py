@@ -1,0 +1,244 @@
+"""Filterbanks and the other front ends, deltas, and mean and variance normalization.
+
+Conventions are Kaldi's (``compute-fbank-feats`` without dither, frames that lie wholly inside the signal): samples are
+scaled to 16-bit integers, each frame loses its mean, is pre-emphasized, Povey-windowed and zero-padded to a power of
+two; the power spectrum goes through triangular filters on the HTK mel scale; natural log. Times are in milliseconds,
+frequencies in Hz. Every function takes one utterance: nothing here ever sees padding or a neighbour.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr.config import FeatureConfig
+from asr.errors import InputError
+
+INT16_SCALE = 32768.0
+LOG_FLOOR = torch.finfo(torch.float32).eps
+"""Kaldi's floor under energies, before the log."""
+
+CEPSTRAL_LIFTER = 22.0
+DELTA_WINDOW = 2
+STD_FLOOR = 1e-3
+"""Below this standard deviation a feature is constant, and dividing by it would only enlarge rounding errors."""
+
+FRAMES_AT_ONCE = 8192
+"""Long signals are transformed in pieces of so many frames (82 s), so that memory does not grow with them."""
+
+
+def feature_dim(config: FeatureConfig) -> int:
+    """Values per frame: (bins or cepstra, and energy) times (1 + order of deltas)."""
+    static = (config.cepstra if config.name == "mfcc" else config.bins) + config.energy
+    return static * (1 + config.delta_order)
+
+
+def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
+    """Features of one utterance, not yet normalized.
+
+    Args:
+        samples: (samples,) float32 in [-1, 1] at ``config.sample_rate_hz``.
+        config: which front end, with its sizes.
+
+    Returns:
+        (frames, feature_dim(config)) float32; 0 frames where the signal is shorter than one.
+    """
+    static = FRONT_ENDS[config.name](samples, config)
+    orders = [static]
+    for _ in range(config.delta_order):
+        orders.append(deltas(orders[-1]))
+    return torch.cat(orders, dim=1)
+
+
+def fbank(samples: np.ndarray, config: FeatureConfig) -> Tensor:
+    """Kaldi's log-mel filterbank: (frames, bins) float32; with ``energy``, the frame's log energy comes first."""
+    frames = _framed(samples, config)
+    pieces = [_log_mel(piece, config) for piece in frames.split(FRAMES_AT_ONCE)]
+    return torch.cat(pieces) if pieces else torch.zeros(0, config.bins + config.energy)
+
+
+def mfcc(samples: np.ndarray, config: FeatureConfig) -> Tensor:
+    """Kaldi's mel-frequency cepstra, liftered: (frames, cepstra) float32; with ``energy``, log energy comes first."""
+    log_mel = fbank(samples, config)
+    energy, log_mel = log_mel[:, : int(config.energy)], log_mel[:, int(config.energy) :]
+    return torch.cat([energy, log_mel @ _dct(config.bins, config.cepstra)], dim=1)
+
+
+def librosa_mel(samples: np.ndarray, config: FeatureConfig) -> Tensor:
+    """The log of librosa's mel spectrogram (Hann window, Slaney mel scale and norm): (frames, bins) float32."""
+    import librosa
+
+    length, shift = _frame_samples(config)
+    if len(samples) < length:
+        return torch.zeros(0, config.bins + config.energy)
+    mel = librosa.feature.melspectrogram(
+        y=samples * INT16_SCALE,
+        sr=config.sample_rate_hz,
+        n_fft=length,
+        hop_length=shift,
+        center=False,
+        n_mels=config.bins,
+        fmin=config.low_hz,
+        fmax=_high_hz(config),
+    )
+    log_mel = torch.from_numpy(np.log(np.maximum(mel, LOG_FLOOR)).T.copy())
+    if not config.energy:
+        return log_mel
+    return torch.cat([_log_energy(_framed(samples, config))[:, None], log_mel], dim=1)
+
+
+FRONT_ENDS: dict[str, Callable[[np.ndarray, FeatureConfig], Tensor]] = {
+    "fbank": fbank,
+    "mfcc": mfcc,
+    "librosa_mel": librosa_mel,
+}
+
+
+def deltas(features: Tensor) -> Tensor:
+    """Regression over two frames either side, edges repeated (HTK's formula): (frames, dim) -> (frames, dim)."""
+    if len(features) == 0:
+        return features
+    weights = torch.arange(-DELTA_WINDOW, DELTA_WINDOW + 1, dtype=features.dtype)
+    first, last = features[:1].expand(DELTA_WINDOW, -1), features[-1:].expand(DELTA_WINDOW, -1)
+    windows = torch.cat([first, features, last]).unfold(0, 2 * DELTA_WINDOW + 1, 1)  # (frames, dim, 5)
+    return windows @ (weights / weights.square().sum())
+
+
+def frame_count(num_samples: int, config: FeatureConfig) -> int:
+    """Frames of a signal of so many samples at ``config.sample_rate_hz``."""
+    length, shift = _frame_samples(config)
+    return 0 if num_samples < length else 1 + (num_samples - length) // shift
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and standard deviation of each feature, (dim,) float32 both."""
+
+    mean: Tensor
+    std: Tensor
+
+    def apply(self, features: Tensor) -> Tensor:
+        """(frames, dim) features with the mean removed and the variance made one."""
+        return (features - self.mean) / self.std
+
+
+def statistics(utterances: Iterable[Tensor]) -> FeatureStatistics:
+    """Statistics over all frames of all utterances, each (frames, dim); summed in float64."""
+    count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    for features in utterances:
+        wide = features.double()
+        count += len(wide)
+        total, squares = total + wide.sum(0), squares + wide.square().sum(0)
+    if count == 0:
+        raise InputError("feature statistics: 0 frames, expected at least 1")
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(STD_FLOOR)
+    return FeatureStatistics(mean.float(), std.float())
+
+
+def normalize(
+    features: Tensor,
+    config: FeatureConfig,
+    speaker: str = "",
+    known: Mapping[str, FeatureStatistics] | None = None,
+) -> Tensor:
+    """Features normalized as ``config.normalization`` says.
+
+    ``known`` holds the statistics of each speaker, or under the key "" those of the training set. A speaker of whom
+    nothing is known is normalized by the utterance itself.
+    """
+    if config.normalization == "none" or len(features) == 0:
+        return features
+    key = speaker if config.normalization == "speaker" else ""
+    if config.normalization != "utterance" and known and key in known:
+        return known[key].apply(features)
+    if config.normalization == "global":
+        raise InputError("normalization: global without statistics, expected those of the training set")
+    return statistics([features]).apply(features)
+
+
+def _log_mel(frames: Tensor, config: FeatureConfig) -> Tensor:
+    """(frames, window) raw samples -> (frames, [energy +] bins)."""
+    length, _ = _frame_samples(config)
+    frames = frames - frames.mean(dim=1, keepdim=True)
+    energy = [frames.square().sum(1).clamp_min(LOG_FLOOR).log()[:, None]] if config.energy else []
+    # Pre-emphasis within the frame; its first sample stands for the one before it.
+    previous = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+    frames = (frames - config.preemphasis * previous) * _povey_window(length)
+    power = torch.fft.rfft(frames, n=_fft_size(length)).abs().square()
+    filters = _mel_filters(config.sample_rate_hz, _fft_size(length), config.bins, config.low_hz, _high_hz(config))
+    return torch.cat([*energy, (power @ filters).clamp_min(LOG_FLOOR).log()], dim=1)
+
+
+def _log_energy(frames: Tensor) -> Tensor:
+    centred = frames - frames.mean(dim=1, keepdim=True)
+    return centred.square().sum(1).clamp_min(LOG_FLOOR).log()
+
+
+def _framed(samples: np.ndarray, config: FeatureConfig) -> Tensor:
+    """Overlapping frames of the signal, (frames, window), a view; in 16-bit scale."""
+    length, shift = _frame_samples(config)
+    signal = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)) * INT16_SCALE
+    return signal.unfold(0, length, shift) if len(signal) >= length else signal.new_zeros(0, length)
+
+
+def _frame_samples(config: FeatureConfig) -> tuple[int, int]:
+    """Length and shift of a frame in samples."""
+    per_ms = config.sample_rate_hz / 1000
+    return int(config.frame_length_ms * per_ms), int(config.frame_shift_ms * per_ms)
+
+
+def _fft_size(length: int) -> int:
+    return 1 << (length - 1).bit_length()
+
+
+def _high_hz(config: FeatureConfig) -> float:
+    """The upper edge; 0 or less counts down from the Nyquist rate."""
+    return config.high_hz if config.high_hz > 0 else config.sample_rate_hz / 2 + config.high_hz
+
+
+@cache
+def _povey_window(length: int) -> Tensor:
+    """Kaldi's own window: a Hann window to the power of 0.85."""
+    return torch.hann_window(length, periodic=False, dtype=torch.float64).pow(0.85).float()
+
+
+@cache
+def _mel_filters(sample_rate_hz: int, fft_size: int, bins: int, low_hz: float, high_hz: float) -> Tensor:
+    """Triangles, equally spaced and straight in mel: (fft_size / 2 + 1, bins). HTK's scale, 1127 ln(1 + f / 700)."""
+    if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
+        raise InputError(
+            f"configuration: features from {low_hz:g} to {high_hz:g} Hz, expected within 0 to {sample_rate_hz / 2:g} Hz"
+        )
+
+    def mel(hz: Tensor) -> Tensor:
+        return 1127.0 * torch.log1p(hz / 700.0)
+
+    edges = torch.tensor([low_hz, high_hz], dtype=torch.float64)
+    lowest, highest = mel(edges).tolist()
+    points = torch.linspace(lowest, highest, bins + 2, dtype=torch.float64)
+    left, centre, right = points[:-2], points[1:-1], points[2:]
+    spectrum = mel(torch.arange(fft_size // 2 + 1, dtype=torch.float64) * sample_rate_hz / fft_size)[:, None]
+    rising, falling = (spectrum - left) / (centre - left), (right - spectrum) / (right - centre)
+    filters = torch.minimum(rising, falling).clamp_min(0).float()
+    filters[-1] = 0  # as Kaldi, which leaves out the Nyquist bin
+    if (empty := int((filters.sum(0) == 0).sum())) > 0:
+        raise InputError(f"configuration: {empty} of {bins} mel bins hold no FFT bin, expected fewer features.bins")
+    return filters
+
+
+@cache
+def _dct(bins: int, cepstra: int) -> Tensor:
+    """Orthonormal DCT-II with Kaldi's lifter: (bins, cepstra)."""
+    if cepstra > bins:
+        raise InputError(f"configuration: features.cepstra is {cepstra}, expected at most features.bins, {bins}")
+    order = torch.arange(cepstra, dtype=torch.float64)
+    position = torch.arange(bins, dtype=torch.float64)[:, None] + 0.5
+    basis = torch.cos(math.pi / bins * position * order) * math.sqrt(2.0 / bins)
+    basis[:, 0] = math.sqrt(1.0 / bins)
+    lifter = 1 + CEPSTRAL_LIFTER / 2 * torch.sin(math.pi * order / CEPSTRAL_LIFTER)
+    return (basis * lifter).float()

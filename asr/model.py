@@ -1,0 +1,147 @@
+"""Front end, recurrent stack and output layer: features -> (log-probabilities, lengths).
+
+Every layer sees zeros beyond an utterance's end, as it would if the utterance were alone: what the model says does not
+depend on padding or neighbours. There is no batch normalization for the same reason.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.config import ModelConfig
+from asr.errors import InputError
+from asr.lstm import RecurrentStack, length_mask, locked_dropout_mask
+
+
+class AcousticModel(nn.Module):
+    """CTC acoustic model: optional convolutions or frame stacking, recurrent layers, optional self-attention."""
+
+    def __init__(self, config: ModelConfig, feature_dim: int, symbols: int) -> None:
+        """``symbols`` counts the output symbols, blank included."""
+        super().__init__()
+        self.time_reduction = config.time_reduction
+        self.front_end: nn.Module
+        if config.convolution_channels:
+            self.front_end = ConvolutionFrontEnd(feature_dim, config.convolution_channels, config.time_reduction)
+            size = self.front_end.output_size
+        else:
+            self.front_end = FrameStacking(config.time_reduction)
+            size = feature_dim * config.time_reduction
+        self.recurrent = RecurrentStack(
+            size,
+            config.hidden,
+            config.layers,
+            cell=config.cell,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout,
+            projection=config.projection,
+            layer_norm=config.layer_norm,
+        )
+        width = self.recurrent.output_size
+        self.attention = nn.ModuleList(
+            SelfAttention(width, config.attention_heads, config.dropout) for _ in range(config.attention_layers)
+        )
+        self.dropout = config.dropout
+        self.output = nn.Linear(width, symbols)
+        if config.initial_uniform:
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -config.initial_uniform, config.initial_uniform)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of every symbol at every output frame.
+
+        Args:
+            features: (batch, frames, dim) float32, zero beyond each length.
+            lengths: (batch,) int64, in frames.
+
+        Returns:
+            (batch, frames', symbols) float32 natural-log probabilities and (batch,) int64 lengths in output frames, where
+            frames' = ceil(frames / time_reduction).
+        """
+        hidden, lengths = self.front_end(features, lengths)
+        hidden = self.recurrent(hidden, lengths)
+        for layer in self.attention:
+            hidden = layer(hidden, lengths)
+        if self.training:
+            hidden = hidden * locked_dropout_mask((len(hidden), 1, hidden.shape[2]), self.dropout, hidden).to(
+                hidden.dtype
+            )
+        return self.output(hidden).float().log_softmax(dim=-1), lengths
+
+
+def reduced_length(frames: Tensor, time_reduction: int) -> Tensor:
+    """Output frames of so many input frames: a quotient rounded up."""
+    return (frames + time_reduction - 1) // time_reduction
+
+
+class FrameStacking(nn.Module):
+    """Each run of ``reduction`` frames becomes one: (batch, frames, dim) -> (batch, ceil(frames / r), dim * r)."""
+
+    def __init__(self, reduction: int) -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Stacked features and their lengths."""
+        missing = -features.shape[1] % self.reduction
+        padded = functional.pad(features, (0, 0, 0, missing))
+        stacked = padded.reshape(len(features), -1, features.shape[2] * self.reduction)
+        return stacked, reduced_length(lengths, self.reduction)
+
+
+class ConvolutionFrontEnd(nn.Module):
+    """3 x 3 convolutions over time and frequency; each halves the frequencies, the last one reduces time."""
+
+    def __init__(self, feature_dim: int, channels: list[int], reduction: int) -> None:
+        super().__init__()
+        self.reduction = reduction
+        self.layers = nn.ModuleList()
+        height = feature_dim
+        for index, (before, after) in enumerate(zip([1, *channels], channels, strict=False)):
+            step = reduction if index == len(channels) - 1 else 1
+            kernel = max(3, 2 * (step // 2) + 1)  # no frame may fall between two steps
+            padding = (kernel // 2, 1)
+            self.layers.append(nn.Conv2d(before, after, (kernel, 3), stride=(step, 2), padding=padding))
+            height = (height + 1) // 2
+        self.output_size = height * channels[-1]
+        self.norm = nn.LayerNorm(self.output_size)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(batch, frames, dim) -> (batch, ceil(frames / reduction), output_size), and the new lengths."""
+        maps = features[:, None]  # (batch, 1, frames, dim)
+        for index, layer in enumerate(self.layers):
+            maps = functional.silu(layer(maps))
+            if index == len(self.layers) - 1:
+                lengths = reduced_length(lengths, self.reduction)
+            maps = maps * length_mask(lengths, maps.shape[2])[:, None, :, None]
+        flat = maps.permute(0, 2, 1, 3).flatten(2)  # (batch, frames', channels * height)
+        return self.norm(flat), lengths
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with a residual, normalized before (Vaswani et al., 2017)."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise InputError(
+                f"configuration: model.attention_heads is {heads}, expected a divisor of the width {width}"
+            )
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.into = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """(batch, frames, width) -> the same shape; frames beyond a length are attended by none."""
+        batch, frames, width = hidden.shape
+        shape = (batch, frames, 3, self.heads, width // self.heads)
+        query, key, value = self.into(self.norm(hidden)).view(shape).permute(2, 0, 3, 1, 4)
+        mask = length_mask(lengths.clamp_min(1), frames)[:, None, None]
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return hidden + self.dropout(self.out(mixed.transpose(1, 2).reshape(batch, frames, width)))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Trainable values of a model."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

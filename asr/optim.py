@@ -1,0 +1,123 @@
+"""Optimizers, learning-rate schedules, weight averages and gradient norms."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from asr.config import (
+    AdadeltaConfig,
+    AdamWConfig,
+    DevScheduleConfig,
+    OptimizerConfig,
+    ProgressScheduleConfig,
+    ScheduleConfig,
+)
+
+Weights = dict[str, Tensor]
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer that the configuration names. Weight decay spares vectors (biases and norms)."""
+    chosen = [parameter for parameter in parameters if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in chosen if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in chosen if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if isinstance(config, AdamWConfig):
+        first, second = config.betas
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(first, second), eps=config.epsilon)
+    if isinstance(config, AdadeltaConfig):
+        return torch.optim.Adadelta(groups, lr=config.learning_rate, rho=config.rho, eps=config.epsilon)
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+
+
+class Schedule:
+    """A factor on the optimizer's learning rate, from training progress or from the dev PER.
+
+    ``one_cycle`` (cosine up, cosine down), ``warmup_cosine`` (linear up, cosine down) and ``constant`` follow progress.
+    ``plateau`` multiplies by ``factor`` after ``patience`` epochs in a row without a gain of ``threshold`` points;
+    ``newbob`` does so after every epoch from the first on that gains less.
+    """
+
+    def __init__(self, config: ScheduleConfig) -> None:
+        self.config = config
+        self.state: dict[str, float] = {"factor": 1.0, "best": math.inf, "bad_epochs": 0, "started": 0}
+
+    def factor(self, progress: float) -> float:
+        """The factor at ``progress``, the part of all updates done, 0 to 1."""
+        config = self.config
+        if isinstance(config, DevScheduleConfig):
+            return self.state["factor"]
+        if config.name == "constant":
+            return 1.0
+        if progress < config.warmup_fraction:
+            rise = progress / config.warmup_fraction
+            if config.name == "one_cycle":
+                rise = (1 - math.cos(math.pi * rise)) / 2
+            return config.start_factor + (1 - config.start_factor) * rise
+        rest = (progress - config.warmup_fraction) / max(1e-9, 1 - config.warmup_fraction)
+        return config.final_factor + (1 - config.final_factor) * (1 + math.cos(math.pi * min(1.0, rest))) / 2
+
+    def epoch_done(self, dev_per: float) -> None:
+        """Tell the schedule an epoch's dev PER (a fraction)."""
+        config, state = self.config, self.state
+        if isinstance(config, ProgressScheduleConfig):
+            return
+        gained = 100 * (state["best"] - dev_per) >= config.threshold
+        state["best"] = min(state["best"], dev_per)
+        state["bad_epochs"] = 0 if gained else state["bad_epochs"] + 1
+        if config.name == "newbob":
+            state["started"] = float(bool(state["started"]) or not gained)
+            if state["started"]:
+                state["factor"] *= config.factor
+        elif state["bad_epochs"] > config.patience:
+            state["factor"] *= config.factor
+            state["bad_epochs"] = 0
+
+
+class MovingAverage:
+    """Exponential moving average of weights; the decay rises to its value as (1 + n) / (10 + n) over the updates."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.weights = copy_weights(model)
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take one more update of the model in."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in model.state_dict().items():
+            self.weights[name].lerp_(value, 1 - decay)
+
+
+def copy_weights(model: nn.Module) -> Weights:
+    """A copy of all weights, by name, on their device."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def average_weights(sets: Sequence[Weights]) -> Weights:
+    """The mean of several sets of weights, summed in float64."""
+    return {
+        name: torch.stack([weights[name].double() for weights in sets]).mean(0).to(value.dtype)
+        for name, value in sets[0].items()
+    }
+
+
+def gradient_norms(model: nn.Module) -> Mapping[str, float]:
+    """The gradient's norm in each module that has parameters of its own, layers of a recurrent stack apart.
+
+    What an LSTM's user looks for: gradients that vanish towards the input, or explode.
+    """
+    squares: dict[str, float] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            continue
+        owner, _, leaf = name.rpartition(".")
+        layer = leaf[leaf.index("_l") :].removesuffix("_reverse") if "_l" in leaf else ""
+        key = owner + layer
+        squares[key] = squares.get(key, 0.0) + float(parameter.grad.double().square().sum())
+    return {key: math.sqrt(value) for key, value in squares.items()}

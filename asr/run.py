@@ -1,0 +1,239 @@
+"""All parts of one training run: set-up, checkpoints, log and model card. The loop is in `asr.train`."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration, set_seed
+from rich.progress import track
+
+from asr.bundle import Bundle, build_model
+from asr.checkpoint import LAST, load_checkpoint, save_checkpoint
+from asr.config import TrainConfig, to_yaml
+from asr.dataset import Dataset, Item, plan_training
+from asr.errors import InputError
+from asr.evaluate import report_lines
+from asr.manifest import read_manifest
+from asr.model import AcousticModel, count_parameters
+from asr.optim import MovingAverage, Schedule, copy_weights, make_optimizer
+from asr.phones import PhoneInventory, inventory
+from asr.score import Score
+
+log = logging.getLogger("asr.train")
+
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is in the checkpoint."""
+
+    epoch: int = 0
+    update: int = 0
+    minutes: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    infeasible: dict[str, str] = field(default_factory=dict)
+
+    def best(self, count: int) -> list[dict[str, Any]]:
+        """The records of the best epochs by dev PER, best first."""
+        return sorted(self.history, key=lambda record: (record["dev_per"], record["epoch"]))[:count]
+
+
+class Run:
+    """All parts of one training run."""
+
+    def __init__(self, config: TrainConfig, run_dir: Path) -> None:
+        trainer = config.trainer
+        self.config, self.run_dir = config, run_dir
+        self.accelerator = Accelerator(
+            cpu=trainer.device == "cpu",
+            log_with=list(trainer.trackers),
+            project_config=ProjectConfiguration(str(run_dir), logging_dir=str(run_dir)),
+        )
+        if trainer.device == "cuda" and self.accelerator.device.type != "cuda":
+            raise InputError("configuration: trainer.device is cuda, expected cpu or auto: no CUDA device is at hand")
+        if trainer.threads:
+            torch.set_num_threads(trainer.threads)
+        set_seed(config.seed)
+        phones = inventory(config.corpus.inventory)
+        self.train_set, self.dev_set = load_datasets(config, phones)
+        model = build_model(config.model, config.features, phones)
+        known = self.train_set.known if config.features.normalization == "global" else {}
+        self.bundle = Bundle(model, config.model, config.features, phones, config.corpus.convention, known)
+        optimizer = make_optimizer(model.parameters(), config.optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(model.to(self.accelerator.device), optimizer)
+        self.schedule = Schedule(config.schedule)
+        self.average = MovingAverage(model, trainer.ema_decay) if trainer.average == "ema" else None
+        self.progress = Progress()
+
+    @property
+    def plain_model(self) -> AcousticModel:
+        """The model without the wrappers of several processes."""
+        return self.bundle.model
+
+    def plan(self, epoch: int) -> list[list[Item]]:
+        """The batches of an epoch."""
+        trainer, durations = self.config.trainer, [u.duration_s for u in self.train_set.utterances]
+        seed = (self.config.seed, epoch)
+        speeds = self.config.augment.speeds
+        return plan_training(durations, speeds, trainer.batch_seconds, trainer.batch_utterances, seed)
+
+
+def checkpoint(run: Run) -> None:
+    """Write the state of the run, and the weights of this epoch where it is one of the best or last."""
+    folder, trainer = run.run_dir / "checkpoints", run.config.trainer
+    progress = run.progress
+    save_checkpoint(copy_weights(run.plain_model), folder / f"epoch_{progress.epoch:04d}.pt")
+    state = {
+        "model": copy_weights(run.plain_model),
+        "optimizer": run.optimizer.state_dict(),
+        "schedule": run.schedule.state,
+        "average": {"updates": run.average.updates, "weights": run.average.weights} if run.average else None,
+        "generators": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+        "progress": vars(progress),
+    }
+    save_checkpoint(state, folder / LAST)
+    last = [record["epoch"] for record in progress.history[-trainer.average_count :]]
+    kept = {*last, *(record["epoch"] for record in progress.best(max(trainer.keep_best, trainer.average_count)))}
+    for record in progress.history:
+        if record["epoch"] not in kept:
+            (folder / f"epoch_{record['epoch']:04d}.pt").unlink(missing_ok=True)
+
+
+def restore(run: Run) -> None:
+    """Take up the state that `checkpoint` left."""
+    state = load_checkpoint(run.run_dir / "checkpoints" / LAST)
+    run.plain_model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.schedule.state = state["schedule"]
+    run.progress = Progress(**state["progress"])
+    if run.average:
+        run.average.updates, run.average.weights = state["average"]["updates"], state["average"]["weights"]
+    cpu, *cuda = state["generators"]
+    torch.set_rng_state(cpu)
+    torch.cuda.set_rng_state_all(cuda)
+    log.info("resumed after epoch %d", run.progress.epoch)
+
+
+def check_run_dir(config: TrainConfig, run_dir: Path) -> None:
+    """Refuse to train over an earlier run, to resume where there is none, and to resume one with other settings."""
+    stored, resumable = run_dir / CONFIG_FILE, run_dir / "checkpoints" / LAST
+    if not config.resume:
+        if resumable.exists() or (run_dir / "model").exists():
+            raise InputError(f"{run_dir}: holds a training already, expected resume=true or another run_dir")
+        return
+    if not stored.is_file() or not resumable.is_file():
+        raise InputError(f"{run_dir}: no {CONFIG_FILE} and checkpoints/{LAST}, expected a run to resume")
+    before = _flat(yaml.safe_load(stored.read_text(encoding="utf-8")))
+    now = _flat(yaml.safe_load(to_yaml(config)))
+    for key in sorted(before.keys() | now.keys()):
+        if key not in ("resume", "run_dir") and before.get(key) != now.get(key):
+            expected = f"{before.get(key)} as in the run to resume"
+            raise InputError(f"{run_dir}: {key} is {now.get(key)}, expected {expected}")
+
+
+def write_config(run: "Run") -> None:
+    """Keep the composed configuration beside what it leads to."""
+    try:
+        run.run_dir.mkdir(parents=True, exist_ok=True)
+        (run.run_dir / CONFIG_FILE).write_text(to_yaml(run.config), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{run.run_dir}: cannot be written ({error.strerror}), expected a folder with room") from error
+
+
+def load_datasets(config: TrainConfig, phones: PhoneInventory) -> tuple[Dataset, Dataset]:
+    """Training and dev sets, their features computed as far as the cache holds them."""
+    folder, cache = Path(config.corpus.dir), config.trainer.feature_cache_gib
+    manifests = {name: read_manifest(folder / name) for name in (config.corpus.train, config.corpus.dev)}
+    train_utterances, dev_utterances = manifests.values()
+    shared = {u.speaker for u in train_utterances} & {u.speaker for u in dev_utterances}
+    if shared:
+        raise InputError(f"{folder}: speaker {min(shared)} is in train and dev, expected disjoint speakers")
+    train_set = Dataset(train_utterances, config.features, phones, cache)
+    dev_set = Dataset(dev_utterances, config.features, phones, cache)
+    for name, dataset, speeds in (("train", train_set, config.augment.speeds), ("dev", dev_set, [1.0])):
+        total = len(dataset) * len(speeds)
+        quiet = not sys.stderr.isatty()
+        for _ in track(dataset.fill_cache(speeds), f"features of {name}", total, disable=quiet, transient=True):
+            pass
+    train_set.learn_statistics()
+    if config.features.normalization == "global":
+        dev_set.known = train_set.known
+    else:
+        dev_set.learn_statistics()
+    return train_set, dev_set
+
+
+@contextmanager
+def log_to(run_dir: Path, main_process: bool) -> Iterator[None]:
+    """Send this package's log to ``run_dir/train.log`` and standard error, from the first process alone."""
+    package = logging.getLogger("asr")
+    package.setLevel(logging.INFO if main_process else logging.ERROR)
+    package.propagate = False
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    if main_process:
+        handlers.append(logging.FileHandler(run_dir / "train.log", encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+        package.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            package.removeHandler(handler)
+            handler.close()
+
+
+def describe(run: Run) -> str:
+    """What is about to be trained, on what, in one line."""
+    sizes = [
+        f"{name} {len(dataset)} utterances, {sum(u.duration_s for u in dataset.utterances) / 3600:.2f} h"
+        for name, dataset in (("train", run.train_set), ("dev", run.dev_set))
+    ]
+    device, count = run.accelerator.device.type, count_parameters(run.plain_model)
+    return f"{run.config.model.name}, {count:,} parameters, on {device}; {'; '.join(sizes)}; run folder {run.run_dir}"
+
+
+def last_good(run: Run) -> str:
+    """Where the run can be taken up, in words."""
+    path = run.run_dir / "checkpoints" / LAST
+    return f"last good checkpoint: {path}" if path.is_file() else "there is no checkpoint yet"
+
+
+def model_card(run: Run, dev: Score, weights: str) -> str:
+    """The README of the bundle."""
+    corpus, train_utterances = run.config.corpus, run.train_set.utterances
+    hours = sum(utterance.duration_s for utterance in train_utterances) / 3600
+    speakers, today = len({utterance.speaker for utterance in train_utterances}), date.today().isoformat()
+    return f"""# {run.config.model.name} phone recognizer, trained on {corpus.name}
+
+| | |
+|---|---|
+| phones | {corpus.inventory}, {len(run.bundle.inventory.symbols) - 1} and the CTC blank |
+| training data | {corpus.name}: {len(train_utterances)} utterances, {speakers} speakers, {hours:.2f} h |
+| dev set | {report_lines(dev)[0]} |
+| parameters | {count_parameters(run.plain_model):,} |
+| weights | {weights} |
+| training | {run.progress.epoch} epochs, {run.progress.minutes:.1f} minutes, {today}, seed {run.config.seed} |
+| command | `{shlex.join(["asr", *sys.argv[1:]])}` |
+
+Evaluate it with `asr evaluate MODEL CUTS`, use it with `asr transcribe MODEL AUDIO`.
+"""
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    if not isinstance(tree, dict):
+        return {prefix: tree}
+    return {
+        key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}.{name}".strip(".")).items()
+    }

@@ -1,0 +1,240 @@
+"""The training loop, from manifests to a bundle.
+
+    datasets -> (flat start, then CTC) x epochs, each scored on dev -> average of the best weights -> run_dir/model
+
+Everything that decides the next update is in the checkpoint: weights, optimizer, schedule, averages, generators, and how
+many epochs are done. With several processes each takes its share of every batch, so that the number of
+processes does not change what an update is.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+
+from asr.bundle import save_bundle
+from asr.checkpoint import load_checkpoint
+from asr.config import TrainConfig
+from asr.ctc import ctc_loss, flat_start_loss, flat_start_targets, required_frames
+from asr.dataset import Batch, Item
+from asr.errors import TrainingError
+from asr.evaluate import recognize, report_lines
+from asr.optim import Weights, average_weights, gradient_norms
+from asr.run import Run, check_run_dir, checkpoint, describe, last_good, log_to, model_card, restore, write_config
+from asr.score import Score, score
+
+log = logging.getLogger("asr.train")
+
+Share = tuple[Batch, float]
+"""A process' part of a batch, and the factor on its loss: 0 where it only stands in, to keep the processes in step."""
+
+NORMS_EVERY = 20
+"""Updates between two records of the gradient norms, which cost a pass over all gradients."""
+
+
+def train(config: TrainConfig, run_dir: Path) -> Path:
+    """Train a model, or go on with a run that was interrupted, and leave its bundle in ``run_dir/model``.
+
+    Raises:
+        InputError: the configuration, the manifests or the run folder cannot be used.
+        TrainingError: a loss or gradient is not finite.
+    """
+    check_run_dir(config, run_dir)
+    run = Run(config, run_dir)
+    if run.accelerator.is_main_process:
+        write_config(run)
+    with log_to(run_dir, run.accelerator.is_main_process):
+        if config.resume:
+            restore(run)
+        run.accelerator.init_trackers("tensorboard")
+        log.info(describe(run))
+        while run.progress.epoch < config.trainer.epochs and not stops_early(run):
+            train_epoch(run)
+            if run.accelerator.is_main_process:
+                checkpoint(run)
+            run.accelerator.wait_for_everyone()
+        bundle = finish(run)
+        run.accelerator.end_training()
+    return bundle
+
+
+def train_epoch(run: Run) -> None:
+    """One pass over the training set, then the dev set; a record of both in the history."""
+    progress, trainer = run.progress, run.config.trainer
+    started, epoch = time.perf_counter(), progress.epoch
+    plan = run.plan(epoch)
+    groups = [plan[start : start + trainer.accumulation] for start in range(0, len(plan), trainer.accumulation)]
+    loss_sum, loss_count = 0.0, 0.0
+    run.model.train()
+    for number, (group, batches) in enumerate(shares(run, groups, epoch)):
+        done = (epoch + number / len(groups)) / trainer.epochs
+        learning_rate = run.config.optimizer.learning_rate * run.schedule.factor(done)
+        weight = group_weight(run, group)
+        loss = update(run, batches, weight, learning_rate)
+        loss_sum, loss_count = loss_sum + loss * weight, loss_count + weight
+    dev = validate(run)
+    run.schedule.epoch_done(dev.total.per)
+    progress.epoch += 1
+    progress.minutes += (time.perf_counter() - started) / 60
+    record = {
+        "epoch": progress.epoch,
+        "objective": "flat start" if epoch < trainer.flat_start_epochs else "CTC",
+        "train_loss": loss_sum / loss_count,
+        "dev_per": dev.total.per,
+        "learning_rate": learning_rate,
+        "minutes": progress.minutes,
+    }
+    progress.history.append(record)
+    run.accelerator.log({key: value for key, value in record.items() if key != "objective"}, step=progress.update)
+    log.info(
+        "epoch %d (%s): loss %.4f, dev PER %.2f %%, learning rate %.3g, %.1f minutes",
+        progress.epoch,
+        record["objective"],
+        record["train_loss"],
+        100 * dev.total.per,
+        learning_rate,
+        progress.minutes,
+    )
+
+
+def update(run: Run, batches: Sequence[Share], weight: float, learning_rate: float) -> float:
+    """One step of the optimizer on the batches of a group; its loss, over all processes, divided by ``weight``."""
+    for settings in run.optimizer.param_groups:
+        settings["lr"] = learning_rate
+    total = torch.zeros((), device=run.accelerator.device)
+    ids = [name for batch, _ in batches for name in batch.ids]
+    with weight_noise(run.plain_model, run.config.trainer.weight_noise):
+        for batch, share in batches:
+            losses = batch_losses(run, batch.to(run.accelerator.device)) * share
+            check_finite(run, losses, batch.ids)
+            total += losses.detach().sum()
+            # Gradients are averaged over processes, so that the sum over all of them needs this factor.
+            run.accelerator.backward(losses.sum() * run.accelerator.num_processes / weight)
+    if run.config.trainer.gradient_clip:
+        norm = run.accelerator.clip_grad_norm_(run.model.parameters(), run.config.trainer.gradient_clip)
+    else:
+        norm = nn.utils.get_total_norm(p.grad for p in run.model.parameters() if p.grad is not None)
+    if not torch.isfinite(norm):
+        raise TrainingError(f"gradient norm is {float(norm)} in a batch of {', '.join(ids)}; {last_good(run)}")
+    loss = float(run.accelerator.reduce(total)) / weight
+    if run.progress.update % NORMS_EVERY == 0:
+        norms = {f"gradient/{name}": value for name, value in gradient_norms(run.plain_model).items()}
+        values = {"loss": loss, "gradient/all": float(norm), "learning_rate": learning_rate, **norms}
+        run.accelerator.log(values, step=run.progress.update)
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    if run.average:
+        run.average.update(run.plain_model)
+    run.progress.update += 1
+    return loss
+
+
+def batch_losses(run: Run, batch: Batch) -> Tensor:
+    """The loss of each utterance in nats, (batch,); 0 and a word in the log where the labels do not fit the frames."""
+    half = run.config.trainer.precision == "bfloat16"
+    with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=half):
+        log_probs, lengths = run.model(batch.features, batch.feature_lengths)
+    if run.progress.epoch < run.config.trainer.flat_start_epochs:
+        targets = flat_start_targets(batch.features, batch.feature_lengths, lengths, batch.tokens, batch.token_lengths)
+        return flat_start_loss(log_probs, targets)
+    losses, feasible = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
+    if not feasible.all():
+        needed = required_frames(batch.tokens, batch.token_lengths)
+        for row in (~feasible).nonzero()[:, 0].tolist():
+            if batch.ids[row] not in run.progress.infeasible:
+                reason = f"{int(lengths[row])} output frames, its phones need {int(needed[row])}"
+                run.progress.infeasible[batch.ids[row]] = reason
+                log.warning("utterance %s is left out of the loss: %s", batch.ids[row], reason)
+    return losses
+
+
+def shares(run: Run, groups: Sequence[list[list[Item]]], epoch: int) -> Iterator[tuple[list[list[Item]], list[Share]]]:
+    """For each group of the plan, this process' part of its batches: every n-th utterance of each."""
+    rank, processes = run.accelerator.process_index, run.accelerator.num_processes
+    parts = [batch[rank::processes] or batch[:1] for group in groups for batch in group]
+    batches = run.train_set.batches(parts, run.config.augment, (run.config.seed, epoch))
+    quiet = not (run.accelerator.is_main_process and sys.stderr.isatty())
+    for group in track(groups, f"epoch {epoch + 1}", disable=quiet, transient=True):
+        yield group, [(next(batches), float(rank < len(batch))) for batch in group]
+
+
+def group_weight(run: Run, group: list[list[Item]]) -> float:
+    """What the summed loss of a group is divided by, the same in every process."""
+    items = [item for batch in group for item in batch]
+    reduction = run.config.trainer.loss_reduction
+    if reduction == "token":
+        return float(max(1, sum(len(run.train_set.tokens[item.utterance]) for item in items)))
+    return float(len(items)) if reduction == "utterance" else 1.0
+
+
+def check_finite(run: Run, losses: Tensor, ids: Sequence[str]) -> None:
+    """Stop at a loss that is not a finite number, and say whose."""
+    bad = [f"{name} ({float(loss)})" for name, loss in zip(ids, losses, strict=True) if not torch.isfinite(loss)]
+    if bad:
+        raise TrainingError(f"loss is not finite for utterance {', '.join(bad)}; {last_good(run)}")
+
+
+def stops_early(run: Run) -> bool:
+    """Whether the last best dev PER is further back than ``early_stopping_epochs``."""
+    patience, best = run.config.trainer.early_stopping_epochs, run.progress.best(1)
+    return bool(patience and best and run.progress.epoch - best[0]["epoch"] >= patience)
+
+
+@contextmanager
+def weight_noise(model: nn.Module, std: float) -> Iterator[None]:
+    """Gaussian noise on all weights while a gradient is computed (Graves, "Practical variational inference", 2011)."""
+    if not std:
+        yield
+        return
+    clean = [parameter.detach().clone() for parameter in model.parameters()]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=std)
+    yield
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), clean, strict=True):
+            parameter.copy_(value)
+
+
+def validate(run: Run) -> Score:
+    """The dev set, scored; every process does all of it, which keeps them in step."""
+    run.plain_model.eval()
+    hypotheses = recognize(run.bundle, run.dev_set)
+    references = [(u.id, u.speaker, u.phones, hypotheses[u.id]) for u in run.dev_set.utterances]
+    return score(references, run.bundle.convention)
+
+
+def finish(run: Run) -> Path:
+    """Average weights as the configuration says, score them on dev, write the bundle and the history."""
+    final_weights, what = chosen_weights(run)
+    run.plain_model.load_state_dict(final_weights)
+    dev = validate(run)
+    if run.accelerator.is_main_process:
+        (run.run_dir / "history.json").write_text(json.dumps(run.progress.history, indent=1) + "\n", encoding="utf-8")
+        save_bundle(run.bundle, run.run_dir / "model", model_card(run, dev, what))
+    log.info("dev PER of the model (%s): %s", what, report_lines(dev)[0])
+    left = run.progress.infeasible
+    log.info(
+        "utterances left out of the loss at least once, their phones being longer than their frames: %d", len(left)
+    )
+    log.info("model: %s", run.run_dir / "model")
+    return run.run_dir / "model"
+
+
+def chosen_weights(run: Run) -> tuple[Weights, str]:
+    """The weights of the bundle, and in words what they are."""
+    trainer, folder = run.config.trainer, run.run_dir / "checkpoints"
+    if run.average:
+        return run.average.weights, "exponential moving average"
+    best = run.progress.best(trainer.average_count)
+    records = {"none": best[:1], "best": best, "last": run.progress.history[-trainer.average_count :]}[trainer.average]
+    sets = [load_checkpoint(folder / f"epoch_{record['epoch']:04d}.pt") for record in records]
+    epochs = ", ".join(str(record["epoch"]) for record in records)
+    return average_weights(sets), f"average of epochs {epochs}" if len(records) > 1 else f"epoch {epochs}"

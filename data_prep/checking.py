@@ -1,0 +1,94 @@
+"""What every corpus is held to before its manifests are written: sound audio, one rate, the standard counts."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from asr.audio import SAMPLE_RATE_HZ, read_audio
+from asr.errors import InputError
+from asr.manifest import Utterance
+
+LISTS = Path(__file__).parent / "lists"
+
+
+def read_speakers(name: str) -> frozenset[str]:
+    """The speakers of a list in ``data_prep/lists``, as written there."""
+    return frozenset(line.strip() for _, line in read_lines(LISTS / name) if not line.startswith("#"))
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, each with its number from 1.
+
+    Raises:
+        InputError: the file is missing, not text, or has no such line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file, expected a text file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not readable as UTF-8 ({type(error).__name__}), expected a text file") from error
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: empty, expected at least 1 line")
+    return lines
+
+
+def check_audio(utterances: Sequence[Utterance], jobs: int) -> None:
+    """Read the audio of every utterance in ``jobs`` threads, with a progress bar where stderr is a terminal.
+
+    Raises:
+        InputError: a file is not sound, see `asr.audio.read_audio`. Of several, the first in the order given.
+    """
+    if jobs < 1:
+        raise InputError(f"jobs: {jobs}, expected at least 1")
+    with ThreadPoolExecutor(jobs) as pool:
+        checks = pool.map(_check_samples, utterances)
+        bar = track(
+            checks,
+            "checking audio",
+            total=len(utterances),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        for _ in bar:
+            pass
+
+
+def compare_counts(splits: Mapping[str, Sequence[Utterance]], standard: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A note for each split whose (utterances, speakers) are not the standard ones."""
+    notes = []
+    for name, (utterances, speakers) in standard.items():
+        found = (len(splits[name]), len({utterance.speaker for utterance in splits[name]}))
+        if found != (utterances, speakers):
+            notes.append(
+                f"split {name} has {found[0]} utterances of {found[1]} speakers, "
+                f"the standard one has {utterances} of {speakers}"
+            )
+    return notes
+
+
+def compare_sample_rates(utterances: Iterable[Utterance]) -> list[str]:
+    """A note with the counts where some utterance is not at 16 kHz."""
+    counts = Counter(utterance.sample_rate_hz for utterance in utterances)
+    if set(counts) <= {SAMPLE_RATE_HZ}:
+        return []
+    rates = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(counts.items()))
+    return [f"sample rates: {rates}; the standard one is {SAMPLE_RATE_HZ} Hz"]
+
+
+def warn(notes: Iterable[str]) -> None:
+    """Print notes on stderr, one a line."""
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+
+
+def _check_samples(utterance: Utterance) -> None:
+    # At its own rate: what is asked is whether the samples are sound, and resampling would only take time.
+    read_audio(utterance.audio_path, utterance.sample_rate_hz)
