@@ -14,7 +14,7 @@ import soundfile
 from asr.errors import InputError
 from asr.manifest import Utterance, read_manifest
 from asr.phones import timit_folding
-from data_prep import synth
+from data_prep import speakers, synth
 from data_prep.espeak import Manner, Phoneme, Speech, make_data_folder, speak
 from data_prep.rooms import Channel, record
 from data_prep.segments import CLOSURES, VOWELS, Segment, label
@@ -72,12 +72,12 @@ def test_layout_and_names_are_timits(corpus: Corpus) -> None:
 
 def test_splits_share_no_speaker_and_no_text(corpus: Corpus) -> None:
     out, splits = corpus
-    speakers = {name: {utterance.speaker for utterance in split} for name, split in splits.items()}
+    names = {name: {utterance.speaker for utterance in split} for name, split in splits.items()}
     texts = {name: {utterance.words for utterance in split} for name, split in splits.items()}
-    assert {name: len(found) for name, found in speakers.items()} == {"train": 4, "dev": 1, "test": 1}
-    assert len(set.union(*speakers.values())) == SPEAKERS
+    assert {name: len(found) for name, found in names.items()} == {"train": 4, "dev": 1, "test": 1}
+    assert len(set.union(*names.values())) == SPEAKERS
     assert sum(map(len, texts.values())) == len(set.union(*texts.values())) == SPEAKERS * UTTERANCES
-    assert (out / "dev_speakers.txt").read_text().split() == sorted(speakers["dev"])
+    assert (out / "dev_speakers.txt").read_text().split() == sorted(names["dev"])
     for name, split in splits.items():
         assert {utterance.audio_path.parents[2].name for utterance in split} == {"TRAIN" if name == "train" else "TEST"}
 
@@ -224,6 +224,22 @@ def test_boundaries_lie_where_the_spectrum_changes(corpus: Corpus) -> None:
     assert np.median(at) > 1.5 * np.median(away)
 
 
+def test_a_speaker_speaks_with_a_voice_of_its_own(voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manners = []
+
+    def listen(data_folder: Path, text: str, manner: Manner, seed: int) -> Speech:
+        manners.append(manner)
+        return speak(data_folder, text, manner, seed)
+
+    monkeypatch.setattr(speakers, "speak", listen)
+    texts = tuple((f"SX{number + 1}", text) for number, text in enumerate(sentences(3, seed=0)))
+    for index in range(2):
+        speakers.record_speaker(speakers.SpeakerTask(index, 0, tmp_path / str(index), voice, texts))
+    assert [manner.variant for manner in manners] == [make_speaker(i, 0).name for i in (0, 0, 0, 1, 1, 1)]
+    assert all(140 <= manner.rate_wpm <= 260 and 0 <= manner.pitch <= 99 for manner in manners)
+    assert len(set(manners)) == 6
+
+
 def test_each_correction_of_the_events() -> None:
     """A signal drawn by hand: where it changes is where the labels must be."""
     rate_hz = 16000
@@ -236,14 +252,15 @@ def test_each_correction_of_the_events() -> None:
     silence = np.zeros(100 * ms)
     closure = np.zeros(50 * ms)
     burst = 0.1 * generator.standard_normal(30 * ms)
-    sounds = [silence, tone(300, 100), tone(2000, 120), closure, burst, tone(800, 100), tone(2500, 100)]
+    sounds = [silence, tone(300, 100), tone(2000, 120), closure, burst, tone(800, 130), tone(2500, 70)]
     sounds += [0.2 * tone(120, 40), burst, silence]
     edges = np.cumsum([0, *map(len, sounds)])
     phonemes = (
         Phoneme("m", edges[1], 0),
         Phoneme("'E", edges[2] + 18 * ms, 0),  # announced late
         Phoneme("t", edges[4], 0),  # its closure unannounced
-        Phoneme("'A@", edges[5], 1),  # two phones
+        Phoneme(";", edges[5], 1),  # joins the next vowel
+        Phoneme("'A@", edges[5] + 30 * ms, 1),  # two phones
         Phoneme("b", edges[7], 1),  # closure and burst
         Phoneme("_:", edges[9], 1),
         Phoneme("_", edges[10], 1),

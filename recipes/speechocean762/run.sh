@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Train and test on speechocean762 (OpenSLR 101), real English speech that is free.
+#   recipes/speechocean762/run.sh CORPUS_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
+# Stages: 0 set up, 1 prepare, 2 train, 3 evaluate on dev and on the official test part.
+# EXPERIMENT, DATA and RUN change the experiment and the folders.
+set -euo pipefail
+invoked_from="$PWD"
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=recipes/stages.sh
+source recipes/stages.sh "$@"
+export PATH="$PWD/.venv/bin:$PATH"
+experiment="${EXPERIMENT:-speechocean762}"
+data="${DATA:-data/speechocean762}"
+run="${RUN:-runs/$experiment}"
+
+if at 0 "set up .venv"; then
+  bash recipes/setup.sh
+fi
+if at 1 "prepare speechocean762 in $data"; then
+  if ((${#rest[@]} == 0)); then
+    echo "$0: no CORPUS_DIR, expected the folder of the corpus" >&2
+    exit 2
+  fi
+  corpus="${rest[0]}"
+  [[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
+  asr prepare speechocean762 "$corpus" "$data"
+fi
+if at 2 "train in $run"; then
+  train_run "$run" experiment="$experiment" corpus.dir="$data" ${rest[@]+"${rest[@]:1}"}
+fi
+if at 3 "evaluate"; then
+  for set in dev test; do
+    echo "-- $set"
+    asr evaluate "$run/model" "$data/cuts_$set.jsonl.gz" --json "$run/$set.json"
+  done
+fi

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Sourced by every recipe: reads --stage N and --stop-stage N, and gives `at N "what"`, true where stage N is wanted.
+# What is left on the command line goes to the array `rest`.
+stage=0
+stop_stage=99
+rest=()
+while (($# > 0)); do
+  case "$1" in
+    --stage | --stop-stage)
+      [[ ${2:-} =~ ^[0-9]+$ ]] || { echo "$0: $1 is '${2:-}', expected a number" >&2; exit 2; }
+      if [[ $1 == --stage ]]; then stage=$2; else stop_stage=$2; fi
+      shift 2
+      ;;
+    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    -*) echo "$0: unknown option $1, expected --stage N or --stop-stage N" >&2; exit 2 ;;
+    *) rest+=("$1"); shift ;;
+  esac
+done
+
+at() {
+  if (($1 < stage || $1 > stop_stage)); then return 1; fi
+  echo "== stage $1: $2"
+}
+
+# Train unless the run is complete; go on where an earlier one was interrupted.   train_run RUN_DIR OVERRIDE...
+train_run() {
+  local run_dir=$1
+  shift
+  if [[ -d $run_dir/model ]]; then
+    echo "$run_dir/model is there already; remove $run_dir to train anew"
+  elif [[ -f $run_dir/checkpoints/last.pt ]]; then
+    asr train "$@" run_dir="$run_dir" resume=true
+  else
+    asr train "$@" run_dir="$run_dir"
+  fi
+}

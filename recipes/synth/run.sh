@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# From nothing to a trained and tested recognizer, on a corpus that this machine makes for itself.
+#   recipes/synth/run.sh [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
+# Stages: 0 set up, 1 make the corpus, 2 train, 3 evaluate, 4 transcribe.
+# SPEAKERS, UTTERANCES (of each speaker), DATA and RUN change the corpus and the folders.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=recipes/stages.sh
+source recipes/stages.sh "$@"
+export PATH="$PWD/.venv/bin:$PATH"
+data="${DATA:-data/synth}"
+run="${RUN:-runs/synth}"
+
+if at 0 "set up .venv"; then
+  bash recipes/setup.sh synth
+fi
+if at 1 "make the corpus in $data"; then
+  if [[ -f $data/stats.json ]]; then
+    echo "$data is there already; remove it to make it anew"
+  else
+    asr prepare synth "$data" ${SPEAKERS:+--speakers "$SPEAKERS"} ${UTTERANCES:+--utterances "$UTTERANCES"}
+  fi
+fi
+if at 2 "train in $run"; then
+  train_run "$run" experiment=synth corpus.dir="$data" ${rest[@]+"${rest[@]}"}
+fi
+if at 3 "evaluate on speakers and sentences that training has not seen"; then
+  asr evaluate "$run/model" "$data/cuts_test.jsonl.gz" --json "$run/test.json"
+fi
+if at 4 "transcribe a held-out file"; then
+  file="$(find "$data/TIMIT/TEST" -name '*.WAV' -print0 | sort -z | tail -z -n 1 | tr -d '\0')"
+  asr transcribe "$run/model" "$file"
+  echo "what was said: $(cut -d' ' -f3- "${file%.WAV}.TXT")"
+  echo "its phones:    $(cut -d' ' -f3 "${file%.WAV}.PHN" | paste -sd' ')"
+fi
+cat << END
+corpus   $data (statistics: $data/stats.json)
+model    $run/model (card: $run/model/README.md)
+figures  $run/test.json
+log      $run/train.log; curves: .venv/bin/tensorboard --logdir $run/tensorboard
+next     .venv/bin/asr transcribe $run/model YOUR.wav
+END

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Set up, then check everything: format, lint, types, shell scripts, tests with coverage.
+#   tests/run.sh [PYTEST OPTION...]       for example: tests/run.sh -k lstm    (the slow tests: .venv/bin/pytest -m slow)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash recipes/setup.sh synth test
+export PATH="$PWD/.venv/bin:$PATH"
+
+echo "== format"
+ruff format --check .
+echo "== lint"
+ruff check .
+echo "== types"
+mypy
+echo "== shell scripts"
+shellcheck --external-sources recipes/*.sh recipes/*/run.sh tests/run.sh .ci/run
+echo "== tests"
+if (($# > 0)); then
+  pytest "$@"
+else
+  pytest --cov --cov-report=term --cov-fail-under=90
+fi
