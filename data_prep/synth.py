@@ -53,8 +53,7 @@ def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: in
     _check_numbers(speakers, utterances, seed, jobs)
     require_espeak()
     out = out.absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: exists already, expected a new or an empty folder")
+    _check_folder(out)
     cast = _cast(speakers, utterances, seed)
     partial = out.with_name(out.name + ".partial")
     try:
@@ -80,6 +79,15 @@ def _check_numbers(speakers: int, utterances: int, seed: int, jobs: int) -> None
     for name, value, least in (("utterances", utterances, 1), ("seed", seed, 0), ("jobs", jobs, 1)):
         if value < least:
             raise InputError(f"{name} is {value}, expected at least {least}")
+
+
+def _check_folder(out: Path) -> None:
+    try:
+        free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    except OSError as error:
+        raise InputError(f"{out}: not readable ({error.strerror}), expected a new or an empty folder") from error
+    if not free:
+        raise InputError(f"{out}: exists already, expected a new or an empty folder")
 
 
 def _cast(speakers: int, utterances: int, seed: int) -> list[_Cast]:

@@ -5,9 +5,9 @@
 # EXPERIMENT, DATA and RUN change the experiment and the folders.
 set -euo pipefail
 invoked_from="$PWD"
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=recipes/stages.sh
-source recipes/stages.sh "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PWD/.venv/bin:$PATH"
 experiment="${EXPERIMENT:-speechocean762}"
 data="${DATA:-data/speechocean762}"

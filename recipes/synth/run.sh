@@ -4,9 +4,9 @@
 # Stages: 0 set up, 1 make the corpus, 2 train, 3 evaluate, 4 transcribe.
 # SPEAKERS, UTTERANCES (of each speaker), DATA and RUN change the corpus and the folders.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=recipes/stages.sh
-source recipes/stages.sh "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PWD/.venv/bin:$PATH"
 data="${DATA:-data/synth}"
 run="${RUN:-runs/synth}"

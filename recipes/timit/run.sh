@@ -5,9 +5,9 @@
 # EXPERIMENT=graves2013 trains the network of Graves, Mohamed and Hinton (2013); DATA and RUN change the folders.
 set -euo pipefail
 invoked_from="$PWD"
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=recipes/stages.sh
-source recipes/stages.sh "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PWD/.venv/bin:$PATH"
 experiment="${EXPERIMENT:-timit}"
 data="${DATA:-data/timit}"

@@ -1,0 +1,128 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr.audio import probe_audio, read_audio
+from asr.errors import InputError
+
+RATE = 16000
+TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
+
+
+def sphere(path: Path, samples: int = RATE, claimed: int | None = None, coding: str = "pcm") -> Path:
+    """A SPHERE file written by hand, so that its header can lie."""
+    fields = [
+        "NIST_1A\n   1024",
+        f"sample_count -i {samples if claimed is None else claimed}",
+        "sample_rate -i 16000",
+        "channel_count -i 1",
+        "sample_n_bytes -i 2",
+        "sample_byte_format -s2 01",
+        "sample_sig_bits -i 16",
+        f"sample_coding -s{len(coding)} {coding}",
+        "end_head",
+    ]
+    header = ("\n".join(fields) + "\n").encode().ljust(1024)
+    path.write_bytes(header + (TONE[:samples] * 32767).astype("<i2").tobytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.wav", {}),
+        ("a.wav", {"subtype": "FLOAT"}),
+        ("a.wav", {"subtype": "PCM_24"}),
+        ("a.wav", {"subtype": "PCM_U8"}),
+        ("a.flac", {}),
+        ("a.ogg", {}),
+        ("a.mp3", {}),
+        ("a.WAV.wav", {}),
+        ("sphere.WAV", {"format": "NIST", "subtype": "PCM_16"}),
+        ("riff.dat", {"format": "WAV", "subtype": "PCM_16"}),
+    ],
+)
+def test_formats_give_the_same_samples(tmp_path: Path, name: str, options: dict[str, str]) -> None:
+    soundfile.write(tmp_path / name, TONE, RATE, **options)
+    samples = read_audio(tmp_path / name)
+    assert samples.dtype == np.float32
+    assert samples.ndim == 1
+    lossy = name.endswith(("ogg", "mp3")) or options.get("subtype") == "PCM_U8"
+    assert len(samples) == RATE
+    assert np.abs(samples[1000:-1000] - TONE[1000:-1000]).max() < (0.05 if lossy else 1e-4)
+
+
+def test_channels_are_averaged(tmp_path: Path) -> None:
+    weights = np.arange(7, dtype=np.float32) / 6
+    soundfile.write(tmp_path / "seven.wav", TONE[:, None] * weights, RATE, subtype="FLOAT")
+    assert probe_audio(tmp_path / "seven.wav").channels == 7
+    np.testing.assert_allclose(read_audio(tmp_path / "seven.wav"), TONE * 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000])
+def test_other_rates_are_resampled(tmp_path: Path, rate: int) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+    soundfile.write(tmp_path / "a.wav", tone, rate, subtype="FLOAT")
+    samples = read_audio(tmp_path / "a.wav", RATE)
+    assert abs(len(samples) - RATE) <= 1
+    np.testing.assert_allclose(samples[1000:15000], TONE[1000:15000], atol=2e-3)
+
+
+def test_a_part_of_a_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", TONE, RATE, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", RATE, 0.25, 0.5), TONE[4000:12000])
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", RATE, 0.25), TONE[4000:])
+    with pytest.raises(InputError, match=r"a\.wav: 1 s long, expected to hold 0\.75 s to 1\.25 s"):
+        read_audio(tmp_path / "a.wav", RATE, 0.75, 0.5)
+
+
+def test_sphere_written_by_hand_is_read(tmp_path: Path) -> None:
+    np.testing.assert_allclose(read_audio(sphere(tmp_path / "x.wav")), TONE, atol=1e-4)
+
+
+def wav_bytes(path: Path, samples: np.ndarray, **options: str) -> bytes:
+    soundfile.write(path, samples, RATE, format="WAV", **options)
+    return path.read_bytes()
+
+
+def test_bad_files_are_refused_with_one_line(tmp_path: Path) -> None:
+    good = wav_bytes(tmp_path / "good.wav", TONE)
+    flac = tmp_path / "cut.flac"
+    soundfile.write(flac, np.random.default_rng(0).uniform(-1, 1, 3 * RATE), RATE)
+    flac.write_bytes(flac.read_bytes()[:40000])
+    nan = TONE.copy()
+    nan[77] = np.nan
+    cases = {
+        tmp_path / "missing.wav": "no such file, expected an audio file",
+        tmp_path: "a folder, expected an audio file",
+        _write(tmp_path / "empty.wav", b""): "empty file (0 bytes), expected audio",
+        _write(tmp_path / "text.wav", b"hello there, this is no audio\n" * 9): "not readable as audio",
+        _write(tmp_path / "cut.wav", good[:20000]): "truncated, 20000 bytes, its header says 32044",
+        sphere(tmp_path / "cut.sph", 8000, claimed=16000): "truncated, 16000 bytes of samples, its header says 32000",
+        sphere(tmp_path / "short.sph", coding="pcm,embedded-shorten-v2.00"): "expected uncompressed SPHERE",
+        _write(tmp_path / "none.wav", wav_bytes(tmp_path / "n.wav", TONE[:0])): "0 samples, expected at least 1",
+        _write(tmp_path / "zeros.wav", wav_bytes(tmp_path / "z.wav", 0 * TONE)): "all 16000 samples are zero",
+        _write(tmp_path / "nan.wav", wav_bytes(tmp_path / "y.wav", nan, subtype="FLOAT")): "sample 77 is nan",
+        flac: "cut.flac",
+    }
+    for path, expected in cases.items():
+        with pytest.raises(InputError) as error:
+            read_audio(path)
+        message = str(error.value)
+        assert message.startswith(str(path))
+        assert expected in message
+        assert "\n" not in message
+
+
+def test_damaged_sphere_headers_are_refused(tmp_path: Path) -> None:
+    path = sphere(tmp_path / "x.sph")
+    path.write_bytes(path.read_bytes().replace(b"sample_count -i 16000", b"sample_count -i 1x000"))
+    with pytest.raises(InputError, match="header field sample_count is '1x000', expected a whole number"):
+        read_audio(path)
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
