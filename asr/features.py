@@ -57,8 +57,9 @@ def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
 def fbank(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     """Kaldi's log-mel filterbank: (frames, bins) float32; with ``energy``, the frame's log energy comes first."""
     frames = _framed(samples, config)
-    pieces = [_log_mel(piece, config) for piece in frames.split(FRAMES_AT_ONCE)]
-    return torch.cat(pieces) if pieces else torch.zeros(0, config.bins + config.energy)
+    if len(frames) == 0:
+        return torch.zeros(0, config.bins + config.energy)
+    return torch.cat([_log_mel(piece, config) for piece in frames.split(FRAMES_AT_ONCE)])
 
 
 def mfcc(samples: np.ndarray, config: FeatureConfig) -> Tensor:

@@ -98,7 +98,7 @@ class ConvolutionFrontEnd(nn.Module):
         height = feature_dim
         for index, (before, after) in enumerate(zip([1, *channels], channels, strict=False)):
             step = reduction if index == len(channels) - 1 else 1
-            kernel = max(3, 2 * (step // 2) + 1)  # no frame may fall between two steps
+            kernel = max(3, 2 * (step - 1 - index) + 1)  # wide enough that no frame falls between two steps
             padding = (kernel // 2, 1)
             self.layers.append(nn.Conv2d(before, after, (kernel, 3), stride=(step, 2), padding=padding))
             height = (height + 1) // 2

@@ -22,8 +22,6 @@ from data_prep.espeak import make_data_folder, require_espeak
 from data_prep.sentences import sentences
 from data_prep.speakers import MAX_SPEAKERS, Recording, Speaker, SpeakerTask, make_speaker, record_speaker
 
-DEFAULT_SPEAKERS = 60
-DEFAULT_UTTERANCES = 20
 MIN_SPEAKERS = 3
 DEV_SHARE, TEST_SHARE = 0.1, 0.2
 """Of the speakers; at least one each, and the rest is for training."""

@@ -25,10 +25,14 @@ def test_every_inventory_encodes_and_decodes_its_own_symbols() -> None:
 
 def test_folding_by_hand() -> None:
     # Lee and Hon: closures and pauses are silence, zh goes with sh, the flap stays, the glottal stop is dropped.
-    assert fold_timit("h# tcl t ix q zh axr dx hv em nx ux pau ao epi".split()) == (
-        "sil sil t ih sh er dx hh m n uw sil aa sil".split()
+    assert fold_timit(["h#", "tcl", "t", "ix", "q", "zh", "axr", "dx", "hv", "em", "nx", "ux", "pau", "ao", "epi"]) == (
+        ["sil", "sil", "t", "ih", "sh", "er", "dx", "hh", "m", "n", "uw", "sil", "aa", "sil"]
     )
-    assert inventory("timit48").decode(inventory("timit48").encode(["bcl", "b", "q", "ax-h"], "u")) == ["vcl", "b", "ax"]
+    assert inventory("timit48").decode(inventory("timit48").encode(["bcl", "b", "q", "ax-h"], "u")) == [
+        "vcl",
+        "b",
+        "ax",
+    ]
     assert fold_timit(["cl", "vcl", "ax", "sil", "zh", "ao"]) == ["sil", "sil", "ah", "sil", "sh", "aa"]
     assert set(fold_timit(sorted(timit_folding()))) == set(inventory("timit39").symbols[1:])
 

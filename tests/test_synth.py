@@ -318,10 +318,6 @@ def test_train_has_every_phone_that_espeak_gives(voice: Path) -> None:
     assert set(timit_folding()) - heard == {"em", "eng", "hv", "nx", "ux"}
 
 
-def test_default_size_is_about_an_hour() -> None:
-    assert 1000 <= synth.DEFAULT_SPEAKERS * synth.DEFAULT_UTTERANCES <= 1400
-
-
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [

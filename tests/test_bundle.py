@@ -1,0 +1,104 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from asr.bundle import Bundle, build_model, load_bundle, save_bundle
+from asr.errors import InputError
+from asr.features import FeatureStatistics
+from asr.phones import PhoneInventory, inventory
+from tests.conftest import TINY_MODEL, settings
+
+
+def make_bundle(*overrides: str, phones: PhoneInventory | None = None) -> Bundle:
+    config = settings(*TINY_MODEL, *overrides)
+    phones = phones or inventory("arpabet39")
+    known = {"": FeatureStatistics(torch.randn(40), torch.rand(40) + 0.5)}
+    model = build_model(config.model, config.features, phones).eval()
+    return Bundle(model, config.model, config.features, phones, "plain", known)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_bundle(make_bundle(), tmp_path / "model", "# a card\n")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("overrides", [(), ("features=fbank_delta", "features.delta_order=0", "features.energy=false")])
+def test_what_is_saved_is_loaded(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+    bundle = make_bundle(*overrides)
+    save_bundle(bundle, tmp_path / "model", "# a card\n")
+    loaded = load_bundle(tmp_path / "model")
+    assert (loaded.features, loaded.model_config) == (bundle.features, bundle.model_config)
+    assert (loaded.inventory, loaded.convention) == (bundle.inventory, "plain")
+    assert not loaded.model.training
+    features, lengths = torch.randn(1, 50, 40), torch.tensor([50])
+    torch.testing.assert_close(loaded.model(features, lengths), bundle.model(features, lengths), atol=0, rtol=0)
+    if bundle.features.normalization == "global":
+        torch.testing.assert_close(loaded.statistics[""].mean, bundle.statistics[""].mean)
+        torch.testing.assert_close(loaded.statistics[""].std, bundle.statistics[""].std)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    assert (tmp_path / "model" / "phones.txt").read_text().startswith("<blank>\nAA\nAE\n")
+
+
+def test_saving_again_replaces(saved: Path) -> None:
+    (saved / "stray").touch()
+    save_bundle(make_bundle(), saved, "# another card\n")
+    assert not (saved / "stray").exists()
+    assert (saved / "README.md").read_text() == "# another card\n"
+
+
+def test_phones_of_ones_own(tmp_path: Path) -> None:
+    own = PhoneInventory("clicks", ("<blank>", "!", "|"), {"!": "!", "|": "|"})
+    save_bundle(make_bundle(phones=own), tmp_path / "model", "")
+    assert load_bundle(tmp_path / "model").inventory == own
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_bundles_that_cannot_be_used(saved: Path) -> None:
+    def drop_a_weight(path: Path) -> None:
+        weights = load_file(path / "model.safetensors")
+        weights["output.weight"] = weights["output.weight"][:, :5].clone()
+        weights["stranger"] = weights.pop("output.bias")
+        save_file(weights, path / "model.safetensors")
+
+    cases = {
+        r"no config\.yaml, expected a model folder": lambda path: (path / "config.yaml").unlink(),
+        r"no phones\.txt": lambda path: (path / "phones.txt").unlink(),
+        "not readable": lambda path: (path / "config.yaml").write_text("a: [1\n"),
+        "format None, expected 1": lambda path: (path / "config.yaml").write_text("a: 1\n"),
+        "format 2, expected 1": lambda path: edit(path / "config.yaml", "format: 1", "format: 2"),
+        r"features\.binz": lambda path: edit(path / "config.yaml", "bins:", "binz:"),
+        "layers is 0": lambda path: edit(path / "config.yaml", "layers: 1", "layers: 0"),
+        "40 symbols, expected the 62 of timit61": lambda path: edit(path / "config.yaml", "arpabet39", "timit61"),
+        "expected <blank> and then each phone once": lambda path: edit(path / "phones.txt", "AE\n", "AA\n"),
+        "expected a safetensors file": lambda path: (path / "model.safetensors").write_bytes(b"x" * 99),
+        r"output\.bias is missing; output\.weight is \[40, 5\], expected \[40, 32\]; stranger is unknown": drop_a_weight,
+        r"recurrent\.weight_hh_l0 is \[64, 16\], expected \[32, 8\]": lambda path: edit(
+            path / "config.yaml", "hidden: 16", "hidden: 8"
+        ),
+    }
+    for message, damage in cases.items():
+        path = saved.with_name("damaged")
+        shutil.copytree(saved, path)
+        damage(path)
+        with pytest.raises(InputError, match=message) as error:
+            load_bundle(path)
+        assert "damaged" in str(error.value)
+        assert "\n" not in str(error.value)
+        shutil.rmtree(path)
+    with pytest.raises(InputError, match="expected a model folder"):
+        load_bundle(saved / "nowhere")
+
+
+def test_a_bundle_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        save_bundle(make_bundle(), tmp_path / "file" / "model", "")

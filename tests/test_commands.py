@@ -1,0 +1,273 @@
+"""The commands as a user gives them: what they print, and that a mistake is one line and exit status 2."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr import cli
+from asr.bundle import load_bundle
+from asr.compose import compose
+from asr.config import to_yaml
+from asr.manifest import read_manifest, write_corpus
+from tests.conftest import TINY_MODEL, make_utterances
+
+TRAIN = ("experiment=speechocean762", *TINY_MODEL, "trainer.epochs=1", "trainer.trackers=[]")
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def asr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The ``asr`` command, run in this process."""
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["asr", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def refused(asr: Command) -> Callable[..., None]:
+    """Checks that a command says one line on stderr that has ``message``, nothing else, and exits with 2."""
+
+    def check(message: str, *arguments: object) -> None:
+        result = asr(*arguments)
+        assert result.code == 2, result
+        assert len(result.err.strip().splitlines()) == 1, result.err
+        assert result.err.startswith("asr: ")
+        assert message in result.err
+        assert result.out == ""
+
+    return check
+
+
+@pytest.fixture(scope="module")
+def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("trained") / "run"
+    command = [sys.executable, "-m", "asr", "train", *TRAIN, f"corpus.dir={tone_corpus}", f"run_dir={run_dir}"]
+    subprocess.run(command, check=True, capture_output=True)
+    return run_dir / "model"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("prepare", "synth"),
+        ("prepare", "timit"),
+        ("prepare", "speechocean762"),
+        ("train",),
+        ("evaluate",),
+        ("transcribe",),
+    ],
+)
+def test_every_command_has_help_with_an_example(asr: Command, command: tuple[str, ...]) -> None:
+    result = asr(*command, "--help")
+    assert result.code == 0
+    if command:
+        assert "Example" in result.out
+        assert f"asr {' '.join(command)}" in result.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prepare", "synth", "out", "--speaker", "3"),
+        ("prepare", "synth", "out", "--speakers", "2"),
+        ("prepare", "timit", "source"),
+        ("evaluate", "model", "cuts", "--jsonn", "x"),
+        ("transcribe", "model", "a.wav", "--format", "xml"),
+        ("transcribe", "model"),
+        ("learn",),
+    ],
+)
+def test_unknown_options_are_refused(asr: Command, arguments: tuple[str, ...]) -> None:
+    assert asr(*arguments).code == 2
+
+
+def test_evaluate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    result = asr("evaluate", model, tone_corpus / "cuts_test.jsonl.gz", "--json", tmp_path / "per.json")
+    assert result.code == 0, result.err
+    figures = json.loads((tmp_path / "per.json").read_text())
+    errors = figures["substitutions"] + figures["deletions"] + figures["insertions"]
+    assert figures["per"] == errors / figures["reference_phones"]
+    assert (figures["reference_phones"], figures["utterances"], figures["speakers"]) == (12, 4, 1)
+    assert figures["per_speaker"]["e"]["reference_phones"] == 12
+    headline, table, speaker = result.out.splitlines()
+    counts = f"S {figures['substitutions']} D {figures['deletions']} I {figures['insertions']} N 12"
+    assert headline == f"PER {100 * figures['per']:.2f} % (plain): {counts}, 4 utterances, 1 speakers"
+    assert table.split() == ["speaker", "PER", "%", "S", "D", "I", "N"]
+    assert speaker.split()[0] == "e"
+    again = asr("evaluate", model, tone_corpus / "cuts_test.jsonl.gz")
+    assert again.out == result.out
+
+
+def test_transcribe_text_and_json(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    files = [u.audio_path for u in read_manifest(tone_corpus / "cuts_test.jsonl.gz")]
+    result = asr("transcribe", model, *files)
+    assert result.code == 0
+    paths, phones = zip(*(line.split("\t") for line in result.out.splitlines()), strict=True)
+    assert [Path(path) for path in paths] == files
+    listed = asr("transcribe", model, files[0].parent, "--format", "json")
+    assert [json.loads(line) for line in listed.out.splitlines()] == [
+        {"path": str(file), "phones": spoken.split()} for file, spoken in zip(files, phones, strict=True)
+    ]
+    # The same audio in another format, rate and number of channels has the same phones.
+    samples, _ = soundfile.read(files[0])
+    for name, data, rate in (("a.flac", samples, 16000), ("b.wav", np.stack([samples] * 3, axis=1), 16000)):
+        soundfile.write(tmp_path / name, data, rate)
+        assert asr("transcribe", model, tmp_path / name).out == f"{tmp_path / name}\t{phones[0]}\n"
+
+
+def test_transcribe_agrees_with_evaluate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    asr("evaluate", model, tone_corpus / "cuts_test.jsonl.gz", "--json", tmp_path / "per.json")
+    hypotheses = json.loads((tmp_path / "per.json").read_text())["hypotheses"]
+    for utterance in read_manifest(tone_corpus / "cuts_test.jsonl.gz"):
+        assert asr("transcribe", model, utterance.audio_path).out.split("\t")[1].strip() == hypotheses[utterance.id]
+
+
+def test_a_bad_file_is_named_and_the_rest_transcribed(asr: Command, model: Path, tmp_path: Path) -> None:
+    good = make_utterances(tmp_path, ["s"], 2)
+    (tmp_path / "s-0b.wav").write_bytes(b"RIFF")
+    result = asr("transcribe", model, tmp_path)
+    assert result.code == 2
+    assert [line.split("\t")[0] for line in result.out.splitlines()] == [str(u.audio_path) for u in good]
+    assert len(result.err.splitlines()) == 1
+    assert f"{tmp_path / 's-0b.wav'}: not readable as audio" in result.err
+
+
+def test_a_file_shorter_than_a_frame_has_no_phones(asr: Command, model: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", np.full(100, 0.1), 16000)
+    assert asr("transcribe", model, tmp_path / "short.wav").out == f"{tmp_path / 'short.wav'}\t\n"
+
+
+def test_transcribe_refuses(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no audio")
+    refused("missing.wav: no such file or folder", "transcribe", model, tmp_path / "missing.wav")
+    refused("0 audio files", "transcribe", model, tmp_path)
+    refused("expected a model folder", "transcribe", tmp_path, tmp_path / "notes.txt")
+    refused("device is gpu", "transcribe", model, tmp_path / "notes.txt", "--device", "gpu")
+
+
+def test_evaluate_refuses(refused: Callable[..., None], model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    cuts = tone_corpus / "cuts_test.jsonl.gz"
+    refused("no such file, expected a manifest", "evaluate", model, tmp_path / "none.jsonl.gz")
+    refused("expected a model folder", "evaluate", tmp_path, cuts)
+    refused("cannot be written", "evaluate", model, cuts, "--json", tmp_path / "no" / "per.json")
+    gone = make_utterances(tmp_path / "audio", ["g"], 1)
+    write_corpus(tmp_path / "corpus", {"test": gone}, {})
+    gone[0].audio_path.unlink()
+    refused("is gone, expected a file", "evaluate", model, tmp_path / "corpus" / "cuts_test.jsonl.gz")
+
+
+def test_a_model_of_other_phones_is_refused(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    timit = [replace(u, phones=("sh", "iy", "h#")) for u in make_utterances(tmp_path / "audio", ["t"], 1)]
+    write_corpus(tmp_path / "corpus", {"test": timit}, {})
+    cuts = tmp_path / "corpus" / "cuts_test.jsonl.gz"
+    refused(
+        "utterance t-0: unknown phone 'sh', expected one of the 39 phones of inventory arpabet39",
+        "evaluate",
+        model,
+        cuts,
+    )
+
+
+def test_train_refuses_before_it_writes(refused: Callable[..., None], tone_corpus: Path, tmp_path: Path) -> None:
+    run_dir = f"run_dir={tmp_path / 'run'}"
+    good = f"corpus.dir={tone_corpus}"
+    refused("model.hiden", "train", *TRAIN, good, run_dir, "model.hiden=3")
+    refused("model.layers is 0", "train", *TRAIN, good, run_dir, "model.layers=0")
+    refused("no such file, expected a manifest", "train", *TRAIN, f"corpus.dir={tmp_path}", run_dir)
+    refused("run_dir has no value", "train", *TRAIN, good)
+    refused("expected a run to resume", "train", *TRAIN, good, run_dir, "resume=true")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").touch()
+    refused("cannot be written", "train", *TRAIN, good, f"run_dir={tmp_path / 'file' / 'run'}")
+    lines = (tone_corpus / "cuts_dev.jsonl.gz").read_bytes()
+    shutil.copytree(tone_corpus, tmp_path / "copy")
+    (tmp_path / "copy" / "cuts_dev.jsonl.gz").write_bytes(lines[:40])
+    refused("cuts_dev.jsonl.gz: not a manifest", "train", *TRAIN, f"corpus.dir={tmp_path / 'copy'}", run_dir)
+    assert not (tmp_path / "run").exists()
+
+
+def test_hydra_prints_the_configuration(asr: Command, tmp_path: Path) -> None:
+    result = asr("train", "experiment=graves2013", "run_dir=x", "--cfg", "job")
+    assert result.code == 0
+    expected = to_yaml(compose(["experiment=graves2013", "run_dir=x"]))
+    assert {line.strip() for line in result.out.splitlines() if line} >= {
+        line.strip() for line in expected.splitlines() if line.strip().startswith(("name", "hidden", "weight_noise"))
+    }
+
+
+def test_a_sweep_trains_each_combination(tone_corpus: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "asr", "train", "-m", *TRAIN, f"corpus.dir={tone_corpus}"]
+    subprocess.run(
+        [*command, f"run_dir={tmp_path / 'sweep'}", "seed=1,2"], check=True, capture_output=True, cwd=tmp_path
+    )
+    for number, seed in (("0", 1), ("1", 2)):
+        assert f"seed: {seed}\n" in (tmp_path / "sweep" / number / "config.yaml").read_text()
+        load_bundle(tmp_path / "sweep" / number / "model")
+
+
+def test_prepare_synth_and_its_refusals(asr: Command, refused: Callable[..., None], tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
+    result = asr("prepare", "synth", tmp_path / "corpus", "--speakers", 3, "--utterances", 1)
+    assert result.code == 0, result.err
+    assert [line.split(":")[0] for line in result.out.splitlines()] == ["train", "dev", "test"]
+    refused("exists already", "prepare", "synth", tmp_path / "corpus")
+
+
+def test_prepare_timit_and_speechocean762_refuse(refused: Callable[..., None], tmp_path: Path) -> None:
+    refused("0 folders with TIMIT", "prepare", "timit", tmp_path, tmp_path / "out")
+    refused("no speechocean762 found", "prepare", "speechocean762", tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_into_a_closed_pipe_is_no_error(model: Path, tone_corpus: Path) -> None:
+    command = f"'{sys.executable}' -m asr transcribe '{model}' '{tone_corpus / 'test'}' | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_transcribing_imports_nothing_that_only_training_needs(model: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    program = (
+        "import sys; from asr.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(*[m for m in ('lhotse', 'accelerate', 'hydra', 'jiwer', 'librosa', 'torchaudio', 'tensorboard') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", program, "transcribe", str(model), str(tmp_path / "a.wav")]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    )
+    phones, loaded = done.stdout.split("\n")[:2]
+    assert phones.startswith(str(tmp_path))
+    assert loaded == ""

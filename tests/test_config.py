@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from asr.bundle import build_model
+from asr.compose import compose
+from asr.config import FeatureConfig, config_dir, from_mapping, to_yaml
+from asr.errors import InputError
+from asr.optim import Schedule, make_optimizer
+from asr.phones import inventory
+from tests.conftest import settings
+
+CHOICES = [
+    f"{group.name}={file.stem}"
+    for group in sorted(config_dir().iterdir())
+    if group.is_dir()
+    for file in sorted(group.glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes_and_builds(choice: str) -> None:
+    config = settings(choice)
+    model = build_model(config.model, config.features, inventory(config.corpus.inventory))
+    make_optimizer(model.parameters(), config.optimizer)
+    assert Schedule(config.schedule).factor(0.5) >= 0
+    assert yaml.safe_load(to_yaml(config))["run_dir"] == "unused"
+
+
+def test_the_promised_experiments_are_there() -> None:
+    names = {choice.split("=")[1] for choice in CHOICES if choice.startswith("experiment=")}
+    assert {"synth", "timit", "speechocean762", "graves2013"} <= names
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.hiden=3"], "model.hiden"),
+        (["+model.hiden=3"], "model.hiden: Key 'hiden' not in 'ModelConfig'"),
+        (["+sede=3"], "unknown key sede"),
+        (["model.hidden=wide"], "model.hidden: Value 'wide'"),
+        (["model.hidden=0"], "model.hidden is 0, expected 1 to 4096"),
+        (["model.dropout=1"], r"model.dropout is 1.0, expected 0 to 0.95"),
+        (["model.cell=rnn"], "model.cell is 'rnn', expected one of lstm, gru"),
+        (["augment.speeds=[1.0,3.0]"], "augment.speeds is 3.0, expected 0.5 to 2.0"),
+        (["optimizer=adamm"], "optimizer/adamm"),
+        (["optimizer.name=adamm"], "optimizer.name is 'adamm', expected one of adamw, adadelta, sgd"),
+        (["optimizer=3"], "override must be a string"),
+        (["trainer.trackers=[paper]"], "trainer.trackers is 'paper', expected one of tensorboard"),
+        (["seed=one"], "seed is 'one', expected int"),
+        (["resume=1"], "resume is 1, expected bool"),
+        (["features=null"], "override must be a string"),
+        (["experiment=nothing"], "experiment/nothing"),
+        (["corpus.inventory=klingon"], "corpus.inventory is 'klingon'"),
+        (["~model.hidden"], "model.hidden"),
+        (["model.hidden"], "model.hidden"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        settings(*overrides)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("configuration: ")
+
+
+def test_run_dir_has_no_default() -> None:
+    with pytest.raises(InputError, match="run_dir has no value"):
+        compose([])
+
+
+def test_a_mapping_must_have_every_field() -> None:
+    with pytest.raises(InputError, match="here.sample_rate_hz: .* missing mandatory"):
+        from_mapping(FeatureConfig, {"name": "fbank"}, "here")
+    with pytest.raises(InputError, match="here is 3, expected a group"):
+        from_mapping(FeatureConfig, 3, "here")  # type: ignore[arg-type]
+
+
+def test_the_schema_has_no_defaults_and_the_yaml_no_code() -> None:
+    for path in config_dir().rglob("*.yaml"):
+        assert "_target_" not in path.read_text(), path
+    schema = (Path(__file__).parents[1] / "asr" / "config.py").read_text()
+    assert "default=" not in schema

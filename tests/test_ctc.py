@@ -1,0 +1,139 @@
+"""CTC against brute force over every path of a small case."""
+
+import math
+from collections import defaultdict
+from itertools import groupby, product
+
+import pytest
+import torch
+from torch import Tensor
+
+from asr.ctc import best_path, ctc_loss, flat_start_loss, flat_start_targets, required_frames
+
+
+def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(symbol for symbol, _ in groupby(path) if symbol != 0)
+
+
+def label_probabilities(log_probs: Tensor) -> dict[tuple[int, ...], float]:
+    """Probability of every label sequence of one utterance (frames, symbols), summed over all its paths."""
+    total: dict[tuple[int, ...], float] = defaultdict(float)
+    for path in product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        total[collapse(path)] += math.exp(sum(float(log_probs[t, symbol]) for t, symbol in enumerate(path)))
+    return total
+
+
+def pad(labels: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    width = max(1, *(len(label) for label in labels))
+    tokens = torch.tensor([[*label, *[0] * (width - len(label))] for label in labels])
+    return tokens, torch.tensor([len(label) for label in labels])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4])
+def test_loss_is_brute_force_over_all_paths(frames: int) -> None:
+    log_probs = torch.randn(1, frames, 3, dtype=torch.float64).log_softmax(-1)
+    probabilities = label_probabilities(log_probs[0])
+    assert sum(probabilities.values()) == pytest.approx(1)
+    for labels, probability in probabilities.items():
+        tokens, lengths = pad([labels])
+        loss, feasible = ctc_loss(log_probs, torch.tensor([frames]), tokens, lengths)
+        assert feasible.all()
+        assert float(loss) == pytest.approx(-math.log(probability), abs=1e-9)
+
+
+def test_gradients_are_brute_force_too() -> None:
+    logits = torch.randn(1, 4, 3, dtype=torch.float64, requires_grad=True)
+    tokens, lengths = pad([(1, 1)])
+    ctc_loss(logits.log_softmax(-1), torch.tensor([4]), tokens, lengths)[0].sum().backward()
+    assert logits.grad is not None
+    for frame, symbol in product(range(4), range(3)):
+        losses = []
+        for step in (1e-5, -1e-5):
+            moved = logits.detach().clone()
+            moved[0, frame, symbol] += step
+            losses.append(-math.log(label_probabilities(moved[0].log_softmax(-1))[(1, 1)]))
+        assert float(logits.grad[0, frame, symbol]) == pytest.approx((losses[0] - losses[1]) / 2e-5, abs=1e-6)
+
+
+def test_a_batch_gives_each_utterance_its_own_loss() -> None:
+    log_probs = torch.randn(3, 4, 3).log_softmax(-1)
+    labels, lengths = [(1, 2), (), (2,)], torch.tensor([4, 3, 2])
+    losses, _ = ctc_loss(log_probs, lengths, *pad(labels))
+    for row, label in enumerate(labels):
+        probability = label_probabilities(log_probs[row, : lengths[row]])[label]
+        assert float(losses[row]) == pytest.approx(-math.log(probability), abs=1e-5)
+
+
+def test_required_frames_by_hand() -> None:
+    tokens, lengths = pad([(1, 2, 3), (1, 1, 2), (4, 4, 4), (), (5,)])
+    assert required_frames(tokens, lengths).tolist() == [3, 4, 5, 0, 1]
+
+
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_labels_that_cannot_fit_are_told_apart_and_leave_no_trace(all_of_them: bool) -> None:
+    labels = [(1, 1), (1, 2, 1)] if all_of_them else [(1, 1), (1, 2), (1, 2, 1)]
+    lengths = torch.tensor([2] * len(labels))
+    logits = torch.randn(len(labels), 2, 3, requires_grad=True)
+    losses, feasible = ctc_loss(logits.log_softmax(-1), lengths, *pad(labels))
+    assert feasible.tolist() == ([False, False] if all_of_them else [False, True, False])
+    losses.sum().backward()
+    assert logits.grad is not None
+    assert torch.isfinite(losses).all()
+    assert torch.isfinite(logits.grad).all()
+    assert (losses[~feasible] == 0).all()
+    assert logits.grad[~feasible].abs().sum() == 0
+    if not all_of_them:
+        assert float(losses[1].detach()) == pytest.approx(
+            -math.log(label_probabilities(logits[1].detach().log_softmax(-1))[1, 2])
+        )
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4])
+def test_best_path_is_the_best_of_all_paths(frames: int) -> None:
+    log_probs = torch.randn(5, frames, 3).log_softmax(-1)
+    for row, found in enumerate(best_path(log_probs, torch.tensor([frames] * 5))):
+
+        def value(path: tuple[int, ...], row: int = row) -> float:
+            return sum(float(log_probs[row, t, symbol]) for t, symbol in enumerate(path))
+
+        assert tuple(found) == collapse(max(product(range(3), repeat=frames), key=value))
+
+
+def test_best_path_stops_at_the_length() -> None:
+    log_probs = torch.full((2, 5, 3), -9.0)
+    for frame, symbol in enumerate([1, 1, 0, 1, 2]):
+        log_probs[:, frame, symbol] = 0
+    assert best_path(log_probs, torch.tensor([5, 3])) == [[1, 1, 2], [1]]
+    assert best_path(log_probs, torch.tensor([0, 1])) == [[], [1]]
+
+
+def test_flat_start_spreads_phones_over_what_is_loud() -> None:
+    loud = [0, 0, 1, 1, 1, 1, 0, 1, 1, 0]
+    features = torch.tensor(loud)[None, :, None].float().repeat(2, 1, 4)
+    features[1, 4:] = 0
+    targets = flat_start_targets(
+        features,
+        torch.tensor([10, 4]),
+        torch.tensor([10, 4]),
+        torch.tensor([[7, 8, 9], [5, 0, 0]]),
+        torch.tensor([3, 1]),
+    )
+    assert targets[0].tolist() == [0, 0, 7, 7, 8, 8, 0, 9, 9, 0]
+    assert targets[1].tolist() == [0, 0, 5, 5, *[-100] * 6]
+
+
+def test_flat_start_with_more_phones_than_loud_frames_uses_all_frames() -> None:
+    features = torch.tensor([0.0, 0, 0, 1, 0, 0])[None, :, None]
+    targets = flat_start_targets(
+        features, torch.tensor([6]), torch.tensor([3]), torch.tensor([[4, 5, 6]]), torch.tensor([3])
+    )
+    assert targets.tolist() == [[4, 5, 6]]
+    empty = flat_start_targets(
+        features, torch.tensor([6]), torch.tensor([3]), torch.zeros(1, 1).long(), torch.tensor([0])
+    )
+    assert empty.tolist() == [[0, 0, 0]]
+
+
+def test_flat_start_loss_by_hand() -> None:
+    log_probs = torch.tensor([[[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]]]).log()
+    assert float(flat_start_loss(log_probs, torch.tensor([[0, 1, -100]]))) == pytest.approx(-math.log(0.5 * 0.75))

@@ -1,0 +1,146 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr.augment import perturb_speed, spec_augment
+from asr.dataset import Dataset, Item, plan_evaluation, plan_training
+from asr.errors import InputError
+from asr.features import extract, normalize, statistics
+from asr.phones import inventory
+from tests.conftest import make_utterances, settings
+
+DURATIONS = np.random.default_rng(1).uniform(0.5, 9.0, 137).tolist()
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    utterances = make_utterances(tmp_path, ["a", "b"])
+    return Dataset(utterances, settings().features, inventory("arpabet39"), cache_gib=1.0)
+
+
+@pytest.mark.parametrize("epoch", range(4))
+def test_training_sees_every_utterance_once_an_epoch(epoch: int) -> None:
+    plan = plan_training(DURATIONS, [0.9, 1.0, 1.1], 40.0, 16, (7, epoch))
+    assert Counter(item.utterance for batch in plan for item in batch) == Counter(range(137))
+    for batch in plan:
+        longest = max(DURATIONS[item.utterance] / item.speed for item in batch)
+        assert len(batch) <= 16
+        assert len(batch) == 1 or longest * len(batch) <= 40.0
+    assert {item.speed for batch in plan for item in batch} == {0.9, 1.0, 1.1}
+
+
+def test_the_plan_follows_from_seed_and_epoch() -> None:
+    def plan(*seed: int) -> list[list[Item]]:
+        return plan_training(DURATIONS, [0.9, 1.0], 40.0, 16, (seed[0], seed[1]))
+
+    assert plan(1, 1) == plan(1, 1)
+    assert plan(1, 1) != plan(1, 2) != plan(2, 1)
+
+
+def test_an_utterance_longer_than_a_batch_is_a_batch() -> None:
+    plan = plan_training([100.0, 1.0, 1.0], [1.0], 10.0, 16, (1, 0))
+    assert sorted(sorted(item.utterance for item in batch) for batch in plan) == [[0], [1, 2]]
+
+
+def test_evaluation_sees_every_utterance_once_longest_first() -> None:
+    plan = plan_evaluation(DURATIONS, 40.0)
+    order = [item.utterance for batch in plan for item in batch]
+    assert sorted(order) == list(range(137))
+    assert [DURATIONS[index] for index in order] == sorted(DURATIONS, reverse=True)
+
+
+def test_a_batch_holds_each_utterances_own_features_and_tokens(dataset: Dataset) -> None:
+    plan = [[Item(0, 1.0), Item(4, 0.9)], [Item(2, 1.0)]]
+    first, second = dataset.batches(plan)
+    assert first.ids == ("a-0", "b-1")
+    assert second.ids == ("a-2",)
+    for row, item in enumerate(plan[0]):
+        length = int(first.feature_lengths[row])
+        torch.testing.assert_close(first.features[row, :length], dataset.features(item), atol=0, rtol=0)
+        assert first.features[row, length:].abs().sum() == 0
+        utterance = dataset.utterances[item.utterance]
+        tokens = first.tokens[row, : first.token_lengths[row]].tolist()
+        assert inventory("arpabet39").decode(tokens) == list(utterance.phones)
+    assert first.feature_lengths[1] > first.feature_lengths[0]  # played more slowly
+    assert dataset.frames(0) == first.feature_lengths[0]
+
+
+def test_the_cache_changes_nothing(dataset: Dataset, tmp_path: Path) -> None:
+    without = Dataset(dataset.utterances, dataset.config, inventory("arpabet39"), cache_gib=0)
+    for _ in dataset.fill_cache([1.0, 1.1]):
+        pass
+    for path in {utterance.audio_path for utterance in dataset.utterances[1:]}:
+        path.unlink()  # only what is cached can be had now
+    torch.testing.assert_close(dataset.features(Item(0, 1.1)), without.features(Item(0, 1.1)), atol=0, rtol=0)
+    assert dataset.features(Item(3, 1.0)).shape == (53, 40)
+    with pytest.raises(InputError, match="no such file"):
+        without.features(Item(3, 1.0))
+
+
+def test_the_cache_keeps_to_its_size(dataset: Dataset) -> None:
+    size = 53 * 40 * 4
+    small = Dataset(dataset.utterances, dataset.config, inventory("arpabet39"), cache_gib=2.5 * size / 2**30)
+    assert len(list(small.fill_cache([1.0]))) == len(dataset)
+    assert len(small._cache) == 2
+
+
+def test_statistics_by_speaker_and_over_all(dataset: Dataset) -> None:
+    features = [extract_raw(dataset, index) for index in range(6)]
+    dataset.config.normalization = "speaker"
+    dataset.learn_statistics()
+    torch.testing.assert_close(dataset.known["b"].mean, statistics(features[3:]).mean)
+    torch.testing.assert_close(dataset.features(Item(4, 1.0)), statistics(features[3:]).apply(features[4]))
+    dataset.config.normalization = "global"
+    dataset.learn_statistics()
+    torch.testing.assert_close(dataset.features(Item(4, 1.0)), statistics(features).apply(features[4]))
+
+
+def extract_raw(dataset: Dataset, index: int) -> torch.Tensor:
+    import soundfile
+
+    samples, _ = soundfile.read(dataset.utterances[index].audio_path, dtype="float32")
+    return extract(samples, dataset.config)
+
+
+def test_unknown_phones_are_found_before_training(tmp_path: Path) -> None:
+    utterances = make_utterances(tmp_path, ["a"])
+    with pytest.raises(InputError, match="utterance a-0: unknown phone 'A.', expected one of the 61 phones"):
+        Dataset(utterances, settings().features, inventory("timit61"), cache_gib=0)
+
+
+def test_speed_changes_length_and_pitch() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000).astype(np.float32)
+    fast = perturb_speed(tone, 1.25, 16000)
+    assert len(fast) == 12800
+    assert int(np.abs(np.fft.rfft(fast)).argmax()) * 16000 / 12800 == pytest.approx(1250, abs=2)
+
+
+def test_spec_augment_masks_within_its_limits() -> None:
+    config = settings("augment.time_masks=1", "augment.frequency_masks=1", "augment.time_mask_fraction=0.2").augment
+    features = torch.ones(100, 40)
+    widths = []
+    for seed in range(200):
+        masked = spec_augment(features, config, np.random.default_rng(seed))
+        time, frequency = int((masked.sum(1) == 0).sum()), int((masked.sum(0) == 0).sum())
+        assert time <= 20
+        assert frequency <= config.frequency_mask_bins
+        widths.append((time, frequency))
+    assert {width for width, _ in widths} == set(range(21))
+    assert {width for _, width in widths} == set(range(config.frequency_mask_bins + 1))
+    assert features.sum() == 4000
+    same = [spec_augment(features, config, np.random.default_rng(5)) for _ in range(2)]
+    torch.testing.assert_close(*same)
+
+
+def test_augmentation_is_drawn_for_each_utterance_and_epoch_alone(dataset: Dataset) -> None:
+    augment = settings("augment.time_mask_fraction=0.5").augment
+    (both,) = dataset.batches([[Item(0, 1.0), Item(1, 1.0)]], augment, (1, 3))
+    (alone,) = dataset.batches([[Item(1, 1.0)]], augment, (1, 3))
+    (later,) = dataset.batches([[Item(1, 1.0)]], augment, (1, 4))
+    torch.testing.assert_close(both.features[1], alone.features[0])
+    assert not torch.equal(alone.features, later.features)
+    (clean,) = dataset.batches([[Item(1, 1.0)]])
+    torch.testing.assert_close(clean.features[0], normalize(extract_raw(dataset, 1), dataset.config))

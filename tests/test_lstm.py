@@ -1,0 +1,135 @@
+"""The recurrent stack against torch.nn on PackedSequence, and against the LSTM written out gate by gate."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from asr.lstm import RecurrentStack, length_mask, lstm_by_hand
+
+LENGTHS = torch.tensor([17, 3, 29, 1, 29, 8])
+
+
+def torch_module(stack: RecurrentStack, inputs: int) -> nn.Module:
+    kind = nn.LSTM if stack.cell == "lstm" else nn.GRU
+    bidirectional = len(stack.suffixes) == 2
+    module = kind(inputs, stack.hidden, stack.layers, batch_first=True, bidirectional=bidirectional)
+    module.load_state_dict(stack.state_dict())
+    return module
+
+
+def run_packed(module: nn.Module, inputs: Tensor) -> Tensor:
+    packed = pack_padded_sequence(inputs, LENGTHS, batch_first=True, enforce_sorted=False)
+    return pad_packed_sequence(module(packed)[0], batch_first=True, total_length=inputs.shape[1])[0]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("path", ["forward", "forward_packed"])
+def test_outputs_and_gradients_are_torchs(cell: str, bidirectional: bool, layers: int, path: str) -> None:
+    stack = RecurrentStack(13, 24, layers, cell=cell, bidirectional=bidirectional)
+    module = torch_module(stack, 13)
+    inputs = torch.randn(6, 31, 13, requires_grad=True)
+    copied = inputs.detach().clone().requires_grad_()
+    ours, theirs = getattr(stack, path)(inputs, LENGTHS), run_packed(module, copied)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    weight = torch.randn_like(ours)
+    (ours * weight).sum().backward()
+    (theirs * weight).sum().backward()
+    torch.testing.assert_close(inputs.grad, copied.grad, atol=1e-5, rtol=0)
+    expected = dict(module.named_parameters())
+    for name, parameter in stack.named_parameters():
+        scale = float(expected[name].grad.abs().max())
+        torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-5 * max(1.0, scale), rtol=0)
+
+
+def test_state_dicts_go_both_ways_and_mismatches_are_named() -> None:
+    stack = RecurrentStack(5, 7, 2)
+    module = nn.LSTM(5, 7, 2, bidirectional=True)
+    assert list(stack.state_dict()) == list(module.state_dict())
+    stack.load_state_dict(module.state_dict())
+    module.load_state_dict(stack.state_dict())
+    with pytest.raises(RuntimeError) as error:
+        stack.load_state_dict(nn.LSTM(6, 7, 1, bidirectional=True).state_dict())
+    for key in ("weight_ih_l0", "weight_ih_l0_reverse", "weight_ih_l1", "weight_hh_l1_reverse", "bias_hh_l1"):
+        assert key in str(error.value)
+
+
+def test_lstm_by_hand_is_torchs_in_float64() -> None:
+    module = nn.LSTM(4, 6, batch_first=True).double()
+    weights = [parameter.detach().clone().requires_grad_() for parameter in module.parameters()]
+    inputs = torch.randn(11, 4, dtype=torch.float64)
+    gates, (theirs, _) = lstm_by_hand(inputs, weights), module(inputs[None])
+    torch.testing.assert_close(gates.hidden, theirs[0], atol=1e-6, rtol=0)
+    weight = torch.randn_like(gates.hidden)
+    (gates.hidden * weight).sum().backward()
+    (theirs[0] * weight).sum().backward()
+    for ours, parameter in zip(weights, module.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, parameter.grad, atol=1e-6, rtol=0)
+    for gate in (gates.input, gates.forget, gates.output):
+        assert 0 < gate.min() < gate.max() < 1
+    before = torch.cat([torch.zeros(1, 6, dtype=torch.float64), gates.cell[:-1]])
+    assert ((gates.cell - gates.forget * before).abs() <= gates.input).all()
+
+
+def test_the_stack_is_the_lstm_by_hand_in_both_directions() -> None:
+    stack = RecurrentStack(4, 6, 1)
+    inputs = torch.randn(2, 9, 4)
+    outputs = stack(inputs, torch.tensor([9, 5]))
+    for row, length in ((0, 9), (1, 5)):
+        forward = lstm_by_hand(inputs[row, :length], stack.layer_weights(0, "")).hidden
+        backward = lstm_by_hand(inputs[row, :length].flip(0), stack.layer_weights(0, "_reverse")).hidden.flip(0)
+        torch.testing.assert_close(outputs[row, :length], torch.cat([forward, backward], dim=1), atol=1e-6, rtol=0)
+        assert outputs[row, length:].abs().sum() == 0
+
+
+@pytest.mark.parametrize("path", ["forward", "forward_packed"])
+def test_projection_and_layer_norm_keep_utterances_apart(path: str) -> None:
+    stack = RecurrentStack(5, 8, 3, projection=6, layer_norm=True)
+    inputs = torch.randn(6, 31, 5)
+    together = getattr(stack, path)(inputs, LENGTHS)
+    assert together.shape == (6, 31, 6)
+    for row, length in enumerate(LENGTHS.tolist()):
+        alone = stack(inputs[row : row + 1, :length], LENGTHS[row : row + 1])
+        torch.testing.assert_close(together[row, :length], alone[0], atol=1e-5, rtol=0)
+
+
+def test_both_paths_drop_whole_values_of_an_utterance() -> None:
+    stack = RecurrentStack(5, 50, 2, dropout=0.4)
+    masks = stack.dropout_masks(torch.zeros(64, 3, 5))
+    assert masks.shape == (1, 64, 100)
+    assert masks.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
+    assert masks.mean() == pytest.approx(1.0, abs=0.05)
+    inputs, results = torch.randn(6, 31, 5), []
+    for path in (stack.forward, stack.forward_packed):
+        torch.manual_seed(3)
+        results.append(path(inputs, LENGTHS))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=0)
+    stack.eval()
+    assert not torch.allclose(stack(inputs, LENGTHS), results[0], atol=1e-3)
+    assert (stack.dropout_masks(inputs) == 1).all()
+
+
+def test_empty_sequences_give_zeros() -> None:
+    stack = RecurrentStack(5, 8, 2)
+    lengths = torch.tensor([0, 4])
+    for path in (stack.forward, stack.forward_packed):
+        outputs = path(torch.randn(2, 4, 5), lengths)
+        assert outputs[0].abs().sum() == 0
+        assert torch.isfinite(outputs).all()
+
+
+def test_bfloat16_is_near_float32() -> None:
+    stack = RecurrentStack(13, 32, 3)
+    inputs = torch.randn(6, 31, 13)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = stack(inputs, LENGTHS)
+    assert (half.float() - stack(inputs, LENGTHS)).abs().max() < 0.03
+
+
+def test_length_mask() -> None:
+    assert length_mask(torch.tensor([2, 0, 3]), 3).int().tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1]]
+    assert all(a >= b for a, b in pairwise(length_mask(torch.tensor([5]), 9)[0].int().tolist()))

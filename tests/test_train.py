@@ -1,0 +1,269 @@
+"""The training loop on small corpora: it learns, resumes to the same weights, and stops where it must."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from asr.bundle import Bundle, load_bundle
+from asr.checkpoint import load_checkpoint, save_checkpoint
+from asr.compose import compose
+from asr.config import TrainConfig
+from asr.dataset import Batch, Dataset
+from asr.errors import InputError, TrainingError
+from asr.evaluate import evaluate, recognize
+from asr.manifest import Utterance, read_manifest, write_corpus
+from asr.score import count_errors
+from asr.train import train, weight_noise
+from tests.conftest import TINY_MODEL, make_utterances
+
+FAST = (
+    *TINY_MODEL,
+    "trainer.epochs=2",
+    "trainer.flat_start_epochs=1",
+    "trainer.batch_utterances=4",
+    "trainer.trackers=[]",
+)
+
+
+def config(corpus: Path, run_dir: Path, *overrides: str) -> TrainConfig:
+    return compose(["experiment=speechocean762", f"corpus.dir={corpus}", f"run_dir={run_dir}", *FAST, *overrides])
+
+
+def run(corpus: Path, run_dir: Path, *overrides: str) -> Path:
+    return train(config(corpus, run_dir, *overrides), run_dir)
+
+
+def test_a_run_leaves_what_it_promises(tone_corpus: Path, tmp_path: Path) -> None:
+    model = run(tone_corpus, tmp_path / "run", "trainer.trackers=[tensorboard]")
+    assert model == tmp_path / "run" / "model"
+    assert {"config.yaml", "train.log", "history.json", "checkpoints", "tensorboard"} <= {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert [(record["epoch"], record["objective"]) for record in history] == [(1, "flat start"), (2, "CTC")]
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "train 12 utterances" in log
+    assert "epoch 2 (CTC)" in log
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    card = (model / "README.md").read_text()
+    assert "12 utterances, 3 speakers" in card
+    assert "dev set | PER" in card
+    result = evaluate(model, tone_corpus / "cuts_test.jsonl.gz")
+    assert (result.total.reference_phones, len(result.utterances), len(result.speakers)) == (12, 4, 1)
+
+
+def test_it_learns_to_recognize_tones(tone_corpus: Path, tmp_path: Path) -> None:
+    model = run(
+        tone_corpus,
+        tmp_path / "run",
+        "trainer.epochs=60",
+        "trainer.flat_start_epochs=10",
+        "model.hidden=32",
+        "optimizer.learning_rate=0.01",
+        "augment=none",
+        "model.time_reduction=2",
+    )
+    assert evaluate(model, tone_corpus / "cuts_train.jsonl.gz").total.per < 0.1
+
+
+VARIANTS = {
+    "default": (),
+    "plain BLSTM on 123 features, SGD, weight noise": (
+        "features=fbank_delta",
+        "model=blstm",
+        "model.hidden=8",
+        "optimizer=sgd",
+        "trainer.weight_noise=0.05",
+        "trainer.loss_reduction=sum",
+        "trainer.gradient_clip=0",
+        "trainer.precision=float32",
+    ),
+    "EMA, newbob, speaker normalization, MFCC": (
+        "features=mfcc",
+        "trainer.average=ema",
+        "schedule=newbob",
+        "trainer.loss_reduction=utterance",
+        "optimizer=adadelta",
+    ),
+    "last epochs, accumulation, plateau": ("trainer.average=last", "trainer.accumulation=2", "schedule=plateau"),
+    "no average, attention, librosa": ("trainer.average=none", "model=cnn_blstm_attention", "features=librosa_mel"),
+}
+
+
+@pytest.mark.parametrize("overrides", VARIANTS.values(), ids=list(VARIANTS))
+def test_a_resumed_run_ends_with_the_same_weights(
+    tone_corpus: Path, tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    settings = (*overrides, "model.dropout=0.2", "trainer.epochs=4", "trainer.average_count=2", "model.hidden=16")
+    whole = run(tone_corpus, tmp_path / "whole", *settings)
+
+    class Killed(Exception):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        calls = iter([None, None])
+        real = torch.optim.Optimizer.zero_grad
+        import asr.train
+
+        epoch = asr.train.train_epoch
+        patch.setattr(asr.train, "train_epoch", lambda run: epoch(run) if next(calls, "end") is None else kill())
+        with pytest.raises(Killed):
+            run(tone_corpus, tmp_path / "parts", *settings)
+        assert torch.optim.Optimizer.zero_grad is real
+    assert not (tmp_path / "parts" / "model").exists()
+    torch.manual_seed(99)  # what happens in between must not matter
+    parts = run(tone_corpus, tmp_path / "parts", *settings, "resume=true")
+    assert "resumed after epoch 2" in (tmp_path / "parts" / "train.log").read_text()
+    expected = load_file(whole / "model.safetensors")
+    for name, tensor in load_file(parts / "model.safetensors").items():
+        torch.testing.assert_close(tensor, expected[name], atol=0, rtol=0)
+    kept = sorted(path.name for path in (tmp_path / "whole" / "checkpoints").iterdir())
+    assert kept == sorted(path.name for path in (tmp_path / "parts" / "checkpoints").iterdir())
+
+
+def test_seeds_decide(tone_corpus: Path, tmp_path: Path) -> None:
+    weights = {
+        name: load_file(run(tone_corpus, tmp_path / name, f"seed={seed}") / "model.safetensors")["output.weight"]
+        for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    }
+    torch.testing.assert_close(weights["a"], weights["b"], atol=0, rtol=0)
+    assert not torch.equal(weights["a"], weights["c"])
+
+
+def test_early_stopping(tone_corpus: Path, tmp_path: Path) -> None:
+    run(tone_corpus, tmp_path, "trainer.epochs=30", "trainer.early_stopping_epochs=2", "optimizer.learning_rate=0")
+    assert len(json.loads((tmp_path / "history.json").read_text())) == 3
+
+
+def test_an_earlier_run_is_not_overwritten(tone_corpus: Path, tmp_path: Path) -> None:
+    run(tone_corpus, tmp_path / "run")
+    with pytest.raises(InputError, match="holds a training already, expected resume=true"):
+        run(tone_corpus, tmp_path / "run")
+    with pytest.raises(InputError, match=r"model.hidden is 17, expected 16 as in the run to resume"):
+        run(tone_corpus, tmp_path / "run", "model.hidden=17", "resume=true")
+    with pytest.raises(InputError, match="expected a run to resume"):
+        run(tone_corpus, tmp_path / "other", "resume=true")
+
+
+@pytest.mark.parametrize("setting", [("seed", 2), ("optimizer.learning_rate", 0.5)])
+def test_resuming_needs_the_same_settings(tone_corpus: Path, tmp_path: Path, setting: tuple[str, object]) -> None:
+    run(tone_corpus, tmp_path)
+    key, value = setting
+    with pytest.raises(InputError, match=f"{key} is {value}, expected"):
+        run(tone_corpus, tmp_path, f"{key}={value}", "resume=true")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    save_checkpoint({"model": {"w": torch.ones(3)}, "epoch": 3}, tmp_path / "last.pt")
+    assert load_checkpoint(tmp_path / "last.pt")["epoch"] == 3
+    whole = (tmp_path / "last.pt").read_bytes()
+    for content in (b"", whole[: len(whole) // 2], b"cos\nsystem\n(S'true'\ntR."):
+        (tmp_path / "last.pt").write_bytes(content)
+        with pytest.raises(InputError, match=r"last\.pt: not readable"):
+            load_checkpoint(tmp_path / "last.pt")
+    with pytest.raises(InputError, match="no such file"):
+        load_checkpoint(tmp_path / "none.pt")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_checkpoint({}, tmp_path / "last.pt" / "x" / "y.pt")
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, after: int, change: str) -> None:
+    """Let the loss or the gradient of the update after so many be nan."""
+    import asr.train
+
+    real, calls = asr.train.batch_losses, [0]
+
+    def losses(run: object, batch: Batch) -> torch.Tensor:
+        result = real(run, batch)  # type: ignore[arg-type]
+        calls[0] += 1
+        if calls[0] <= after:
+            return result
+        if change == "loss":
+            return result.index_fill(0, torch.tensor([0]), math.nan)
+        result.register_hook(lambda gradient: gradient * math.nan)
+        return result
+
+    monkeypatch.setattr(asr.train, "batch_losses", losses)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [("loss", r"utterance [abc]-\d \(nan\)"), ("gradient", "gradient norm is nan")]
+)
+def test_numbers_that_are_not_finite_stop_the_run(
+    tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, message: str
+) -> None:
+    poison(monkeypatch, 3, change)
+    with pytest.raises(TrainingError, match=message + r".*last good checkpoint: .*last\.pt") as error:
+        run(tone_corpus, tmp_path)
+    assert "-" in str(error.value)
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.pt")["progress"]["epoch"] == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_labels_that_do_not_fit_are_named_and_counted(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    train_set = make_utterances(tmp_path / "audio", ["a"], 4)
+    train_set[2] = replace(train_set[2], phones=("AA",) * 40)
+    splits = {"train": train_set, "dev": make_utterances(tmp_path / "dev", ["d"], 1)}
+    write_corpus(tmp_path / "corpus", splits, {})
+    run(tmp_path / "corpus", tmp_path / "run")
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "utterance a-2 is left out of the loss" in log
+    assert "its phones need 79" in log
+    assert "longer than their frames: 1" in log
+
+
+def test_speakers_in_train_and_dev_are_refused(tmp_path: Path) -> None:
+    utterances = make_utterances(tmp_path / "audio", ["a"], 4)
+    write_corpus(tmp_path / "corpus", {"train": utterances[:2], "dev": utterances[2:]}, {})
+    with pytest.raises(InputError, match="speaker a is in train and dev"):
+        run(tmp_path / "corpus", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_cuda_device_is_said(tone_corpus: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("NOT TESTED: there is a CUDA device")
+    with pytest.raises(InputError, match="no CUDA device is at hand"):
+        run(tone_corpus, tmp_path / "run", "trainer.device=cuda")
+
+
+def test_weight_noise_is_taken_back() -> None:
+    model = torch.nn.Linear(40, 50)
+    before = model.weight.detach().clone()
+    with weight_noise(model, 0.1):
+        assert float((model.weight - before).std()) == pytest.approx(0.1, rel=0.1)
+    torch.testing.assert_close(model.weight.detach(), before, atol=0, rtol=0)
+
+
+def test_eight_real_utterances_are_learned_by_heart(real_utterances: list[Utterance], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    chosen = real_utterances[:8]
+    strangers = [replace(utterance, speaker="dev") for utterance in real_utterances[8:9]]
+    write_corpus(tmp_path, {"train": chosen, "dev": strangers}, {})
+    model = run(
+        tmp_path,
+        tmp_path / "run",
+        "trainer.epochs=110",
+        "trainer.flat_start_epochs=15",
+        "trainer.batch_utterances=8",
+        "trainer.average=last",
+        "trainer.average_count=1",
+        "augment=none",
+        "model.hidden=96",
+        "model.convolution_channels=[16,16]",
+        "optimizer.learning_rate=0.01",
+    )
+    bundle: Bundle = load_bundle(model)
+    dataset = Dataset(read_manifest(tmp_path / "cuts_train.jsonl.gz"), bundle.features, bundle.inventory, cache_gib=0)
+    hypotheses = recognize(bundle, dataset)
+    assert sum(count_errors(u.phones, hypotheses[u.id]).errors for u in chosen) == 0
