@@ -89,6 +89,7 @@ def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
     Raises:
         InputError: not a bundle, or its parts do not fit together.
     """
+    device = checked_device(device)
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")
@@ -112,6 +113,17 @@ def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
         known[""] = FeatureStatistics(tensors["mean"], tensors["std"])
     model = model.to(device).eval()
     return Bundle(model, model_config, features, phones, str(found.get("convention")), known)
+
+
+def checked_device(name: torch.device | str) -> torch.device:
+    """The device of that name, which must be at hand."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device is {name}, expected cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device is {name}, expected cpu: no CUDA device is at hand")
+    return device
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

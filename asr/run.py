@@ -56,7 +56,7 @@ class Run:
         self.config, self.run_dir = config, run_dir
         self.accelerator = Accelerator(
             cpu=trainer.device == "cpu",
-            log_with=list(trainer.trackers),
+            log_with=list(trainer.trackers) or None,
             project_config=ProjectConfiguration(str(run_dir), logging_dir=str(run_dir)),
         )
         if trainer.device == "cuda" and self.accelerator.device.type != "cuda":

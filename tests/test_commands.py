@@ -1,7 +1,6 @@
 """The commands as a user gives them: what they print, and that a mistake is one line and exit status 2."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -77,21 +76,21 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "command",
     [
-        (),
-        ("prepare", "synth"),
-        ("prepare", "timit"),
-        ("prepare", "speechocean762"),
-        ("train",),
-        ("evaluate",),
-        ("transcribe",),
+        "",
+        "prepare synth",
+        "prepare timit",
+        "prepare speechocean762",
+        "train",
+        "evaluate",
+        "transcribe",
     ],
 )
-def test_every_command_has_help_with_an_example(asr: Command, command: tuple[str, ...]) -> None:
-    result = asr(*command, "--help")
+def test_every_command_has_help_with_an_example(asr: Command, command: str) -> None:
+    result = asr(*command.split(), "--help")
     assert result.code == 0
     if command:
         assert "Example" in result.out
-        assert f"asr {' '.join(command)}" in result.out
+        assert f"asr {command}" in result.out
 
 
 @pytest.mark.parametrize(
@@ -259,15 +258,18 @@ def test_output_into_a_closed_pipe_is_no_error(model: Path, tone_corpus: Path) -
 
 def test_transcribing_imports_nothing_that_only_training_needs(model: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
-    program = (
-        "import sys; from asr.cli import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "print(*[m for m in ('lhotse', 'accelerate', 'hydra', 'jiwer', 'librosa', 'torchaudio', 'tensorboard') if m in sys.modules])"
-    )
+    program = """
+import sys
+from asr.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+print(*sys.modules)
+"""
     command = [sys.executable, "-c", program, "transcribe", str(model), str(tmp_path / "a.wav")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    )
-    phones, loaded = done.stdout.split("\n")[:2]
-    assert phones.startswith(str(tmp_path))
-    assert loaded == ""
+    transcript, modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert transcript.startswith(str(tmp_path))
+    loaded = {module.split(".")[0] for module in modules.split()}
+    assert "torch" in loaded
+    assert not loaded & {"lhotse", "accelerate", "hydra", "jiwer", "librosa", "torchaudio", "tensorboard", "data_prep"}

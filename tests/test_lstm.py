@@ -42,8 +42,10 @@ def test_outputs_and_gradients_are_torchs(cell: str, bidirectional: bool, layers
     torch.testing.assert_close(inputs.grad, copied.grad, atol=1e-5, rtol=0)
     expected = dict(module.named_parameters())
     for name, parameter in stack.named_parameters():
-        scale = float(expected[name].grad.abs().max())
-        torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-5 * max(1.0, scale), rtol=0)
+        reference = expected[name].grad
+        assert reference is not None
+        scale = float(reference.abs().max())
+        torch.testing.assert_close(parameter.grad, reference, atol=1e-5 * max(1.0, scale), rtol=0)
 
 
 def test_state_dicts_go_both_ways_and_mismatches_are_named() -> None:

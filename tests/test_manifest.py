@@ -74,11 +74,12 @@ def test_manifests_that_cannot_be_used(tmp_path: Path) -> None:
     for content in (b"", whole[:60], gzip.compress(b"{}\n"), gzip.compress(b"not json\n")):
         path.write_bytes(content)
         refused("(not a manifest of Lhotse cuts|0 utterances, expected at least 1)")
-    for change, message in (
+    changes: list[tuple[dict[str, object], str]] = [
         ({".speaker": None}, "utterance s-0: no speaker"),
         ({".alignment": None, ".custom": {}}, "utterance s-0: no phones"),
         ({"supervisions": []}, "utterance s-0: 0 supervisions, expected 1"),
-    ):
+    ]
+    for change, message in changes:
         path.write_bytes(whole)
         rewrite(path, change)
         refused(message)

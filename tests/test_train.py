@@ -101,11 +101,11 @@ def test_a_resumed_run_ends_with_the_same_weights(
     settings = (*overrides, "model.dropout=0.2", "trainer.epochs=4", "trainer.average_count=2", "model.hidden=16")
     whole = run(tone_corpus, tmp_path / "whole", *settings)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def kill(*_: object) -> None:
-        raise Killed
+        raise KilledError
 
     with pytest.MonkeyPatch.context() as patch:
         calls = iter([None, None])
@@ -114,7 +114,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
         epoch = asr.train.train_epoch
         patch.setattr(asr.train, "train_epoch", lambda run: epoch(run) if next(calls, "end") is None else kill())
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run(tone_corpus, tmp_path / "parts", *settings)
         assert torch.optim.Optimizer.zero_grad is real
     assert not (tmp_path / "parts" / "model").exists()
