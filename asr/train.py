@@ -9,6 +9,7 @@ processes does not change what an update is.
 
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -176,8 +177,8 @@ def group_weight(run: Run, group: list[list[Item]]) -> float:
 
 def check_finite(run: Run, losses: Tensor, ids: Sequence[str]) -> None:
     """Stop at a loss that is not a finite number, and say whose."""
-    bad = [f"{name} ({float(loss)})" for name, loss in zip(ids, losses, strict=True) if not torch.isfinite(loss)]
-    if bad:
+    if not torch.isfinite(losses).all():
+        bad = [f"{name} ({loss})" for name, loss in zip(ids, losses.tolist(), strict=True) if not math.isfinite(loss)]
         raise TrainingError(f"loss is not finite for utterance {', '.join(bad)}; {last_good(run)}")
 
 

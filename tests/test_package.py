@@ -1,0 +1,96 @@
+"""What a user gets: the recipe end to end, and the wheel in an environment of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHORT = ("model.hidden=8", "model.layers=1", "trainer.epochs=1", "trainer.flat_start_epochs=1")
+
+
+def run(*command: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def try_out(asr: Path, folder: Path) -> None:
+    """Prepare, train, evaluate and transcribe from a folder that has nothing to do with the repository."""
+    run(asr, "prepare", "synth", "data", "--speakers", 3, "--utterances", 2, cwd=folder)
+    run(asr, "train", "experiment=synth", "corpus.dir=data", "run_dir=run", *SHORT, cwd=folder)
+    evaluated = run(asr, "evaluate", "run/model", "data/cuts_test.jsonl.gz", "--json", "per.json", cwd=folder)
+    assert "PER" in evaluated.stdout
+    assert json.loads((folder / "per.json").read_text())["utterances"] == 2
+    assert len(run(asr, "transcribe", "run/model", "data/TIMIT/TEST", cwd=folder).stdout.splitlines()) == 4
+
+
+def test_the_wheel_works_without_the_repository(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=tmp_path)
+    # The dependencies are lent by this environment; a .pth file in a lent folder, such as that of the editable install
+    # of the repository, has no effect.
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (tmp_path / "elsewhere").mkdir()
+    where = run(python, "-c", "import asr, data_prep; print(asr.__file__, data_prep.__file__)", cwd=tmp_path)
+    assert where.stdout.count(str(site)) == 2
+    try_out(tmp_path / "venv" / "bin" / "asr", tmp_path / "elsewhere")
+
+
+@pytest.mark.slow
+def test_the_wheel_installs_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=True)
+    run(tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", f"{wheel}[synth]", cwd=tmp_path)
+    try_out(tmp_path / "venv" / "bin" / "asr", tmp_path)
+
+
+def test_the_recipe_end_to_end_and_again(tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
+    places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run"), "SPEAKERS": "3", "UTTERANCES": "2"}
+    recipe = ("bash", ROOT / "recipes" / "synth" / "run.sh", "--stage", 1)
+    done = run(*recipe, *SHORT, cwd=tmp_path, **places)
+    for expected in ("== stage 1", "== stage 4", "PER ", "what was said: ", f"model    {tmp_path / 'run' / 'model'}"):
+        assert expected in done.stdout
+    assert json.loads((tmp_path / "run" / "test.json").read_text())["utterances"] == 2
+    again = run(*recipe, *SHORT, cwd=tmp_path, **places)
+    assert "is there already; remove" in again.stdout
+    last = run(*recipe, "--stage", 4, "--stop-stage", 4, cwd=tmp_path, **places)
+    assert "== stage 3" not in last.stdout
+
+
+@pytest.mark.parametrize("name", ["synth", "timit", "speechocean762"])
+def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(name: str, tmp_path: Path) -> None:
+    recipe = ROOT / "recipes" / name / "run.sh"
+    assert f"recipes/{name}/run.sh" in run("bash", recipe, "--help", cwd=tmp_path).stdout
+    for arguments, message in ((["--stages", "1"], "unknown option --stages"), (["--stage", "x"], "--stage is 'x'")):
+        refused = subprocess.run(["bash", recipe, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert refused.returncode == 2
+        assert message in refused.stderr
+    for file in ("README.md", "RESULTS.md"):
+        assert (recipe.parent / file).is_file()
+
+
+def test_set_up_does_nothing_when_current(tmp_path: Path) -> None:
+    if not (ROOT / ".venv" / "installed").is_file():
+        pytest.skip("NOT TESTED: there is no .venv of recipes/setup.sh")
+    before = (ROOT / ".venv" / "installed").stat().st_mtime_ns
+    assert run("bash", ROOT / "recipes" / "setup.sh", "synth", "test", cwd=tmp_path).stdout == ""
+    assert (ROOT / ".venv" / "installed").stat().st_mtime_ns == before
