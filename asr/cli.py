@@ -162,6 +162,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output (head, say) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:  # a disk that is full, say, where nothing closer to it had more to add
+        print(f"asr: {error.filename or 'output'}: {error.strerror or error}, expected to be usable", file=sys.stderr)
+        sys.exit(2)
 
 
 def _print_statistics(out: Path) -> None:

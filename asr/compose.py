@@ -75,4 +75,6 @@ def parse(composed: DictConfig) -> TrainConfig:
                 raise InputError(f"configuration: {key} is {values[key]!r}, expected {hints[key].__name__}")
         else:
             values[key] = from_mapping(hints[key], composed[key], key)
+    if values["seed"] < 0:
+        raise InputError(f"configuration: seed is {values['seed']}, expected 0 or more")
     return TrainConfig(**values)

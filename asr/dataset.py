@@ -4,9 +4,9 @@ The order of an epoch and every random choice in it follow from (seed, epoch, ut
 the middle of an epoch needs no more than the number of batches it has seen.
 """
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,12 +17,9 @@ from torch import Tensor
 from asr.audio import read_audio
 from asr.augment import perturb_speed, spec_augment
 from asr.config import AugmentConfig, FeatureConfig
-from asr.features import FeatureStatistics, extract, feature_dim, frame_count, normalize, statistics
+from asr.features import FeatureStatistics, extract, feature_dim, normalize, statistics
 from asr.manifest import Utterance
 from asr.phones import PhoneInventory
-
-BATCHES_AHEAD = 3
-"""Batches that are made ready while the model works on an earlier one."""
 
 LENGTH_JITTER = 0.1
 """Lengths are multiplied by up to 1 +- this before sorting, so that batches differ from epoch to epoch."""
@@ -112,33 +109,22 @@ class Dataset:
             raw = (self._cache[item] if item in self._cache else self._extract(item) for item in items)
             self.known[key] = statistics(raw)
 
-    def frames(self, index: int) -> int:
-        """Feature frames of an utterance at its own speed, from its duration alone."""
-        return frame_count(round(self.utterances[index].duration_s * self.config.sample_rate_hz), self.config)
-
     def batches(
         self, plan: Sequence[Sequence[Item]], augment: AugmentConfig | None = None, seed: tuple[int, ...] = ()
     ) -> Iterator[Batch]:
-        """The batches of a plan, in its order, made in the background; ``seed`` is (seed, epoch) of the augmentation."""
+        """The batches of a plan, in its order; ``seed`` is (seed, epoch) of the augmentation.
 
-        def make(items: Sequence[Item]) -> Batch:
-            return self._collate(items, augment, seed)
-
-        with ThreadPoolExecutor(1) as pool:
-            waiting: deque[Future[Batch]] = deque()
-            for items in plan:
-                waiting.append(pool.submit(make, items))
-                if len(waiting) > BATCHES_AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        They are made when they are asked for, not by a thread in the background: with a cache that takes a fiftieth of the
+        model's time, and a second thread that calls torch makes OpenMP put its workers to sleep at every barrier, which
+        halves the speed of the recurrent layers.
+        """
+        for items in plan:
+            yield self._collate(items, augment, seed)
 
     def _extract(self, item: Item) -> Tensor:
         utterance = self.utterances[item.utterance]
         rate = self.config.sample_rate_hz
-        whole = utterance.start_s == 0.0
-        duration_s = None if whole else utterance.duration_s
-        samples = read_audio(utterance.audio_path, rate, utterance.start_s, duration_s)
+        samples = read_audio(utterance.audio_path, rate, utterance.start_s, utterance.duration_s)
         if item.speed != 1.0:
             samples = perturb_speed(samples, item.speed, rate)
         return extract(samples, self.config)

@@ -14,6 +14,7 @@ from asr.ctc import best_path
 from asr.dataset import Dataset, plan_evaluation
 from asr.errors import InputError
 from asr.manifest import read_manifest
+from asr.progress import progress
 from asr.score import Counts, Score, score
 
 BATCH_SECONDS = 240.0
@@ -41,8 +42,9 @@ def recognize(bundle: Bundle, dataset: Dataset) -> dict[str, list[str]]:
     durations_s = [utterance.duration_s for utterance in dataset.utterances]
     hypotheses: dict[str, list[str]] = {}
     with evaluating(bundle):
-        for batch in dataset.batches(plan_evaluation(durations_s, BATCH_SECONDS)):
-            batch = batch.to(device)
+        plan = plan_evaluation(durations_s, BATCH_SECONDS)
+        for on_cpu in progress(dataset.batches(plan), "recognizing", len(plan)):
+            batch = on_cpu.to(device)
             log_probs, lengths = bundle.model(batch.features, batch.feature_lengths)
             for name, tokens in zip(batch.ids, best_path(log_probs, lengths), strict=True):
                 assert name not in hypotheses

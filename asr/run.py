@@ -14,7 +14,6 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, set_seed
-from rich.progress import track
 
 from asr.bundle import Bundle, build_model
 from asr.checkpoint import LAST, load_checkpoint, save_checkpoint
@@ -26,6 +25,7 @@ from asr.manifest import read_manifest
 from asr.model import AcousticModel, count_parameters
 from asr.optim import MovingAverage, Schedule, copy_weights, make_optimizer
 from asr.phones import PhoneInventory, inventory
+from asr.progress import progress
 from asr.score import Score
 
 log = logging.getLogger("asr.train")
@@ -90,21 +90,20 @@ class Run:
 
 def checkpoint(run: Run) -> None:
     """Write the state of the run, and the weights of this epoch where it is one of the best or last."""
-    folder, trainer = run.run_dir / "checkpoints", run.config.trainer
-    progress = run.progress
-    save_checkpoint(copy_weights(run.plain_model), folder / f"epoch_{progress.epoch:04d}.pt")
+    folder, trainer, done = run.run_dir / "checkpoints", run.config.trainer, run.progress
+    save_checkpoint(copy_weights(run.plain_model), folder / f"epoch_{done.epoch:04d}.pt")
     state = {
         "model": copy_weights(run.plain_model),
         "optimizer": run.optimizer.state_dict(),
         "schedule": run.schedule.state,
         "average": {"updates": run.average.updates, "weights": run.average.weights} if run.average else None,
         "generators": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
-        "progress": vars(progress),
+        "progress": vars(done),
     }
     save_checkpoint(state, folder / LAST)
-    last = [record["epoch"] for record in progress.history[-trainer.average_count :]]
-    kept = {*last, *(record["epoch"] for record in progress.best(max(trainer.keep_best, trainer.average_count)))}
-    for record in progress.history:
+    last = [record["epoch"] for record in done.history[-trainer.average_count :]]
+    kept = {*last, *(record["epoch"] for record in done.best(max(trainer.keep_best, trainer.average_count)))}
+    for record in done.history:
         if record["epoch"] not in kept:
             (folder / f"epoch_{record['epoch']:04d}.pt").unlink(missing_ok=True)
 
@@ -141,7 +140,7 @@ def check_run_dir(config: TrainConfig, run_dir: Path) -> None:
             raise InputError(f"{run_dir}: {key} is {now.get(key)}, expected {expected}")
 
 
-def write_config(run: "Run") -> None:
+def write_config(run: Run) -> None:
     """Keep the composed configuration beside what it leads to."""
     try:
         run.run_dir.mkdir(parents=True, exist_ok=True)
@@ -161,9 +160,7 @@ def load_datasets(config: TrainConfig, phones: PhoneInventory) -> tuple[Dataset,
     train_set = Dataset(train_utterances, config.features, phones, cache)
     dev_set = Dataset(dev_utterances, config.features, phones, cache)
     for name, dataset, speeds in (("train", train_set, config.augment.speeds), ("dev", dev_set, [1.0])):
-        total = len(dataset) * len(speeds)
-        quiet = not sys.stderr.isatty()
-        for _ in track(dataset.fill_cache(speeds), f"features of {name}", total, disable=quiet, transient=True):
+        for _ in progress(dataset.fill_cache(speeds), f"features of {name}", len(dataset) * len(speeds)):
             pass
     train_set.learn_statistics()
     if config.features.normalization == "global":

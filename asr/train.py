@@ -3,21 +3,19 @@
     datasets -> (flat start, then CTC) x epochs, each scored on dev -> average of the best weights -> run_dir/model
 
 Everything that decides the next update is in the checkpoint: weights, optimizer, schedule, averages, generators, and how
-many epochs are done. With several processes each takes its share of every batch, so that the number of
-processes does not change what an update is.
+many epochs are done. With several processes each takes its share of every batch, so that their number does not change
+what an update is.
 """
 
 import json
 import logging
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
 from asr.bundle import save_bundle
@@ -28,6 +26,7 @@ from asr.dataset import Batch, Item
 from asr.errors import TrainingError
 from asr.evaluate import recognize, report_lines
 from asr.optim import Weights, average_weights, gradient_norms
+from asr.progress import progress
 from asr.run import Run, check_run_dir, checkpoint, describe, last_good, log_to, model_card, restore, write_config
 from asr.score import Score, score
 
@@ -68,8 +67,8 @@ def train(config: TrainConfig, run_dir: Path) -> Path:
 
 def train_epoch(run: Run) -> None:
     """One pass over the training set, then the dev set; a record of both in the history."""
-    progress, trainer = run.progress, run.config.trainer
-    started, epoch = time.perf_counter(), progress.epoch
+    state, trainer = run.progress, run.config.trainer
+    started, epoch = time.perf_counter(), state.epoch
     plan = run.plan(epoch)
     groups = [plan[start : start + trainer.accumulation] for start in range(0, len(plan), trainer.accumulation)]
     loss_sum, loss_count = 0.0, 0.0
@@ -82,26 +81,26 @@ def train_epoch(run: Run) -> None:
         loss_sum, loss_count = loss_sum + loss * weight, loss_count + weight
     dev = validate(run)
     run.schedule.epoch_done(dev.total.per)
-    progress.epoch += 1
-    progress.minutes += (time.perf_counter() - started) / 60
+    state.epoch += 1
+    state.minutes += (time.perf_counter() - started) / 60
     record = {
-        "epoch": progress.epoch,
+        "epoch": state.epoch,
         "objective": "flat start" if epoch < trainer.flat_start_epochs else "CTC",
         "train_loss": loss_sum / loss_count,
         "dev_per": dev.total.per,
         "learning_rate": learning_rate,
-        "minutes": progress.minutes,
+        "minutes": state.minutes,
     }
-    progress.history.append(record)
-    run.accelerator.log({key: value for key, value in record.items() if key != "objective"}, step=progress.update)
+    state.history.append(record)
+    run.accelerator.log({key: value for key, value in record.items() if key != "objective"}, step=state.update)
     log.info(
         "epoch %d (%s): loss %.4f, dev PER %.2f %%, learning rate %.3g, %.1f minutes",
-        progress.epoch,
+        state.epoch,
         record["objective"],
         record["train_loss"],
         100 * dev.total.per,
         learning_rate,
-        progress.minutes,
+        state.minutes,
     )
 
 
@@ -161,8 +160,8 @@ def shares(run: Run, groups: Sequence[list[list[Item]]], epoch: int) -> Iterator
     rank, processes = run.accelerator.process_index, run.accelerator.num_processes
     parts = [batch[rank::processes] or batch[:1] for group in groups for batch in group]
     batches = run.train_set.batches(parts, run.config.augment, (run.config.seed, epoch))
-    quiet = not (run.accelerator.is_main_process and sys.stderr.isatty())
-    for group in track(groups, f"epoch {epoch + 1}", disable=quiet, transient=True):
+    taken = progress(groups, f"epoch {epoch + 1}", len(groups)) if rank == 0 else groups
+    for group in taken:
         yield group, [(next(batches), float(rank < len(batch))) for batch in group]
 
 

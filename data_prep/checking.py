@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from asr.audio import SAMPLE_RATE_HZ, read_audio
 from asr.errors import InputError
 from asr.manifest import Utterance
+from asr.progress import progress
 
 LISTS = Path(__file__).parent / "lists"
 
@@ -49,15 +47,7 @@ def check_audio(utterances: Sequence[Utterance], jobs: int) -> None:
         raise InputError(f"jobs: {jobs}, expected at least 1")
     with ThreadPoolExecutor(jobs) as pool:
         checks = pool.map(_check_samples, utterances)
-        bar = track(
-            checks,
-            "checking audio",
-            total=len(utterances),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        for _ in bar:
+        for _ in progress(checks, "checking audio", len(utterances)):
             pass
 
 

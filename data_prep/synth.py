@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
 from asr.audio import SAMPLE_RATE_HZ
 from asr.errors import InputError
 from asr.manifest import Utterance, write_corpus
+from asr.progress import progress
 from data_prep.espeak import make_data_folder, require_espeak
 from data_prep.sentences import sentences
 from data_prep.speakers import MAX_SPEAKERS, Recording, Speaker, SpeakerTask, make_speaker, record_speaker
@@ -106,7 +104,6 @@ def _cast(speakers: int, utterances: int, seed: int) -> list[_Cast]:
 
 def _record(partial: Path, cast: list[_Cast], seed: int, jobs: int) -> list[list[Recording]]:
     """The recordings of each speaker, made under ``partial`` by worker processes."""
-    console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="asr-espeak-") as temporary:
         espeak_data = Path(temporary, "data")
         make_data_folder(espeak_data, {part.speaker.name: part.speaker.variant for part in cast})
@@ -118,11 +115,8 @@ def _record(partial: Path, cast: list[_Cast], seed: int, jobs: int) -> list[list
                 )
                 for index, part in enumerate(cast)
             ]
-            with Progress(console=console, disable=not console.is_terminal) as progress:
-                bar = progress.add_task("speakers", total=len(cast))
-                for future in as_completed(futures):
-                    future.result()
-                    progress.advance(bar)
+            for future in progress(as_completed(futures), "speakers", len(cast)):
+                future.result()
         finally:
             pool.shutdown(cancel_futures=True)
         return [future.result() for future in futures]

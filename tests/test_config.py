@@ -49,6 +49,7 @@ def test_the_promised_experiments_are_there() -> None:
         (["optimizer=3"], "override must be a string"),
         (["trainer.trackers=[paper]"], "trainer.trackers is 'paper', expected one of tensorboard"),
         (["seed=one"], "seed is 'one', expected int"),
+        (["seed=-1"], "seed is -1, expected 0 or more"),
         (["resume=1"], "resume is 1, expected bool"),
         (["features=null"], "override must be a string"),
         (["experiment=nothing"], "experiment/nothing"),

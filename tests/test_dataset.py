@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,17 @@ def test_a_batch_holds_each_utterances_own_features_and_tokens(dataset: Dataset)
         tokens = first.tokens[row, : first.token_lengths[row]].tolist()
         assert inventory("arpabet39").decode(tokens) == list(utterance.phones)
     assert first.feature_lengths[1] > first.feature_lengths[0]  # played more slowly
-    assert dataset.frames(0) == first.feature_lengths[0]
+
+
+def test_an_utterance_that_is_part_of_a_file(dataset: Dataset) -> None:
+    dataset.utterances = [replace(u, start_s=0.1, duration_s=0.2) for u in dataset.utterances]
+    dataset.config.normalization = "none"
+    part, whole = dataset.features(Item(0, 1.0)), extract_raw(dataset, 0)
+    assert part.shape == (18, 40)
+    torch.testing.assert_close(part, whole[10:28])
+    dataset.utterances = [replace(dataset.utterances[0], duration_s=9.0)]
+    with pytest.raises(InputError, match="0.55 s long, expected to hold"):
+        dataset.features(Item(0, 1.0))
 
 
 def test_the_cache_changes_nothing(dataset: Dataset, tmp_path: Path) -> None:
