@@ -79,8 +79,10 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
             save_file({"mean": known.mean, "std": known.std}, partial / STATISTICS_FILE)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a folder with room") from error
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be written ({reason}), expected a folder with room") from error
 
 
 def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +17,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Phone recognition that anyone can train, trust and run.",
 )
 prepare = typer.Typer(no_args_is_help=True, help="Make manifests of a corpus (and the corpus itself, for synth).")
 app.add_typer(prepare, name="prepare")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"asr {metadata.version('asr-phones')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print the version and stop")
+    ] = False,
+) -> None:
+    """Phone recognition that anyone can train, trust and run."""
+
 
 Out = Annotated[Path, typer.Argument(help="folder for cuts_{train,dev,test}.jsonl.gz and stats.json")]
 Source = Annotated[Path, typer.Argument(help="folder of the corpus as it was downloaded")]

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -267,3 +269,53 @@ def test_eight_real_utterances_are_learned_by_heart(real_utterances: list[Uttera
     dataset = Dataset(read_manifest(tmp_path / "cuts_train.jsonl.gz"), bundle.features, bundle.inventory, cache_gib=0)
     hypotheses = recognize(bundle, dataset)
     assert sum(count_errors(u.phones, hypotheses[u.id]).errors for u in chosen) == 0
+
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+sys.argv[1:] = sys.argv[2:]
+from asr.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("limit", "name"), [(1000, "run"), (30000, "checkpoints")])
+def test_no_room_for_the_run_is_one_line(tone_corpus: Path, tmp_path: Path, limit: int, name: str) -> None:
+    """A limit on the size of files stands in for a full disk: writing fails in the same places."""
+    arguments = [
+        "train",
+        "experiment=speechocean762",
+        *FAST,
+        f"corpus.dir={tone_corpus}",
+        f"run_dir={tmp_path / 'run'}",
+    ]
+    command = [sys.executable, "-c", LIMITED, str(limit), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("asr: ")]
+    assert len(said) == 1
+    assert name in said[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "model").exists()
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_two_processes_give_the_losses_of_one(tone_corpus: Path, tmp_path: Path) -> None:
+    settings = (*FAST, "trainer.precision=float32", "trainer.batch_utterances=5", "optimizer.learning_rate=0.01")
+    losses = {}
+    for processes in (1, 2):
+        run_dir = tmp_path / str(processes)
+        launch = [
+            "-m",
+            "accelerate.commands.launch",
+            "--cpu",
+            f"--num_processes={processes}",
+            "--num_cpu_threads_per_process=1",
+        ]
+        train_arguments = ["-m", "asr", "train", "experiment=speechocean762", *settings, f"corpus.dir={tone_corpus}"]
+        command = [sys.executable, *launch, "--mixed_precision=no", *train_arguments, f"run_dir={run_dir}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        losses[processes] = [record["train_loss"] for record in json.loads((run_dir / "history.json").read_text())]
+    assert losses[2] == pytest.approx(losses[1], rel=1e-5)

@@ -1,0 +1,84 @@
+"""Draw the pipeline on a real utterance: samples, features, posteriors, phones. The picture of the README.
+
+python docs/pipeline.py MODEL UTTERANCE.WAV docs/pipeline.png     (needs matplotlib; UTTERANCE.PHN stands beside the audio)
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+
+from asr.audio import read_audio
+from asr.bundle import load_bundle
+from asr.ctc import best_path
+from asr.features import extract, normalize
+
+MODULES = ["asr/audio.py", "asr/features.py", "asr/lstm.py, asr/model.py", "asr/ctc.py", "asr/score.py"]
+INK, ACCENT = "#1b2733", "#0a6e8a"
+
+
+def main(model: Path, audio: Path, out: Path) -> None:
+    """Draw the five steps one below the other, on one time axis."""
+    bundle = load_bundle(model)
+    rate = bundle.features.sample_rate_hz
+    samples = read_audio(audio, rate)
+    seconds = len(samples) / rate
+    log_mel = extract(samples, bundle.features)
+    features = normalize(log_mel, bundle.features, "", bundle.statistics)
+    with torch.inference_mode():
+        log_probs, lengths = bundle.model(features[None], torch.tensor([len(features)]))
+    phones = bundle.inventory.decode(best_path(log_probs, lengths)[0])
+    segments = [line.split() for line in audio.with_suffix(".PHN").read_text().splitlines()]
+    reference = [(int(start) / rate, int(end) / rate, phone) for start, end, phone in segments]
+
+    plt.rcParams.update({"font.size": 9, "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK})
+    figure, axes = plt.subplots(5, 1, figsize=(11, 8.2), sharex=True, height_ratios=[1, 1.5, 2.2, 0.5, 0.5])
+    axes[0].plot(np.arange(len(samples)) / rate, samples, lw=0.4, color=INK)
+    axes[1].imshow(features.T, origin="lower", aspect="auto", extent=(0, seconds, 0, features.shape[1]), cmap="magma")
+    posteriors = log_probs[0].exp()
+    used = torch.unique(posteriors.argmax(1))
+    used = used[used != 0]
+    axes[2].imshow(
+        posteriors[:, used].T, origin="lower", aspect="auto", extent=(0, seconds, 0, len(used)), cmap="Blues", vmax=1
+    )
+    axes[2].set_yticks(np.arange(len(used)) + 0.5, bundle.inventory.decode(used.tolist()), fontsize=5.5)
+    best = log_probs[0].argmax(1)
+    step = seconds / len(best)
+    starts = [t for t in range(len(best)) if best[t] != 0 and (t == 0 or best[t] != best[t - 1])]
+    for time, phone in zip(starts, phones, strict=True):
+        axes[3].text((time + 0.5) * step, 0.5, phone, ha="center", va="center", fontsize=7, color=ACCENT, weight="bold")
+    for start, end, phone in reference:
+        axes[4].axvline(start, lw=0.4, color=INK)
+        axes[4].text((start + end) / 2, 0.5, phone, ha="center", va="center", fontsize=6.5)
+    titles = [
+        "audio file: samples at 16 kHz, mono",
+        f"features: {bundle.features.bins} log-mel filterbank values every 10 ms, normalized",
+        "acoustic model: probability of each phone at each output frame (the rest is the CTC blank)",
+        "best path: the recognized phones",
+        "what was said, to score against: phone error rate = (S + D + I) / N",
+    ]
+    for axis, title, module in zip(axes, titles, MODULES, strict=True):
+        decorate(axis, title, module)
+    axes[4].set_xlim(0, seconds)
+    axes[4].set_xlabel("seconds")
+    figure.tight_layout(h_pad=0.6)
+    figure.savefig(out, dpi=130)
+
+
+def decorate(axis: Axes, title: str, module: str) -> None:
+    """Title on the left, module on the right, nothing else that is not needed."""
+    axis.set_title(title, loc="left", fontsize=9.5, weight="bold")
+    axis.set_title(module, loc="right", fontsize=8.5, color=ACCENT, family="monospace")
+    if not axis.get_images():
+        axis.set_yticks([])
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
