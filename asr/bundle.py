@@ -20,7 +20,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from asr.config import FeatureConfig, ModelConfig, from_mapping
 from asr.errors import InputError
@@ -73,16 +73,15 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
         (partial / "phones.txt").write_text("\n".join(bundle.inventory.symbols) + "\n", encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
-        save_file(weights, partial / "model.safetensors")
+        (partial / "model.safetensors").write_bytes(save(weights))
         if "" in bundle.statistics:
             known = bundle.statistics[""]
-            save_file({"mean": known.mean, "std": known.std}, partial / STATISTICS_FILE)
+            (partial / STATISTICS_FILE).write_bytes(save({"mean": known.mean, "std": known.std}))
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be written ({reason}), expected a folder with room") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a folder with room") from error
 
 
 def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:

@@ -236,5 +236,5 @@ def chosen_weights(run: Run) -> tuple[Weights, str]:
     best = run.progress.best(trainer.average_count)
     records = {"none": best[:1], "best": best, "last": run.progress.history[-trainer.average_count :]}[trainer.average]
     sets = [load_checkpoint(folder / f"epoch_{record['epoch']:04d}.pt") for record in records]
-    epochs = ", ".join(str(record["epoch"]) for record in records)
+    epochs = ", ".join(str(epoch) for epoch in sorted(record["epoch"] for record in records))
     return average_weights(sets), f"average of epochs {epochs}" if len(records) > 1 else f"epoch {epochs}"

@@ -28,7 +28,7 @@ if at 3 "evaluate on speakers and sentences that training has not seen"; then
   asr evaluate "$run/model" "$data/cuts_test.jsonl.gz" --json "$run/test.json"
 fi
 if at 4 "transcribe a held-out file"; then
-  file="$(find "$data/TIMIT/TEST" -name '*.WAV' -print0 | sort -z | tail -z -n 1 | tr -d '\0')"
+  file="$(find "$data/TIMIT/TEST" -name '*.WAV' | grep -v -F -f "$data/dev_speakers.txt" | sort | tail -n 1)"
   asr transcribe "$run/model" "$file"
   echo "what was said: $(cut -d' ' -f3- "${file%.WAV}.TXT")"
   echo "its phones:    $(cut -d' ' -f3 "${file%.WAV}.PHN" | paste -sd' ')"
