@@ -44,8 +44,8 @@ class Progress:
     infeasible: dict[str, str] = field(default_factory=dict)
 
     def best(self, count: int) -> list[dict[str, Any]]:
-        """The records of the best epochs by dev PER, best first."""
-        return sorted(self.history, key=lambda record: (record["dev_per"], record["epoch"]))[:count]
+        """The records of the best epochs by dev PER, best first; of equals the later, which has learned for longer."""
+        return sorted(self.history, key=lambda record: (record["dev_per"], -record["epoch"]))[:count]
 
 
 class Run:

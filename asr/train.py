@@ -182,9 +182,9 @@ def check_finite(run: Run, losses: Tensor, ids: Sequence[str]) -> None:
 
 
 def stops_early(run: Run) -> bool:
-    """Whether the last best dev PER is further back than ``early_stopping_epochs``."""
-    patience, best = run.config.trainer.early_stopping_epochs, run.progress.best(1)
-    return bool(patience and best and run.progress.epoch - best[0]["epoch"] >= patience)
+    """Whether the dev PER has not improved for ``early_stopping_epochs`` epochs."""
+    patience, pers = run.config.trainer.early_stopping_epochs, [record["dev_per"] for record in run.progress.history]
+    return bool(patience and pers and len(pers) - 1 - pers.index(min(pers)) >= patience)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def main(model: Path, audio: Path, out: Path) -> None:
     reference = [(int(start) / rate, int(end) / rate, phone) for start, end, phone in segments]
 
     plt.rcParams.update({"font.size": 9, "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK})
-    figure, axes = plt.subplots(5, 1, figsize=(11, 8.2), sharex=True, height_ratios=[1, 1.5, 2.2, 0.5, 0.5])
+    figure, axes = plt.subplots(5, 1, figsize=(11, 8.6), sharex=True, height_ratios=[1, 1.5, 2.2, 0.7, 0.7])
     axes[0].plot(np.arange(len(samples)) / rate, samples, lw=0.4, color=INK)
     axes[1].imshow(features.T, origin="lower", aspect="auto", extent=(0, seconds, 0, features.shape[1]), cmap="magma")
     posteriors = log_probs[0].exp()
@@ -51,11 +51,15 @@ def main(model: Path, audio: Path, out: Path) -> None:
     best = log_probs[0].argmax(1)
     step = seconds / len(best)
     starts = [t for t in range(len(best)) if best[t] != 0 and (t == 0 or best[t] != best[t - 1])]
-    for time, phone in zip(starts, phones, strict=True):
-        axes[3].text((time + 0.5) * step, 0.5, phone, ha="center", va="center", fontsize=7, color=ACCENT, weight="bold")
-    for start, end, phone in reference:
-        axes[4].axvline(start, lw=0.4, color=INK)
-        axes[4].text((start + end) / 2, 0.5, phone, ha="center", va="center", fontsize=6.5)
+    for number, (time, phone) in enumerate(zip(starts, phones, strict=True)):
+        place = (
+            (time + 0.5) * step,
+            0.8 - 0.3 * (number % 3),
+        )  # in three rows, so that neighbours do not cover each other
+        axes[3].text(*place, phone, ha="center", va="center", fontsize=7, color=ACCENT, weight="bold")
+    for number, (start, end, phone) in enumerate(reference):
+        axes[4].axvline(start, lw=0.4, color="#b8c2cc")
+        axes[4].text((start + end) / 2, 0.8 - 0.3 * (number % 3), phone, ha="center", va="center", fontsize=7)
     titles = [
         "audio file: samples at 16 kHz, mono",
         f"features: {bundle.features.bins} log-mel filterbank values every 10 ms, normalized",
@@ -68,7 +72,7 @@ def main(model: Path, audio: Path, out: Path) -> None:
     axes[4].set_xlim(0, seconds)
     axes[4].set_xlabel("seconds")
     figure.tight_layout(h_pad=0.6)
-    figure.savefig(out, dpi=130)
+    figure.savefig(out, dpi=110)
 
 
 def decorate(axis: Axes, title: str, module: str) -> None:

@@ -71,7 +71,7 @@ def test_every_optimizer_learns_and_spares_vectors_from_decay(name: str, kind: t
 def test_averages_by_hand() -> None:
     model = nn.Linear(1, 1, bias=False)
     average = MovingAverage(model, decay=0.5)
-    first = float(model.weight)
+    first = float(model.weight.detach())
     with torch.no_grad():
         model.weight.fill_(5.0)
     average.update(model)
