@@ -1,0 +1,1 @@
+"""How fast, always as a ratio against something else in the same run."""

@@ -1,0 +1,49 @@
+"""What all benchmarks share: contenders timed by turns in one process, a table, and ratios as JSON."""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import median
+
+
+def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each contender over ``rounds``, all by turns in each round, after one that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name, contender in contenders.items():
+            started = time.perf_counter()
+            contender()
+            if number > 0:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns aligned: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
+    return "\n".join(lines)
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A command line with the options that every benchmark has."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument(
+        "--json", type=Path, help="also write the figures to this file; its key `ratios` has ours over theirs"
+    )
+    result.add_argument("--rounds", type=int, default=5, help="times each contender is timed")
+    return result
+
+
+def finish(ratios: Mapping[str, float], details: Mapping[str, object], path: Path | None) -> None:
+    """Print the ratios (above 1 is better), and write them with the details."""
+    print()
+    for name, ratio in ratios.items():
+        print(f"{name}: {ratio:.2f}")
+    if path is not None:
+        path.write_text(json.dumps({"ratios": ratios, **details}, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,105 @@
+"""One training step of the recurrent stack, forward and backward: ours against torch.nn.LSTM on a PackedSequence.
+
+    python benchmarks/train_step.py [--json FILE]
+
+Batch 32, lengths 150 to 200, 120 inputs, CPU, all cores. All contenders have the same weights; before anything is timed
+the float32 ones must agree in outputs and gradients. A rate counts the operations that real frames need (padding is no
+work) and stands beside that of a plain matrix product in the same run.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from asr.lstm import RecurrentStack
+from benchmarks.timing import finish, interleave, parser, table
+
+BATCH, SHORTEST, LONGEST, INPUTS = 32, 150, 200, 120
+SHAPES = {"3 x 256": (3, 256), "3 x 320": (3, 320), "3 x 512": (3, 512), "5 x 256": (5, 256)}
+MATRIX_SIZE = 2048
+
+
+class Steps:
+    """The same step for all contenders at one shape."""
+
+    def __init__(self, layers: int, hidden: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.lengths = torch.randint(SHORTEST, LONGEST + 1, (BATCH,), generator=generator)
+        self.inputs = torch.randn(BATCH, int(self.lengths.max()), INPUTS, generator=generator)
+        self.ours = RecurrentStack(INPUTS, hidden, layers)
+        self.theirs = nn.LSTM(INPUTS, hidden, layers, batch_first=True, bidirectional=True)
+        self.theirs.load_state_dict(self.ours.state_dict())
+        frames = int(self.lengths.sum())
+        per_frame = sum(2 * 4 * hidden * ((INPUTS if layer == 0 else 2 * hidden) + hidden) for layer in range(layers))
+        self.operations = 3 * 2 * frames * per_frame  # a multiply and an add, once forward and twice backward
+
+    def run_ours(self, half: bool) -> Tensor:
+        """Outputs of ours, after a backward pass."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            return backward(self.ours, self.ours(self.inputs, self.lengths))
+
+    def run_packed(self) -> Tensor:
+        """Outputs of torch.nn.LSTM on a PackedSequence, after a backward pass."""
+        packed = pack_padded_sequence(self.inputs, self.lengths, batch_first=True, enforce_sorted=False)
+        return backward(self.theirs, pad_packed_sequence(self.theirs(packed)[0], batch_first=True)[0])
+
+    def check(self) -> float:
+        """The largest difference of outputs, and of gradients relative to the largest gradient."""
+        worst = float((self.run_ours(False) - self.run_packed()).abs().max())
+        for mine, other in zip(self.ours.parameters(), self.theirs.parameters(), strict=True):
+            assert mine.grad is not None
+            assert other.grad is not None
+            worst = max(worst, float((mine.grad - other.grad).abs().max() / other.grad.abs().max()))
+        if worst > 1e-4:
+            raise SystemExit(f"the contenders differ by {worst:.2g}, expected at most 1e-4")
+        return worst
+
+
+def backward(module: nn.Module, outputs: Tensor) -> Tensor:
+    """Fresh gradients of the mean square of the outputs."""
+    module.zero_grad()
+    outputs.float().square().mean().backward()
+    return outputs.detach()
+
+
+def matrix_rates(rounds: int) -> dict[str, float]:
+    """Operations a second of a plain matrix product, float32 and bfloat16."""
+    sizes = (MATRIX_SIZE, MATRIX_SIZE)
+    single = torch.randn(sizes)
+    half = single.bfloat16()
+    seconds = interleave({"float32": lambda: single @ single, "bfloat16": lambda: half @ half}, rounds)
+    return {name: 2 * MATRIX_SIZE**3 / value for name, value in seconds.items()}
+
+
+def main() -> None:
+    """Time every shape and print a table."""
+    options = parser(__doc__).parse_args()
+    matrix = matrix_rates(options.rounds)
+    print(f"matrix product: {matrix['float32'] / 1e9:.0f} GFLOP/s float32, {matrix['bfloat16'] / 1e9:.0f} bfloat16")
+    rows, ratios, differences = [], {}, {}
+    for name, (layers, hidden) in SHAPES.items():
+        steps = Steps(layers, hidden)
+        differences[name] = steps.check()
+        contenders: dict[str, Callable[[], object]] = {
+            "packed float32": steps.run_packed,
+            "ours float32": partial(steps.run_ours, half=False),
+            "ours bfloat16": partial(steps.run_ours, half=True),
+        }
+        seconds = interleave(contenders, options.rounds)
+        for contender, value in seconds.items():
+            rate, lead = steps.operations / value, seconds["packed float32"] / value
+            part = rate / matrix[contender.split()[1]]
+            rows.append(
+                [f"{name} {contender}", f"{1000 * value:.0f}", f"{rate / 1e9:.0f}", f"{part:.2f}", f"{lead:.1f}"]
+            )
+            if contender != "packed float32":
+                ratios[f"{name} {contender} over packed float32"] = lead
+    print(table(["", "ms", "GFLOP/s", "of matrix rate", "lead"], rows))
+    finish(ratios, {"largest differences": differences, "matrix product, FLOP/s": matrix}, options.json)
+
+
+if __name__ == "__main__":
+    main()
