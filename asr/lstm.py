@@ -1,21 +1,29 @@
 """The stacked bidirectional LSTM (or GRU): exact under padding, fast on CPU and GPU.
 
-`torch.nn.LSTM` on a PackedSequence is exact, but on CPU it misses oneDNN. Here each direction is a pass of its own over
-the padded batch, the backward one over every sequence reversed within its own length: padding then comes after all real
-frames in both directions and cannot reach them. On CUDA cuDNN works on the packed batch.
+`torch.nn.LSTM` on a PackedSequence is exact, but on CPU it misses oneDNN. Here the frames of a batch, longest utterance
+first, are laid out in a few dense pieces (see `Rows`) that oneDNN takes one after the other with the state handed on; the
+backward direction runs over every utterance reversed within its own length. What is left of padding then comes after all
+real frames in both directions and cannot reach them. On two cores the directions run at once, a core each. On CUDA cuDNN
+works on the packed batch.
 
 Parameters are named, shaped and ordered as `torch.nn.LSTM` and `torch.nn.GRU` have them, so that state dicts go both ways.
 Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget gates (Gers et al., 2000), no peepholes.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from asr.rows import Rows, length_mask
+
+T = TypeVar("T")
 GATES = {"lstm": 4, "gru": 3}
 
 
@@ -62,24 +70,19 @@ class RecurrentStack(nn.Module):
         """(batch, frames, input_size) with (batch,) lengths in frames -> (batch, frames, output_size), zero padded."""
         if inputs.is_cuda:
             return self.forward_packed(inputs, lengths)
-        reverse = _reversal(lengths, inputs.shape[1])
-        # One mask a layer, utterance and value, the same at every frame.
-        dropped = self.dropout_masks(inputs)[:, :, None]
-        hidden = inputs
+        rows = Rows.of(lengths, inputs.shape[1])
+        masks = self.dropout_masks(inputs)
+        hidden = rows.from_padded(inputs)
         for layer in range(self.layers):
-            outputs = [self._run(hidden, layer, "")]
-            if len(self.suffixes) == 2:
-                flipped = self._run(_Permute.apply(hidden, reverse), layer, "_reverse")
-                outputs.append(_Permute.apply(flipped, reverse))
-            hidden = self._after(torch.cat(outputs, dim=2), layer, dropped)
-        return hidden * length_mask(lengths, hidden.shape[1])[..., None]
+            hidden = self._after(self._run(hidden, layer, rows), layer, masks, rows.owner)
+        return rows.to_padded(hidden, len(lengths))
 
     def forward_packed(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """The same through a PackedSequence, for cuDNN. Utterances of no frames count as one frame and end as zeros."""
         packed = pack_padded_sequence(inputs, lengths.clamp_min(1).cpu(), batch_first=True, enforce_sorted=False)
         sequences = torch.arange(len(lengths), device=inputs.device)[:, None].expand(inputs.shape[:2])
         owner = pack_padded_sequence(sequences, lengths.clamp_min(1).cpu(), batch_first=True, enforce_sorted=False).data
-        dropped = self.dropout_masks(inputs)[:, owner]
+        masks = self.dropout_masks(inputs)
         hidden = packed.data
         for layer in range(self.layers):
             weights = [weight for suffix in self.suffixes for weight in self.layer_weights(layer, suffix)]
@@ -88,7 +91,7 @@ class RecurrentStack(nn.Module):
             states = (state, state) if self.cell == "lstm" else state
             bidirectional = len(self.suffixes) == 2
             output = call(hidden, packed.batch_sizes, states, weights, True, 1, 0.0, self.training, bidirectional)[0]
-            hidden = self._after(output, layer, dropped)
+            hidden = self._after(output, layer, masks, owner)
         unpacked = PackedSequence(hidden, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         padded, _ = pad_packed_sequence(unpacked, batch_first=True, total_length=inputs.shape[1])
         return padded * length_mask(lengths, inputs.shape[1])[..., None]
@@ -98,13 +101,18 @@ class RecurrentStack(nn.Module):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         return [self.get_parameter(f"{name}_l{layer}{suffix}") for name in names]
 
-    def _run(self, inputs: Tensor, layer: int, suffix: str) -> Tensor:
-        """One direction of one layer over the padded batch: oneDNN's kernel where torch has it."""
-        state = inputs.new_zeros(1, inputs.shape[0], self.hidden)
-        weights = self.layer_weights(layer, suffix)
-        if self.cell == "lstm":
-            return torch.lstm(inputs, (state, state), weights, True, 1, 0.0, self.training, False, True)[0]
-        return torch.gru(inputs, state, weights, True, 1, 0.0, self.training, False, True)[0]
+    def _run(self, hidden: Tensor, layer: int, rows: Rows) -> Tensor:
+        """All directions of one layer: (rows, input_size) -> (rows, hidden * directions)."""
+        half = torch.is_autocast_enabled("cpu") and hidden.dtype == torch.float32
+        hidden = hidden.to(torch.get_autocast_dtype("cpu")) if half else hidden
+        weights = [self.layer_weights(layer, suffix) for suffix in self.suffixes]
+        runs = [partial(_run_direction, self.cell, rows, bool(suffix)) for suffix in self.suffixes]
+        # More cores than two go to one direction after the other: threads of threads keep each other waiting.
+        at_once = len(runs) == 2 and torch.get_num_threads() == 2
+        if at_once and torch.is_grad_enabled():
+            return _AtOnce.apply(runs, hidden, *weights[0], *weights[1])
+        calls = [partial(run, hidden, *each) for run, each in zip(runs, weights, strict=True)]
+        return torch.cat(_at_once(calls) if at_once else [call() for call in calls], dim=1)
 
     def dropout_masks(self, inputs: Tensor) -> Tensor:
         """Factors on what goes from layer to layer, (layers - 1, batch, output_size), all 1 outside training.
@@ -115,13 +123,15 @@ class RecurrentStack(nn.Module):
         shape = (self.layers - 1, inputs.shape[0], self.output_size)
         return locked_dropout_mask(shape, self.dropout if self.training else 0.0, inputs)
 
-    def _after(self, hidden: Tensor, layer: int, dropped: Tensor) -> Tensor:
-        """What stands between two layers: projection, normalization, and dropout but for the last."""
+    def _after(self, hidden: Tensor, layer: int, masks: Tensor, owner: Tensor) -> Tensor:
+        """What stands between two layers, (rows, width): projection, normalization, and dropout but for the last."""
         if self.projections:
             hidden = self.projections[layer](hidden)
         if self.norms:
             hidden = self.norms[layer](hidden)
-        return hidden * dropped[layer].to(hidden.dtype) if layer < self.layers - 1 else hidden
+        if layer == self.layers - 1 or not (self.training and self.dropout):
+            return hidden
+        return hidden * masks[layer].to(hidden.dtype).index_select(0, owner)
 
 
 def locked_dropout_mask(shape: tuple[int, ...], probability: float, like: Tensor) -> Tensor:
@@ -130,30 +140,81 @@ def locked_dropout_mask(shape: tuple[int, ...], probability: float, like: Tensor
     return mask.bernoulli_(1 - probability).div_(1 - probability) if probability else mask.fill_(1.0)
 
 
-def length_mask(lengths: Tensor, frames: int) -> Tensor:
-    """(batch,) lengths -> (batch, frames) bool, true inside each sequence."""
-    return torch.arange(frames, device=lengths.device) < lengths[:, None]
+def _run_direction(cell: str, rows: Rows, backward: bool, hidden: Tensor, *weights: Tensor) -> Tensor:
+    """One direction of one layer: (rows, input_size) -> (rows, hidden), piece after piece."""
+    if backward:
+        hidden = rows.reversed(hidden)
+    state = hidden.new_zeros(1, rows.pieces[0][1], weights[1].shape[1])
+    states, outputs = [state, state] if cell == "lstm" else [state], []
+    for part, shape in zip(hidden.split([frames * active for frames, active in rows.pieces]), rows.pieces, strict=True):
+        states = [state[:, : shape[1]].contiguous() for state in states]
+        # Converted anew for every piece, so that the pieces' gradients add up in the parameters' own precision.
+        cast = [weight.to(hidden.dtype) for weight in weights]
+        if cell == "lstm":
+            output, *states = torch.lstm(part.view(*shape, -1), states, cast, True, 1, 0.0, True, False, False)
+        else:
+            output, *states = torch.gru(part.view(*shape, -1), states[0], cast, True, 1, 0.0, True, False, False)
+        outputs.append(output.flatten(0, 1))
+    output = torch.cat(outputs)
+    return rows.reversed(output) if backward else output
 
 
-def _reversal(lengths: Tensor, frames: int) -> Tensor:
-    """Row order that reverses each sequence of a (batch, frames) batch within its own length: (batch * frames,) int64."""
-    position = torch.arange(frames, device=lengths.device)
-    within = torch.where(position < lengths[:, None], lengths[:, None] - 1 - position, position)
-    return (within + frames * torch.arange(len(lengths), device=lengths.device)[:, None]).flatten()
-
-
-class _Permute(torch.autograd.Function):
-    """Reorder the frames of (batch, frames, dim) by a permutation that undoes itself, so the gradient is a gather too."""
+class _AtOnce(torch.autograd.Function):
+    """Two directions at once, in a thread each, forward and backward; the weights are the first's, then the second's."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, order: Tensor) -> Tensor:
-        ctx.save_for_backward(order)
-        return inputs.flatten(0, 1).index_select(0, order).view_as(inputs)
+    def forward(ctx: Any, runs: Sequence[Callable[..., Tensor]], hidden: Tensor, *weights: Tensor) -> Tensor:
+        half = len(weights) // 2
+        ctx.leaves = [_leaves(hidden, *weights[:half]), _leaves(hidden, *weights[half:])]
+        ctx.outputs = _at_once([partial(run, *leaves) for run, leaves in zip(runs, ctx.leaves, strict=True)], grad=True)
+        return torch.cat([output.detach() for output in ctx.outputs], dim=1)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (order,) = ctx.saved_tensors
-        return gradients[0].flatten(0, 1).index_select(0, order).view_as(gradients[0]), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        parts = gradients[0].chunk(2, dim=1)
+        triples = zip(ctx.outputs, ctx.leaves, parts, strict=True)
+        one, other = _at_once([partial(_gradients, *triple) for triple in triples], grad=True)
+        total = None if one[0] is None or other[0] is None else one[0] + other[0]
+        return None, total, *one[1:], *other[1:]
+
+
+def _leaves(*tensors: Tensor) -> list[Tensor]:
+    """The same values outside any graph, with gradients where they are wanted."""
+    return [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+
+
+def _gradients(output: Tensor, leaves: list[Tensor], gradient: Tensor) -> list[Tensor | None]:
+    """Gradients of the leaves that want one, None for the others."""
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    found = iter(torch.autograd.grad(output, wanted, gradient.contiguous()) if wanted else ())
+    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+
+
+def _at_once(calls: Sequence[Callable[[], T]], *, grad: bool = False) -> list[T]:
+    """What two calls return, each run in a thread that has one core."""
+
+    def run(call: Callable[[], T]) -> T:
+        with torch.set_grad_enabled(grad):
+            return call()
+
+    futures = [worker.submit(run, call) for worker, call in zip(_workers(os.getpid()), calls, strict=True)]
+    return [future.result() for future in futures]
+
+
+@cache
+def _workers(_process: int) -> list[ThreadPoolExecutor]:
+    """Two threads that use one core each, for this process: a fork has none of its parent's threads."""
+    threads = torch.get_num_threads()
+    workers = [ThreadPoolExecutor(1, "direction", _use_one_core) for _ in range(2)]
+    for worker in workers:
+        worker.submit(int).result()
+    torch.set_num_threads(threads)  # the last one to set it sets the default of threads to come
+    return workers
+
+
+def _use_one_core() -> None:
+    torch.get_num_threads()  # the first call in a thread sets the default, whatever was set before
+    torch.set_num_threads(1)
 
 
 class Gates(NamedTuple):

@@ -28,7 +28,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) 
     ]
     if isinstance(config, AdamWConfig):
         first, second = config.betas
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(first, second), eps=config.epsilon)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(first, second), eps=config.epsilon, fused=True)
     if isinstance(config, AdadeltaConfig):
         return torch.optim.Adadelta(groups, lr=config.learning_rate, rho=config.rho, eps=config.epsilon)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)

@@ -1,5 +1,6 @@
 """The recurrent stack against torch.nn on PackedSequence, and against the LSTM written out gate by gate."""
 
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -7,9 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.lstm import RecurrentStack, length_mask, lstm_by_hand
+from asr.lstm import RecurrentStack, lstm_by_hand
+from asr.rows import Rows, length_mask
 
 LENGTHS = torch.tensor([17, 3, 29, 1, 29, 8])
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets the number of torch's threads until the test is over."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def torch_module(stack: RecurrentStack, inputs: int) -> nn.Module:
@@ -46,6 +56,81 @@ def test_outputs_and_gradients_are_torchs(cell: str, bidirectional: bool, layers
         assert reference is not None
         scale = float(reference.abs().max())
         torch.testing.assert_close(parameter.grad, reference, atol=1e-5 * max(1.0, scale), rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (7, 150), (33, 40), (64, 9)])
+def test_any_mix_of_lengths_is_torchs(count: int, shape: tuple[int, int], threads: Callable[[int], None]) -> None:
+    batch, longest = shape
+    generator = torch.Generator().manual_seed(batch)
+    lengths = torch.randint(1, longest + 1, (batch,), generator=generator)
+    inputs = torch.randn(batch, longest + 2, 13, generator=generator)
+    stack = RecurrentStack(13, 24, 2)
+    module = torch_module(stack, 13)
+    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    theirs = pad_packed_sequence(module(packed)[0], batch_first=True, total_length=longest + 2)[0]
+    threads(count)
+    ours = stack(inputs, lengths)
+    weight = torch.randn(ours.shape, generator=generator)
+    (ours * weight).sum().backward()
+    with torch.no_grad():
+        torch.testing.assert_close(stack(inputs, lengths), ours, atol=1e-6, rtol=0)
+    (theirs * weight).sum().backward()
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    for (name, mine), other in zip(stack.named_parameters(), module.parameters(), strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None, name
+        scale = max(1.0, float(other.grad.abs().max()))
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-5 * scale, rtol=0)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_gradients_are_those_of_finite_differences(cell: str, threads: Callable[[int], None]) -> None:
+    threads(1)  # the way through two threads frees its graph, which this check asks for again and again
+    stack = RecurrentStack(2, 3, 2, cell=cell).double()
+    inputs = torch.randn(3, 11, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: stack(x, torch.tensor([11, 2, 9])), (inputs,))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_frozen_weights_get_no_gradient_and_the_others_theirs(count: int, threads: Callable[[int], None]) -> None:
+    stack = RecurrentStack(5, 8, 2)
+    inputs = torch.randn(6, 31, 5)
+    stack(inputs, LENGTHS).square().sum().backward()
+    expected = {name: parameter.grad for name, parameter in stack.named_parameters()}
+    frozen = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_hh_l1", "bias_ih_l1_reverse"}
+    for name, parameter in stack.named_parameters():
+        parameter.grad = None
+        parameter.requires_grad_(name not in frozen)
+    threads(count)
+    stack(inputs, LENGTHS).square().sum().backward()
+    for name, parameter in stack.named_parameters():
+        if name in frozen:
+            assert parameter.grad is None
+        else:
+            torch.testing.assert_close(parameter.grad, expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_what_stands_in_the_padding_reaches_nothing() -> None:
+    stack = RecurrentStack(5, 8, 2)
+    inputs = torch.randn(6, 31, 5)
+    outputs = stack(inputs, LENGTHS)
+    spoilt = inputs.masked_fill(~length_mask(LENGTHS, 31)[..., None], torch.nan)
+    assert torch.equal(stack(spoilt, LENGTHS), outputs)
+    stack(spoilt, LENGTHS).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in stack.parameters())
+
+
+def test_rows_hold_every_frame_once_and_few_others() -> None:
+    lengths = torch.randint(150, 201, (32,), generator=torch.Generator().manual_seed(0))
+    rows = Rows.of(lengths, 200)
+    real = length_mask(lengths, 200).flatten()
+    assert sorted(rows.source[rows.inside].tolist()) == real.nonzero()[:, 0].tolist()
+    assert torch.equal(rows.source[rows.place[real]], real.nonzero()[:, 0])
+    assert len(rows.owner) == sum(frames * utterances for frames, utterances in rows.pieces) < 1.05 * lengths.sum()
+    assert torch.equal(rows.mirror[rows.mirror], torch.arange(len(rows.mirror)))
+    utterances = [count for _, count in rows.pieces]
+    assert utterances == sorted(utterances, reverse=True)
 
 
 def test_state_dicts_go_both_ways_and_mismatches_are_named() -> None:

@@ -12,6 +12,7 @@ ORDER = [
     {"manifest", "features"},
     {"augment"},
     {"dataset"},
+    {"rows"},
     {"lstm"},
     {"model"},
     {"ctc"},
