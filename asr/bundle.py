@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from asr.config import FeatureConfig, ModelConfig, from_mapping
 from asr.errors import InputError
@@ -31,6 +32,7 @@ from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 FORMAT = 1
 """Raised when a bundle of an earlier version could no longer be read."""
 
+PRECISIONS = ("float32", "bfloat16", "int8")
 FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
 STATISTICS_FILE = "statistics.safetensors"
 
@@ -45,6 +47,13 @@ class Bundle:
     inventory: PhoneInventory
     convention: str
     statistics: Mapping[str, FeatureStatistics] = field(default_factory=dict)
+    precision: str = "float32"
+
+    def log_probs(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What `AcousticModel.forward` gives, in the bundle's precision."""
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            log_probs, out_lengths = self.model(features, lengths)
+        return log_probs, out_lengths
 
 
 def build_model(model: ModelConfig, features: FeatureConfig, phones: PhoneInventory) -> AcousticModel:
@@ -84,13 +93,20 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}), expected a folder with room") from error
 
 
-def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
+def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str = "float32") -> Bundle:
     """The model in a bundle folder, ready for inference on ``device``.
+
+    ``precision`` is one of `PRECISIONS`: float32 is exact; bfloat16 is faster where the processor has it; int8 makes the
+    recurrent weights 8-bit numbers, on CPU alone.
 
     Raises:
         InputError: not a bundle, or its parts do not fit together.
     """
     device = checked_device(device)
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is {precision}, expected one of {', '.join(PRECISIONS)}")
+    if precision == "int8" and device.type != "cpu":
+        raise InputError(f"precision is int8 on {device}, expected cpu")
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")
@@ -113,7 +129,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
         tensors = read_tensors(path / STATISTICS_FILE)
         known[""] = FeatureStatistics(tensors["mean"], tensors["std"])
     model = model.to(device).eval()
-    return Bundle(model, model_config, features, phones, str(found.get("convention")), known)
+    if precision == "int8":
+        model.recurrent.quantize()
+    return Bundle(model, model_config, features, phones, str(found.get("convention")), known, precision)
 
 
 def checked_device(name: torch.device | str) -> torch.device:

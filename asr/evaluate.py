@@ -21,13 +21,13 @@ BATCH_SECONDS = 240.0
 """Audio in a batch at evaluation, padding included. It bounds memory and changes no result."""
 
 
-def evaluate(model: Path, cuts: Path, device: str = "cpu") -> Score:
+def evaluate(model: Path, cuts: Path, device: str = "cpu", precision: str = "float32") -> Score:
     """The errors of a bundle on every utterance of a manifest, under the bundle's scoring convention.
 
     Raises:
         InputError: the bundle or the manifest cannot be used, or they have different phones.
     """
-    bundle = load_bundle(model, device)
+    bundle = load_bundle(model, device, precision)
     dataset = Dataset(read_manifest(cuts), bundle.features, bundle.inventory, cache_gib=0, known=bundle.statistics)
     if bundle.features.normalization == "speaker":
         dataset.learn_statistics()
@@ -45,7 +45,7 @@ def recognize(bundle: Bundle, dataset: Dataset) -> dict[str, list[str]]:
         plan = plan_evaluation(durations_s, BATCH_SECONDS)
         for on_cpu in progress(dataset.batches(plan), "recognizing", len(plan)):
             batch = on_cpu.to(device)
-            log_probs, lengths = bundle.model(batch.features, batch.feature_lengths)
+            log_probs, lengths = bundle.log_probs(batch.features, batch.feature_lengths)
             for name, tokens in zip(batch.ids, best_path(log_probs, lengths), strict=True):
                 assert name not in hypotheses
                 hypotheses[name] = bundle.inventory.decode(tokens)

@@ -170,7 +170,8 @@ def _log_mel(frames: Tensor, config: FeatureConfig) -> Tensor:
     # Pre-emphasis within the frame; its first sample stands for the one before it.
     previous = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
     frames = (frames - config.preemphasis * previous) * _povey_window(length)
-    power = torch.fft.rfft(frames, n=_fft_size(length)).abs().square()
+    spectrum = torch.fft.rfft(frames, n=_fft_size(length))
+    power = spectrum.real.square() + spectrum.imag.square()
     filters = _mel_filters(config.sample_rate_hz, _fft_size(length), config.bins, config.low_hz, _high_hz(config))
     return torch.cat([*energy, (power @ filters).clamp_min(LOG_FLOOR).log()], dim=1)
 

@@ -12,6 +12,7 @@ Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget 
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -54,6 +55,7 @@ class RecurrentStack(nn.Module):
         self.output_size = projection or width
         for layer in range(layers):
             self._add_layer(layer, input_size if layer == 0 else self.output_size)
+        self._quantized: dict[tuple[int, str], Cell] = {}
         self.projections = nn.ModuleList([nn.Linear(width, projection) for _ in range(layers)] if projection else [])
         self.norms = nn.ModuleList([nn.LayerNorm(self.output_size) for _ in range(layers)] if layer_norm else [])
 
@@ -106,13 +108,22 @@ class RecurrentStack(nn.Module):
         half = torch.is_autocast_enabled("cpu") and hidden.dtype == torch.float32
         hidden = hidden.to(torch.get_autocast_dtype("cpu")) if half else hidden
         weights = [self.layer_weights(layer, suffix) for suffix in self.suffixes]
-        runs = [partial(_run_direction, self.cell, rows, bool(suffix)) for suffix in self.suffixes]
+        cells = [self._quantized.get((layer, suffix)) or partial(_cell, self.cell) for suffix in self.suffixes]
+        runs = [
+            partial(_run_direction, one, rows, bool(suffix)) for one, suffix in zip(cells, self.suffixes, strict=True)
+        ]
         # More cores than two go to one direction after the other: threads of threads keep each other waiting.
         at_once = len(runs) == 2 and torch.get_num_threads() == 2
         if at_once and torch.is_grad_enabled():
             return _AtOnce.apply(runs, hidden, *weights[0], *weights[1])
         calls = [partial(run, hidden, *each) for run, each in zip(runs, weights, strict=True)]
         return torch.cat(_at_once(calls) if at_once else [call() for call in calls], dim=1)
+
+    def quantize(self) -> None:
+        """Recognize with weights of 8 bits from now on, on CPU. Parameters stay as they are, and training is over."""
+        for layer in range(self.layers):
+            for suffix in self.suffixes:
+                self._quantized[layer, suffix] = _quantized_cell(self.cell, self.layer_weights(layer, suffix))
 
     def dropout_masks(self, inputs: Tensor) -> Tensor:
         """Factors on what goes from layer to layer, (layers - 1, batch, output_size), all 1 outside training.
@@ -140,23 +151,47 @@ def locked_dropout_mask(shape: tuple[int, ...], probability: float, like: Tensor
     return mask.bernoulli_(1 - probability).div_(1 - probability) if probability else mask.fill_(1.0)
 
 
-def _run_direction(cell: str, rows: Rows, backward: bool, hidden: Tensor, *weights: Tensor) -> Tensor:
+Cell = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
+"""(frames, utterances, input_size), states (1, utterances, hidden), weights -> (frames, utterances, hidden), states."""
+
+
+def _run_direction(cell: Cell, rows: Rows, backward: bool, hidden: Tensor, *weights: Tensor) -> Tensor:
     """One direction of one layer: (rows, input_size) -> (rows, hidden), piece after piece."""
     if backward:
         hidden = rows.reversed(hidden)
     state = hidden.new_zeros(1, rows.pieces[0][1], weights[1].shape[1])
-    states, outputs = [state, state] if cell == "lstm" else [state], []
+    states, outputs = [state, state], []
     for part, shape in zip(hidden.split([frames * active for frames, active in rows.pieces]), rows.pieces, strict=True):
         states = [state[:, : shape[1]].contiguous() for state in states]
-        # Converted anew for every piece, so that the pieces' gradients add up in the parameters' own precision.
-        cast = [weight.to(hidden.dtype) for weight in weights]
-        if cell == "lstm":
-            output, *states = torch.lstm(part.view(*shape, -1), states, cast, True, 1, 0.0, True, False, False)
-        else:
-            output, *states = torch.gru(part.view(*shape, -1), states[0], cast, True, 1, 0.0, True, False, False)
+        output, *states = cell(part.view(*shape, -1), states, weights)
         outputs.append(output.flatten(0, 1))
     output = torch.cat(outputs)
     return rows.reversed(output) if backward else output
+
+
+def _cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+    """A piece through torch's own cell, "lstm" or "gru"."""
+    # Converted anew for every piece, so that the pieces' gradients add up in the parameters' own precision.
+    cast = [weight.to(inputs.dtype) for weight in weights]
+    if name == "lstm":
+        return list(torch.lstm(inputs, list(states), cast, True, 1, 0.0, True, False, False))
+    return list(torch.gru(inputs, states[0], cast, True, 1, 0.0, True, False, False))
+
+
+def _quantized_cell(name: str, weights: Sequence[Tensor]) -> Cell:
+    """The same with these weights as 8-bit numbers; what they are multiplied by is quantized as it comes."""
+    kind = {"lstm": nn.LSTM, "gru": nn.GRU}[name]
+    module = kind(weights[0].shape[1], weights[1].shape[1])
+    module.load_state_dict(dict(zip(module.state_dict(), weights, strict=True)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's, in favour of a package that we do without
+        (quantized,) = torch.ao.quantization.quantize_dynamic(nn.ModuleList([module]), {kind})
+
+    def cell(inputs: Tensor, states: Sequence[Tensor], _: Sequence[Tensor]) -> list[Tensor]:
+        output, after = quantized(inputs, tuple(states) if name == "lstm" else states[0])
+        return [output, *after] if name == "lstm" else [output, after]
+
+    return cell
 
 
 class _AtOnce(torch.autograd.Function):

@@ -1,6 +1,5 @@
 """All parts of one training run: set-up, checkpoints, log and model card. The loop is in `asr.train`."""
 
-import ctypes
 import logging
 import shlex
 import sys
@@ -32,8 +31,6 @@ from asr.score import Score
 log = logging.getLogger("asr.train")
 
 CONFIG_FILE = "config.yaml"
-MALLOC_OPTIONS = {-1: 2**31 - 1, -3: 2**30}
-"""By their numbers in glibc's malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, in bytes."""
 
 
 @dataclass
@@ -64,7 +61,6 @@ class Run:
         )
         if trainer.device == "cuda" and self.accelerator.device.type != "cuda":
             raise InputError("configuration: trainer.device is cuda, expected cpu or auto: no CUDA device is at hand")
-        keep_freed_memory()
         if trainer.threads:
             torch.set_num_threads(trainer.threads)
         set_seed(config.seed)
@@ -90,16 +86,6 @@ class Run:
         seed = (self.config.seed, epoch)
         speeds = self.config.augment.speeds
         return plan_training(durations, speeds, trainer.batch_seconds, trainer.batch_utterances, seed)
-
-
-def keep_freed_memory() -> None:
-    """Have the allocator keep what a training step frees for the next one, where it is glibc's; elsewhere nothing is done.
-
-    Handing it back makes the next step fetch it page by page again, which takes a seventh of the step.
-    """
-    if sys.platform == "linux" and hasattr(allocator := ctypes.CDLL(None), "mallopt"):
-        for option, value in MALLOC_OPTIONS.items():
-            allocator.mallopt(option, value)
 
 
 def checkpoint(run: Run) -> None:

@@ -1,6 +1,6 @@
 """Seconds of audio per second on one core: our log-mel filterbank against others on the same utterances.
 
-    python benchmarks/features.py CUTS [--utterances 200] [--json FILE]
+    python -m benchmarks.features CUTS [--utterances 200] [--json FILE]
 
 torchaudio, kaldi-native-fbank (C++) and lhotse compute the same Kaldi features, and must agree with ours before anything
 is timed; librosa's are of another definition (its own mel scale and window, no pre-emphasis) and of the same size. Reading

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
@@ -18,6 +20,37 @@ def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> d
             if number > 0:
                 seconds[name].append(time.perf_counter() - started)
     return {name: median(values) for name, values in seconds.items()}
+
+
+class Apart:
+    """A contender in a process of its own, with its own threads and memory, as a user would run it."""
+
+    def __init__(self, make: Callable[[], Callable[[], object]]) -> None:
+        """``make`` is called there once, for what every call of this runs; it is a function of a module."""
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(make, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.pipe.recv()
+
+    def __call__(self) -> object:
+        """Run it once and wait; what it returns."""
+        self.pipe.send(None)
+        return self.pipe.recv()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.join()
+
+
+def _serve(make: Callable[[], Callable[[], object]], pipe: Connection) -> None:
+    contender = make()
+    pipe.send(None)
+    while True:
+        pipe.recv()
+        pipe.send(contender())
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -1,0 +1,82 @@
+"""Files longer than a window, and arithmetic other than float32."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from asr import transcribe
+from asr.bundle import Bundle, load_bundle, save_bundle
+from asr.ctc import BLANK_ID
+from asr.errors import InputError
+from asr.transcribe import joined, windows_of
+from tests.test_bundle import make_bundle
+
+
+@pytest.mark.parametrize("time_reduction", [1, 3, 4])
+@pytest.mark.parametrize("frames", [1, 7_000, 7_001, 7_999, 13_000, 13_001, 100_003])
+def test_windows_cover_every_frame_and_share_enough(frames: int, time_reduction: int) -> None:
+    windows = windows_of(5, frames, time_reduction)
+    assert (windows[0].start, windows[-1].stop) == (0, frames)
+    assert {window.file for window in windows} == {5}
+    assert all(window.start % time_reduction == 0 for window in windows)
+    for before, after in zip(windows, windows[1:], strict=False):
+        assert before.stop - after.start == transcribe.OVERLAP_FRAMES
+        assert after.stop > before.stop
+
+
+def test_windows_are_joined_at_a_blank_and_lose_nothing() -> None:
+    log_probs = torch.randn(500, 4, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
+    parts = [(0, log_probs[:220]), (180, log_probs[180:400]), (360, log_probs[360:])]
+    assert torch.equal(joined(parts), log_probs)
+    spoilt = log_probs.clone()
+    spoilt[200] = -50.0
+    spoilt[200, BLANK_ID] = 0.0
+    other = log_probs.clone()
+    other[200, BLANK_ID] = 0.0
+    whole = joined([(0, spoilt[:220]), (180, other[180:])])
+    assert torch.equal(whole[:200], spoilt[:200])
+    assert torch.equal(whole[200:], other[200:])
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_bundle(make_bundle("model.time_reduction=4", "model.convolution_channels=[4]"), tmp_path / "model", "")
+    return tmp_path / "model"
+
+
+def phones_of(bundle: Bundle, path: Path) -> list[str]:
+    ((_, phones),) = transcribe.transcribe(bundle, [path])
+    assert isinstance(phones, list)
+    return phones
+
+
+def test_a_long_file_in_windows_is_what_it_is_in_one_piece(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, generator = load_bundle(model), np.random.default_rng(0)
+    loudness = np.repeat(generator.uniform(0, 0.3, 400), 1600)  # 40 s
+    soundfile.write(tmp_path / "long.wav", loudness * generator.standard_normal(len(loudness)), 16000)
+    in_one = phones_of(bundle, tmp_path / "long.wav")
+    monkeypatch.setattr(transcribe, "WINDOW_FRAMES", 700)
+    monkeypatch.setattr(transcribe, "OVERLAP_FRAMES", 200)
+    assert len(in_one) > 20
+    assert phones_of(bundle, tmp_path / "long.wav") == in_one
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_other_arithmetic_is_near(tmp_path: Path, cell: str, precision: str) -> None:
+    save_bundle(make_bundle(f"model.cell={cell}", "model.layers=2"), tmp_path / "model", "")
+    features, lengths = torch.randn(3, 90, 40), torch.tensor([90, 33, 71])
+    exact = load_bundle(tmp_path / "model").log_probs(features, lengths)[0]
+    with torch.inference_mode():
+        other = load_bundle(tmp_path / "model", precision=precision).log_probs(features, lengths)[0]
+    assert 0 < (exact - other).abs().max() < 0.05
+
+
+def test_precisions_that_cannot_be_had(model: Path) -> None:
+    with pytest.raises(InputError, match="precision is half, expected one of float32, bfloat16, int8"):
+        load_bundle(model, precision="half")
