@@ -1,5 +1,6 @@
 """Files longer than a window, and arithmetic other than float32."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def test_windows_cover_every_frame_and_share_enough(frames: int, time_reduction:
     assert (windows[0].start, windows[-1].stop) == (0, frames)
     assert {window.file for window in windows} == {5}
     assert all(window.start % time_reduction == 0 for window in windows)
-    for before, after in zip(windows, windows[1:], strict=False):
+    for before, after in pairwise(windows):
         assert before.stop - after.start == transcribe.OVERLAP_FRAMES
         assert after.stop > before.stop
 

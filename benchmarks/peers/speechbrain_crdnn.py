@@ -1,12 +1,13 @@
 """SpeechBrain's TIMIT CTC model (CRDNN) on a manifest of ours: how many utterances it trains on in a second.
 
-    python -m venv /tmp/speechbrain && /tmp/speechbrain/bin/pip install "torch==2.11.*" "torchaudio==2.11.*" speechbrain soundfile
-    /tmp/speechbrain/bin/python benchmarks/peers/speechbrain_crdnn.py JOB.json
+    python -m venv .speechbrain
+    .speechbrain/bin/pip install "torch==2.11.*" "torchaudio==2.11.*" speechbrain soundfile
+    .speechbrain/bin/python benchmarks/peers/speechbrain_crdnn.py JOB.json
 
-Reads {"batches": [[{"path", "start_s", "duration_s", "tokens"}, ...], ...], "symbols": N} and prints a line of JSON for every
-batch: utterances and seconds. The model, features, augmentation and optimizer have the settings of SpeechBrain 1.1's TIMIT recipe
-(CRDNN with LiGRU, speed perturbation, dropped frequencies and chunks beside the clean signal, Adadelta), but for the
-noise that it downloads. The first batch is for warming up.
+Reads {"batches": [[{"path", "start_s", "duration_s", "tokens"}, ...], ...], "symbols": N} and prints a line of JSON for
+every batch: utterances and seconds; the first one is for warming up. The model, features, augmentation and optimizer have
+the settings of SpeechBrain 1.1's TIMIT recipe (CRDNN with LiGRU, speed perturbation, dropped frequencies and chunks beside
+the clean signal, Adadelta), but for the noise that the recipe downloads.
 """
 
 import json
