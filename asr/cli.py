@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from asr.errors import InputError, TrainingError
-from asr.memory import keep_freed_memory
+from asr.process import tune_process
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -185,7 +185,7 @@ def transcribe(
 def main() -> None:
     """Run the command; bad input is one line on standard error and exit status 2."""
     try:
-        keep_freed_memory()
+        tune_process()
         app()
     except InputError as error:
         print(f"asr: {error}", file=sys.stderr)

@@ -1,13 +1,15 @@
 """The frames of a padded batch as rows in dense pieces, for recurrent layers, with gathers that go both ways."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-# Pieces of a batch come in few shapes, since oneDNN compiles its kernels for each one it has not met, and end where less
-# than FULL of their rows go on: a long piece is faster than two short ones, but padding costs as much as speech.
-FRAME_STEP, ROW_STEP, PIECE_STEPS, FULL = 8, 4, 16, 0.875
+# Pieces have few different shapes, since oneDNN compiles its kernels for each one that it has not met.
+FRAME_STEP, ROW_STEP, LONGEST_STEPS = 8, 4, 32
+PIECE_COST_ROWS = 64
+"""What a piece costs beside its rows, in rows: laying out the weights, and adding its gradients to the others'."""
 
 
 def length_mask(lengths: Tensor, frames: int) -> Tensor:
@@ -37,15 +39,11 @@ class Rows(NamedTuple):
         starts = torch.arange(0, max(1, int(lengths.max())), FRAME_STEP)
         active = (lengths > starts[:, None]).sum(dim=1).clamp_min(1)  # utterances that are not over, at every step
         counts = (-(-active // ROW_STEP) * ROW_STEP).clamp_max(len(lengths)).tolist()
-        pieces, times, ranks, step = [], [], [], 0
-        while step < len(counts):
-            steps = 1
-            while steps < PIECE_STEPS and step + steps < len(counts) and counts[step + steps] >= FULL * counts[step]:
-                steps += 1
-            pieces.append((steps * FRAME_STEP, counts[step]))
-            times.append(torch.arange(step * FRAME_STEP, (step + steps) * FRAME_STEP).repeat_interleave(counts[step]))
-            ranks.append(torch.arange(counts[step]).repeat(steps * FRAME_STEP))
-            step += steps
+        pieces, times, ranks, start = _pieces(counts), [], [], 0
+        for size, utterances in pieces:
+            times.append(torch.arange(start, start + size).repeat_interleave(utterances))
+            ranks.append(torch.arange(utterances).repeat(size))
+            start += size
         time, owner = torch.cat(times), order[torch.cat(ranks)]
         inside = time < lengths[owner]
         source = owner * frames + time.clamp_max(frames - 1)
@@ -66,6 +64,23 @@ class Rows(NamedTuple):
     def reversed(self, values: Tensor) -> Tensor:
         """(rows, dim) -> the same rows with each utterance reversed within its own length."""
         return _Gather.apply(values, self.mirror, None, self.mirror, None)
+
+
+def _pieces(counts: Sequence[int]) -> list[tuple[int, int]]:
+    """(frames, utterances) of the pieces that cost least, for so many utterances at each step of `FRAME_STEP` frames."""
+    least: list[tuple[float, int]] = [(0.0, 0)] * (
+        len(counts) + 1
+    )  # from each step on: the cost, and the first piece's end
+    for step in reversed(range(len(counts))):
+        ends = range(step + 1, min(step + LONGEST_STEPS, len(counts)) + 1)
+        rows = FRAME_STEP * counts[step]
+        least[step] = min((PIECE_COST_ROWS + rows * (end - step) + least[end][0], end) for end in ends)
+    pieces, step = [], 0
+    while step < len(counts):
+        end = least[step][1]
+        pieces.append((FRAME_STEP * (end - step), counts[step]))
+        step = end
+    return pieces
 
 
 class _Gather(torch.autograd.Function):

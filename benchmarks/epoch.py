@@ -37,7 +37,6 @@ import asr.train
 from asr.compose import compose
 from asr.dataset import Batch, Item
 from asr.lstm import RecurrentStack
-from asr.memory import keep_freed_memory
 from asr.rows import length_mask
 from asr.run import Run
 from benchmarks.timing import Apart, finish, parser, table
@@ -107,8 +106,6 @@ def pack(run: Run) -> None:
 
 def contender(corpus: str, part: float, packed: bool, precision: str, cached: bool) -> Callable[[], object]:
     """An epoch of ours or of the packed model, for a process of its own; each call gives seconds, in all and by stage."""
-    if not packed:
-        keep_freed_memory()
     run = start_run(corpus, precision, 2.0 if cached else 0.0)
     if packed:
         pack(run)
@@ -229,7 +226,7 @@ def main() -> None:
     records: dict[str, list[dict[str, Any]]] = {name: [] for name in kinds}
     for _ in range(chosen.rounds):
         for name, kind in kinds.items():
-            process = Apart(partial(contender, corpus, chosen.part, *kind))
+            process = Apart(partial(contender, corpus, chosen.part, *kind), tuned=not kind[0])
             record = process()
             assert isinstance(record, dict)
             records[name].append(record)

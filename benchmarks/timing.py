@@ -3,11 +3,15 @@
 import argparse
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
+
+from asr.process import SPINS, tune_process
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -25,12 +29,16 @@ def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> d
 class Apart:
     """A contender in a process of its own, with its own threads and memory, as a user would run it."""
 
-    def __init__(self, make: Callable[[], Callable[[], object]]) -> None:
-        """``make`` is called there once, for what every call of this runs; it is a function of a module."""
+    def __init__(self, make: Callable[[], Callable[[], object]], tuned: bool = True) -> None:
+        """``make``, a function of a module, is called there once for what every call of this runs.
+
+        A process of ours is tuned as the ``asr`` command is; another's is left as it comes.
+        """
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(make, theirs), daemon=True)
-        self.process.start()
+        self.process = context.Process(target=_serve, args=(make, theirs, tuned), daemon=True)
+        with patch.dict(os.environ, {"GOMP_SPINCOUNT": SPINS} if tuned else {}):
+            self.process.start()
         theirs.close()
         self.pipe.recv()
 
@@ -45,7 +53,9 @@ class Apart:
         self.process.join()
 
 
-def _serve(make: Callable[[], Callable[[], object]], pipe: Connection) -> None:
+def _serve(make: Callable[[], Callable[[], object]], pipe: Connection, tuned: bool) -> None:
+    if tuned:
+        tune_process()
     contender = make()
     pipe.send(None)
     while True:

@@ -4,8 +4,8 @@
 
 Batch 32, lengths 150 to 200, 120 inputs, CPU, all cores. All contenders have the same weights; before anything is timed
 the float32 ones must agree in outputs and gradients. A rate counts the operations that real frames need (padding is no
-work) and stands beside that of a plain matrix product in the same run. Ours run as `asr train` does, keeping freed memory;
-torch.nn.LSTM runs in a process of its own, as it comes.
+work) and stands beside that of a plain matrix product in the same run. Each contender has a process of its own: ours tuned
+as `asr train` is, torch.nn.LSTM as it comes.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.lstm import RecurrentStack
-from asr.memory import keep_freed_memory
 from benchmarks.timing import Apart, finish, interleave, parser, table
 
 BATCH, SHORTEST, LONGEST, INPUTS = 32, 150, 200, 120
 SHAPES = {"3 x 256": (3, 256), "3 x 320": (3, 320), "3 x 512": (3, 512), "5 x 256": (5, 256)}
+KINDS = ("packed float32", "ours float32", "ours bfloat16")
 MATRIX_SIZE = 2048
 
 
@@ -60,14 +60,15 @@ class Steps:
         return worst
 
 
-def packed_step(layers: int, hidden: int) -> Callable[[], object]:
-    """The step of torch.nn.LSTM, for a process of its own."""
+def step_of(layers: int, hidden: int, kind: str) -> Callable[[], object]:
+    """A contender's step, for a process of its own, which returns nothing."""
     steps = Steps(layers, hidden)
+    step = steps.run_packed if kind.startswith("packed") else partial(steps.run_ours, half=kind.endswith("bfloat16"))
 
-    def step() -> None:
-        steps.run_packed()
+    def run() -> None:
+        step()
 
-    return step
+    return run
 
 
 def backward(module: nn.Module, outputs: Tensor) -> Tensor:
@@ -89,21 +90,16 @@ def matrix_rates(rounds: int) -> dict[str, float]:
 def main() -> None:
     """Time every shape and print a table."""
     options = parser(__doc__).parse_args()
-    keep_freed_memory()
     matrix = matrix_rates(options.rounds)
     print(f"matrix product: {matrix['float32'] / 1e9:.0f} GFLOP/s float32, {matrix['bfloat16'] / 1e9:.0f} bfloat16")
     rows, ratios, differences = [], {}, {}
     for name, (layers, hidden) in SHAPES.items():
         steps = Steps(layers, hidden)
         differences[name] = steps.check()
-        packed = Apart(partial(packed_step, layers, hidden))
-        contenders: dict[str, Callable[[], object]] = {
-            "packed float32": packed,
-            "ours float32": partial(steps.run_ours, half=False),
-            "ours bfloat16": partial(steps.run_ours, half=True),
-        }
+        contenders = {kind: Apart(partial(step_of, layers, hidden, kind), kind.startswith("ours")) for kind in KINDS}
         seconds = interleave(contenders, options.rounds)
-        packed.close()
+        for process in contenders.values():
+            process.close()
         for contender, value in seconds.items():
             rate, lead = steps.operations / value, seconds["packed float32"] / value
             part = rate / matrix[contender.split()[1]]

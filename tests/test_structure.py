@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    {"errors", "memory", "progress"},
+    {"errors", "process", "progress"},
     {"config", "phones", "audio"},
     {"manifest", "features"},
     {"augment"},
