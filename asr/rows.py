@@ -39,7 +39,7 @@ class Rows(NamedTuple):
         starts = torch.arange(0, max(1, int(lengths.max())), FRAME_STEP)
         active = (lengths > starts[:, None]).sum(dim=1).clamp_min(1)  # utterances that are not over, at every step
         counts = (-(-active // ROW_STEP) * ROW_STEP).clamp_max(len(lengths)).tolist()
-        pieces, times, ranks, start = _pieces(counts), [], [], 0
+        pieces, times, ranks, start = pieces_of(counts), [], [], 0
         for size, utterances in pieces:
             times.append(torch.arange(start, start + size).repeat_interleave(utterances))
             ranks.append(torch.arange(utterances).repeat(size))
@@ -66,7 +66,7 @@ class Rows(NamedTuple):
         return _Gather.apply(values, self.mirror, None, self.mirror, None)
 
 
-def _pieces(counts: Sequence[int]) -> list[tuple[int, int]]:
+def pieces_of(counts: Sequence[int]) -> list[tuple[int, int]]:
     """(frames, utterances) of the pieces that cost least, for so many utterances at each step of `FRAME_STEP` frames."""
     least: list[tuple[float, int]] = [(0.0, 0)] * (
         len(counts) + 1

@@ -1,7 +1,7 @@
 """The recurrent stack against torch.nn on PackedSequence, and against the LSTM written out gate by gate."""
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.lstm import RecurrentStack, lstm_by_hand
-from asr.rows import Rows, length_mask
+from asr.rows import FRAME_STEP, PIECE_COST_ROWS, Rows, length_mask, pieces_of
 
 LENGTHS = torch.tensor([17, 3, 29, 1, 29, 8])
 
@@ -220,3 +220,18 @@ def test_bfloat16_is_near_float32() -> None:
 def test_length_mask() -> None:
     assert length_mask(torch.tensor([2, 0, 3]), 3).int().tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1]]
     assert all(a >= b for a, b in pairwise(length_mask(torch.tensor([5]), 9)[0].int().tolist()))
+
+
+def test_pieces_are_those_of_least_cost() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        counts = sorted((4 * torch.randint(1, 12, (7,), generator=generator)).tolist(), reverse=True)
+        costs = {
+            cut: sum(FRAME_STEP * (end - start) * counts[start] + PIECE_COST_ROWS for start, end in pairwise(cut))
+            for size in range(7)
+            for inner in combinations(range(1, 7), size)
+            for cut in [(0, *inner, 7)]
+        }
+        pieces = pieces_of(counts)
+        assert sum(frames for frames, _ in pieces) == 7 * FRAME_STEP
+        assert sum(frames * rows + PIECE_COST_ROWS for frames, rows in pieces) == min(costs.values())

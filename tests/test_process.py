@@ -1,0 +1,45 @@
+"""The process' settings."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from asr.process import SPINS, tune_process
+
+
+def test_what_the_environment_says_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    tune_process()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    tune_process()
+    assert os.environ["GOMP_SPINCOUNT"] == SPINS
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+def test_freed_memory_is_kept() -> None:
+    program = """
+import resource
+from asr.process import tune_process
+if {tuned}:
+    tune_process()
+import numpy
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    numpy.ones(8_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    counts = [
+        int(subprocess.run([sys.executable, "-c", program.format(tuned=tuned)], capture_output=True, check=True).stdout)
+        for tuned in (False, True)
+    ]
+    assert counts[1] < counts[0] / 10
+
+
+def test_the_command_is_ready_before_torch_is_imported() -> None:
+    program = "import sys, asr.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
