@@ -66,9 +66,10 @@ class FeatureConfig:
 
 @dataclass
 class AugmentConfig:
-    """What training does to audio (``speeds``) and features (SpecAugment's masks)."""
+    """What training does to audio (``speeds``) and features (``frequency_warp``, SpecAugment's masks)."""
 
     speeds: list[float] = _within(0.5, 2.0)
+    frequency_warp: float = _within(0, 0.5)
     time_masks: int = _within(0, 20)
     time_mask_frames: int = _within(0, 1000)
     time_mask_fraction: float = _within(0, 1)
@@ -158,6 +159,7 @@ class TrainerConfig:
     accumulation: int = _within(1, 10000)
     precision: str = _one_of("float32", "bfloat16")
     loss_reduction: str = _one_of("sum", "utterance", "token")
+    consistency: float = _within(0, 100)
     gradient_clip: float = _within(0)
     weight_noise: float = _within(0, 10)
     average: str = _one_of("none", "best", "last", "ema")

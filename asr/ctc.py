@@ -50,6 +50,19 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: 
     return losses, feasible
 
 
+def consistency_loss(one: Tensor, other: Tensor, lengths: Tensor) -> Tensor:
+    """How far two views of the same utterances are apart, in nats.
+
+    (batch, frames, symbols) log-probabilities twice and (batch,) lengths -> (batch,). At each frame it is the mean of both
+    Kullback-Leibler divergences, where the view that is followed is held fixed; summed over frames.
+    Source: Yao et al., "CR-CTC: consistency regularization on CTC for improved speech recognition", 2025.
+    """
+    inside = torch.arange(one.shape[1], device=one.device) < lengths[:, None]
+    there = functional.kl_div(one, other.detach(), reduction="none", log_target=True).sum(dim=2)
+    back = functional.kl_div(other, one.detach(), reduction="none", log_target=True).sum(dim=2)
+    return ((there + back) / 2).masked_fill(~inside, 0).sum(dim=1)
+
+
 def best_path(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
     """The labels of the most probable path: each frame's best symbol, repeats merged, blanks removed.
 

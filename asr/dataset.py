@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from asr.audio import read_audio
-from asr.augment import perturb_speed, spec_augment
+from asr.augment import augment_features, perturb_speed
 from asr.config import AugmentConfig, FeatureConfig
 from asr.features import FeatureStatistics, extract, feature_dim, normalize, statistics
 from asr.manifest import Utterance
@@ -110,16 +110,22 @@ class Dataset:
             self.known[key] = statistics(raw)
 
     def batches(
-        self, plan: Sequence[Sequence[Item]], augment: AugmentConfig | None = None, seed: tuple[int, ...] = ()
+        self,
+        plan: Sequence[Sequence[Item]],
+        augment: AugmentConfig | None = None,
+        seed: tuple[int, ...] = (),
+        views: int = 1,
     ) -> Iterator[Batch]:
         """The batches of a plan, in its order; ``seed`` is (seed, epoch) of the augmentation.
+
+        With two ``views`` a batch holds all its utterances, then all of them again, masked in other places.
 
         They are made when they are asked for, not by a thread in the background: with a cache that takes a fiftieth of the
         model's time, and a second thread that calls torch makes OpenMP put its workers to sleep at every barrier, which
         halves the speed of the recurrent layers.
         """
         for items in plan:
-            yield self._collate(items, augment, seed)
+            yield self._collate(items, augment, seed, views)
 
     def _extract(self, item: Item) -> Tensor:
         utterance = self.utterances[item.utterance]
@@ -129,14 +135,19 @@ class Dataset:
             samples = perturb_speed(samples, item.speed, rate)
         return extract(samples, self.config)
 
-    def _collate(self, items: Sequence[Item], augment: AugmentConfig | None, seed: tuple[int, ...]) -> Batch:
-        features = [self.features(item) for item in items]
-        if augment is not None:
-            generators = [np.random.default_rng((*seed, item.utterance)) for item in items]
-            features = [spec_augment(f, augment, g) for f, g in zip(features, generators, strict=True)]
+    def _collate(
+        self, items: Sequence[Item], augment: AugmentConfig | None, seed: tuple[int, ...], views: int
+    ) -> Batch:
+        clean = [self.features(item) for item in items]
+        features = []
+        for view in range(views):
+            for item, one in zip(items, clean, strict=True):
+                key = (*seed, item.utterance, view) if view else (*seed, item.utterance)
+                generator = np.random.default_rng(key)
+                features.append(augment_features(one, augment, self.config, generator) if augment else one)
         tokens = [torch.tensor(self.tokens[item.utterance], dtype=torch.int64) for item in items]
         ids = tuple(self.utterances[item.utterance].id for item in items)
-        return collate(features, tokens, ids, feature_dim(self.config))
+        return collate(features, tokens * views, ids * views, feature_dim(self.config))
 
 
 def collate(features: Sequence[Tensor], tokens: Sequence[Tensor], ids: tuple[str, ...], dim: int) -> Batch:

@@ -198,6 +198,12 @@ def _fft_size(length: int) -> int:
     return 1 << (length - 1).bit_length()
 
 
+def mel_centres_hz(config: FeatureConfig) -> np.ndarray:
+    """The centre of each mel bin of `fbank`, (bins,) float64."""
+    lowest, highest = (1127.0 * math.log1p(hz / 700.0) for hz in (config.low_hz, _high_hz(config)))
+    return 700.0 * np.expm1(np.linspace(lowest, highest, config.bins + 2)[1:-1] / 1127.0)
+
+
 def _high_hz(config: FeatureConfig) -> float:
     """The upper edge; 0 or less counts down from the Nyquist rate."""
     return config.high_hz if config.high_hz > 0 else config.sample_rate_hz / 2 + config.high_hz

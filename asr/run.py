@@ -152,6 +152,9 @@ def write_config(run: Run) -> None:
 def load_datasets(config: TrainConfig, phones: PhoneInventory) -> tuple[Dataset, Dataset]:
     """Training and dev sets, their features computed as far as the cache holds them."""
     folder, cache = Path(config.corpus.dir), config.trainer.feature_cache_gib
+    if config.augment.frequency_warp and config.features.name != "fbank":
+        warp = f"augment.frequency_warp is {config.augment.frequency_warp} with features {config.features.name}"
+        raise InputError(f"configuration: {warp}, expected 0 or fbank")
     manifests = {name: read_manifest(folder / name) for name in (config.corpus.train, config.corpus.dev)}
     train_utterances, dev_utterances = manifests.values()
     shared = {u.speaker for u in train_utterances} & {u.speaker for u in dev_utterances}

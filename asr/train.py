@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from asr.bundle import save_bundle
 from asr.checkpoint import load_checkpoint
 from asr.config import TrainConfig
-from asr.ctc import ctc_loss, flat_start_loss, flat_start_targets, required_frames
+from asr.ctc import consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
 from asr.dataset import Batch, Item
 from asr.errors import TrainingError
 from asr.evaluate import recognize, report_lines
@@ -113,7 +113,7 @@ def update(run: Run, batches: Sequence[Share], weight: float, learning_rate: flo
     with weight_noise(run.plain_model, run.config.trainer.weight_noise):
         for batch, share in batches:
             losses = batch_losses(run, batch.to(run.accelerator.device)) * share
-            check_finite(run, losses, batch.ids)
+            check_finite(run, losses, batch.ids[: len(losses)])
             total += losses.detach().sum()
             # Gradients are averaged over processes, so that the sum over all of them needs this factor.
             run.accelerator.backward(losses.sum() * run.accelerator.num_processes / weight)
@@ -137,7 +137,10 @@ def update(run: Run, batches: Sequence[Share], weight: float, learning_rate: flo
 
 
 def batch_losses(run: Run, batch: Batch) -> Tensor:
-    """The loss of each utterance in nats, (batch,); 0 and a word in the log where the labels do not fit the frames."""
+    """The loss of each utterance in nats, (batch,); 0 and a word in the log where the labels do not fit the frames.
+
+    Where a batch has two views of each utterance, the mean of both losses and what the views are apart.
+    """
     half = run.config.trainer.precision == "bfloat16"
     with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=half):
         log_probs, lengths = run.model(batch.features, batch.feature_lengths)
@@ -152,14 +155,23 @@ def batch_losses(run: Run, batch: Batch) -> Tensor:
                 reason = f"{int(lengths[row])} output frames, its phones need {int(needed[row])}"
                 run.progress.infeasible[batch.ids[row]] = reason
                 log.warning("utterance %s is left out of the loss: %s", batch.ids[row], reason)
-    return losses
+    if views_of(run) == 1:
+        return losses
+    (one, other), (first, second) = losses.chunk(2), log_probs.chunk(2)
+    apart = consistency_loss(first, second, lengths[: len(one)])
+    return (one + other) / 2 + run.config.trainer.consistency * apart
+
+
+def views_of(run: Run) -> int:
+    """How often a batch has each of its utterances: twice where two views of it are to agree."""
+    return 2 if run.config.trainer.consistency and run.progress.epoch >= run.config.trainer.flat_start_epochs else 1
 
 
 def shares(run: Run, groups: Sequence[list[list[Item]]], epoch: int) -> Iterator[tuple[list[list[Item]], list[Share]]]:
     """For each group of the plan, this process' part of its batches: every n-th utterance of each."""
     rank, processes = run.accelerator.process_index, run.accelerator.num_processes
     parts = [batch[rank::processes] or batch[:1] for group in groups for batch in group]
-    batches = run.train_set.batches(parts, run.config.augment, (run.config.seed, epoch))
+    batches = run.train_set.batches(parts, run.config.augment, (run.config.seed, epoch), views_of(run))
     taken = progress(groups, f"epoch {epoch + 1}", len(groups)) if rank == 0 else groups
     for group in taken:
         yield group, [(next(batches), float(rank < len(batch))) for batch in group]

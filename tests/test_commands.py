@@ -203,6 +203,8 @@ def test_train_refuses_before_it_writes(refused: Callable[..., None], tone_corpu
     good = f"corpus.dir={tone_corpus}"
     refused("model.hiden", "train", *TRAIN, good, run_dir, "model.hiden=3")
     refused("model.layers is 0", "train", *TRAIN, good, run_dir, "model.layers=0")
+    warp = ("augment.frequency_warp=0.1", "features=mfcc")
+    refused("frequency_warp is 0.1 with features mfcc, expected 0 or fbank", "train", *TRAIN, good, run_dir, *warp)
     refused("no such file, expected a manifest", "train", *TRAIN, f"corpus.dir={tmp_path}", run_dir)
     refused("run_dir has no value", "train", *TRAIN, good)
     refused("expected a run to resume", "train", *TRAIN, good, run_dir, "resume=true")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr.ctc import best_path, ctc_loss, flat_start_loss, flat_start_targets, required_frames
+from asr.ctc import best_path, consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
 
 
 def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
@@ -137,3 +137,23 @@ def test_flat_start_with_more_phones_than_loud_frames_uses_all_frames() -> None:
 def test_flat_start_loss_by_hand() -> None:
     log_probs = torch.tensor([[[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]]]).log()
     assert float(flat_start_loss(log_probs, torch.tensor([[0, 1, -100]]))) == pytest.approx(-math.log(0.5 * 0.75))
+
+
+def test_consistency_by_hand() -> None:
+    one = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]).log()[None].repeat(2, 1, 1)
+    other = torch.tensor([[0.25, 0.5, 0.25], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2]]).log()[None].repeat(2, 1, 1)
+    first = 0.25 * math.log(2)  # (0.5 ln 2 - 0.25 ln 2), the same both ways
+    third = 0.4 * math.log(3)
+    found = consistency_loss(one, other, torch.tensor([3, 2]))
+    assert found.tolist() == pytest.approx([first + third, first])
+    assert consistency_loss(one, one, torch.tensor([3, 2])).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_consistency_pulls_each_view_to_the_other_held_fixed() -> None:
+    one = torch.randn(1, 4, 5, dtype=torch.float64, requires_grad=True)
+    other = torch.randn(1, 4, 5, dtype=torch.float64, requires_grad=True)
+    consistency_loss(one.log_softmax(2), other.log_softmax(2), torch.tensor([3])).sum().backward()
+    assert one.grad is not None
+    expected = (one.softmax(2) - other.softmax(2)).detach() / 2
+    torch.testing.assert_close(one.grad[:, :3], expected[:, :3])
+    assert one.grad[:, 3].abs().sum() == 0

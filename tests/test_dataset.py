@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from asr.augment import perturb_speed, spec_augment
+from asr.augment import perturb_speed, spec_augment, warp_frequencies
 from asr.dataset import Dataset, Item, plan_evaluation, plan_training
 from asr.errors import InputError
-from asr.features import extract, normalize, statistics
+from asr.features import extract, mel_centres_hz, normalize, statistics
 from asr.phones import inventory
 from tests.conftest import make_utterances, settings
 
@@ -155,3 +155,46 @@ def test_augmentation_is_drawn_for_each_utterance_and_epoch_alone(dataset: Datas
     assert not torch.equal(alone.features, later.features)
     (clean,) = dataset.batches([[Item(1, 1.0)]])
     torch.testing.assert_close(clean.features[0], normalize(extract_raw(dataset, 1), dataset.config))
+
+
+def test_two_views_are_the_same_utterances_masked_in_other_places(dataset: Dataset) -> None:
+    augment = settings("augment.time_masks=2", "augment.time_mask_fraction=0.5").augment
+    plan = [[Item(0, 1.0), Item(2, 1.0)]]
+    (single,), (double,) = (list(dataset.batches(plan, augment, (1, 2), views)) for views in (1, 2))
+    assert double.ids == single.ids * 2
+    assert torch.equal(double.features[:2], single.features)
+    assert torch.equal(double.tokens, single.tokens.repeat(2, 1))
+    assert torch.equal(double.feature_lengths, single.feature_lengths.repeat(2))
+    assert not torch.equal(double.features[2:], double.features[:2])
+
+
+@pytest.mark.parametrize("overrides", [(), ("features.energy=true", "features.delta_order=1")])
+def test_frequencies_are_warped_as_by_a_shorter_vocal_tract(overrides: tuple[str, ...]) -> None:
+    config = settings(*overrides).features
+    bins = torch.from_numpy(np.log(mel_centres_hz(config)).astype(np.float32)).expand(7, -1)
+    block = torch.cat([torch.full((7, 1), 5.0), bins], dim=1) if config.energy else bins
+    features = torch.cat([block] * (1 + config.delta_order), dim=1)
+    for factor in (0.9, 1.1):
+        warped = warp_frequencies(features, factor, config)
+        assert warped.shape == features.shape
+        start = int(config.energy)
+        inner = slice(start + 3, start + 36)  # away from the ends, which are repeated
+        shift = (warped - features)[:, inner]
+        torch.testing.assert_close(shift, torch.full_like(shift, -np.log(factor)), atol=1e-2, rtol=0)
+        assert (warped[:, :start] == 5.0).all()
+    torch.testing.assert_close(warp_frequencies(features, 1.0, config), features)
+
+
+def test_warps_are_drawn_within_their_range(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    augment, drawn = settings("augment.frequency_warp=0.2").augment, []
+
+    def warp(features: torch.Tensor, factor: float, _: object) -> torch.Tensor:
+        drawn.append(factor)
+        return features
+
+    monkeypatch.setattr("asr.augment.warp_frequencies", warp)
+    for epoch in range(40):
+        list(dataset.batches([[Item(0, 1.0), Item(1, 1.0)]], augment, (1, epoch)))
+    assert len(set(drawn)) == 80
+    assert 0.8 <= min(drawn) < 0.85
+    assert 1.15 < max(drawn) <= 1.2

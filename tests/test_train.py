@@ -92,6 +92,7 @@ VARIANTS = {
         "optimizer=adadelta",
     ),
     "last epochs, accumulation, plateau": ("trainer.average=last", "trainer.accumulation=2", "schedule=plateau"),
+    "two views": ("trainer.consistency=0.2",),
     "no average, attention, librosa": ("trainer.average=none", "model=cnn_blstm_attention", "features=librosa_mel"),
 }
 
