@@ -22,9 +22,9 @@ FRAMES_AT_ONCE = 60_000
 """Files are gathered until there are so many, or so many frames (10 minutes)."""
 BATCH_FRAMES = 14_000
 """Frames in a batch, padding included."""
-WINDOW_FRAMES, OVERLAP_FRAMES = 7_000, 1_000
-"""A longer file is recognized in windows of 70 s. Each shares 10 s with the next, and they are joined where both are surest
-of a blank and far from their ends, so that no phone is lost or heard twice.
+WINDOW_FRAMES, OVERLAP_FRAMES = 31_000, 1_000
+"""A longer file is recognized in windows of 5 minutes. Each shares 10 s with the next, and they are joined where both are
+surest of a blank and far from their ends, so that no phone is lost or heard twice.
 """
 
 
