@@ -120,9 +120,8 @@ class Dataset:
 
         With two ``views`` a batch holds all its utterances, then all of them again, masked in other places.
 
-        They are made when they are asked for, not by a thread in the background: with a cache that takes a fiftieth of the
-        model's time, and a second thread that calls torch makes OpenMP put its workers to sleep at every barrier, which
-        halves the speed of the recurrent layers.
+        They are made when they are asked for, not by a thread in the background: with a cache that takes a hundredth of the
+        model's time, and the model has work for all cores.
         """
         for items in plan:
             yield self._collate(items, augment, seed, views)

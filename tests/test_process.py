@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from asr import cli
 from asr.process import SPINS, tune_process
 
 
@@ -22,6 +23,7 @@ def test_what_the_environment_says_goes_before(monkeypatch: pytest.MonkeyPatch) 
 def test_freed_memory_is_kept() -> None:
     program = """
 import resource
+from asr import cli
 from asr.process import tune_process
 if {tuned}:
     tune_process()
@@ -43,3 +45,11 @@ print(faults())
 def test_the_command_is_ready_before_torch_is_imported() -> None:
     program = "import sys, asr.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_command_tunes_its_process_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(cli, "tune_process", lambda: calls.append("tuned"))
+    monkeypatch.setattr(cli, "app", lambda: calls.append("ran"))
+    cli.main()
+    assert calls == ["tuned", "ran"]

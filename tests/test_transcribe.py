@@ -10,6 +10,7 @@ import torch
 
 from asr import transcribe
 from asr.bundle import Bundle, load_bundle, save_bundle
+from asr.cli import main
 from asr.ctc import BLANK_ID
 from asr.errors import InputError
 from asr.transcribe import joined, windows_of
@@ -81,3 +82,21 @@ def test_other_arithmetic_is_near(tmp_path: Path, cell: str, precision: str) -> 
 def test_precisions_that_cannot_be_had(model: Path) -> None:
     with pytest.raises(InputError, match="precision is half, expected one of float32, bfloat16, int8"):
         load_bundle(model, precision="half")
+
+
+@pytest.mark.parametrize("command", ["transcribe", "evaluate"])
+def test_the_commands_hand_the_precision_on(
+    command: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load(_path: Path, _device: str, precision: str) -> Bundle:
+        asked.append(precision)
+        raise InputError("enough")
+
+    monkeypatch.setattr("asr.bundle.load_bundle", load)
+    monkeypatch.setattr("asr.evaluate.load_bundle", load)
+    monkeypatch.setattr("sys.argv", ["asr", command, str(model), str(tmp_path), "--precision", "int8"])
+    with pytest.raises(SystemExit):
+        main()
+    assert asked == ["int8"]
