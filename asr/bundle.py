@@ -16,16 +16,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-import yaml
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from asr.config import FeatureConfig, ModelConfig, from_mapping
+from asr.config import FeatureConfig, ModelConfig, from_mapping, read_yaml
 from asr.errors import InputError
 from asr.features import FeatureStatistics, feature_dim
+from asr.files import read_text
 from asr.model import AcousticModel
 from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 
@@ -110,15 +109,10 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")
-    try:
-        config = OmegaConf.load(path / "config.yaml")
-        found = OmegaConf.to_container(config)
-        symbols = tuple((path / "phones.txt").read_text(encoding="utf-8").split())
-    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable ({type(error).__name__}), expected a bundle") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        version = found.get("format") if isinstance(found, dict) else found
-        raise InputError(f"{path}/config.yaml: format {version!r}, expected {FORMAT}")
+    found = read_yaml(path / "config.yaml")
+    symbols = tuple(read_text(path / "phones.txt", "a phone a line").split())
+    if found.get("format") != FORMAT:
+        raise InputError(f"{path}/config.yaml: format {found.get('format')!r}, expected {FORMAT}")
     features = from_mapping(FeatureConfig, found.get("features", {}), f"{path}/config.yaml: features")
     model_config = from_mapping(ModelConfig, found.get("model", {}), f"{path}/config.yaml: model")
     phones = _inventory(path, str(found.get("inventory")), symbols)

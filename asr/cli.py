@@ -52,6 +52,13 @@ class Format(StrEnum):
     json = "json"
 
 
+class Decoder(StrEnum):
+    """How phones come out of log-probabilities."""
+
+    best_path = "best_path"
+    beam = "beam"
+
+
 class Precision(StrEnum):
     """Arithmetic of recognition."""
 
@@ -135,6 +142,9 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")] = None,
     device: Device = "cpu",
     precision: Arithmetic = Precision.float32,
+    decoder: Annotated[
+        Decoder, typer.Option(help="best_path, or the beam search that `asr tune-decoder` left in the model's folder")
+    ] = Decoder.best_path,
 ) -> None:
     """Phone error rate of a model on a manifest, with its counts, by speaker.
 
@@ -143,10 +153,52 @@ def evaluate(
     from asr.evaluate import evaluate as evaluate_model
     from asr.evaluate import report_lines, write_json
 
-    result = evaluate_model(model, cuts, device, precision)
+    result = evaluate_model(model, cuts, device, precision, decoder)
     if json_file is not None:
-        write_json(result, json_file)
+        write_json(result, decoder, json_file)
     print("\n".join(report_lines(result)))
+
+
+@app.command("lm")
+def language_model(
+    cuts: Annotated[Path, typer.Argument(help="manifest to learn from, for example data/timit/cuts_train.jsonl.gz")],
+    arpa: Annotated[Path, typer.Argument(help="ARPA file to write")],
+    order: Annotated[int, typer.Option(help="length of the longest n-grams, 1 to 6")] = 4,
+    inventory: Annotated[str, typer.Option(help="phones: timit61, timit48, timit39 or arpabet39")] = "arpabet39",
+    test: Annotated[Path | None, typer.Option(help="manifest to measure the perplexity on")] = None,
+) -> None:
+    """Estimate a phone n-gram (interpolated Kneser-Ney) from a manifest's transcripts.
+
+    Example: `asr lm data/speechocean762/cuts_train.jsonl.gz phones.arpa --test data/speechocean762/cuts_dev.jsonl.gz`
+    """
+    from asr import lm, phones, tune
+
+    known = phones.inventory(inventory)
+    model = tune.estimate_ngram(cuts, order, known)
+    lm.write_arpa(model, arpa)
+    automaton = lm.compile_ngram(model, known)
+    print(f"{arpa}: " + ", ".join(f"{len(table)} {size}-grams" for size, table in enumerate(model.tables, 1)))
+    for name in [cuts, *([test] if test else [])]:
+        print(f"perplexity {automaton.perplexity(tune.transcripts(name, known)):.2f} on {name}")
+
+
+@app.command("tune-decoder")
+def tune_decoder(
+    model: Model,
+    cuts: Annotated[Path, typer.Argument(help="manifest to tune on, for example data/timit/cuts_dev.jsonl.gz")],
+    arpa: Annotated[Path, typer.Option("--lm", help="phone n-gram, as `asr lm` writes it")],
+    beam: Annotated[int, typer.Option(min=1, help="hypotheses kept in each frame")] = 50,
+    device: Device = "cpu",
+) -> None:
+    """Choose the weight of a phone n-gram and the bonus for a phone on a dev set; leaves the decoder in the model's folder.
+
+    Example: `asr tune-decoder runs/first/model data/speechocean762/cuts_dev.jsonl.gz --lm phones.arpa`
+    """
+    from asr.evaluate import report_lines
+    from asr.tune import tune_decoder as tune
+
+    chosen, result = tune(model, cuts, arpa, beam, device)
+    print(f"weight {chosen.weight}, bonus {chosen.bonus}, beam {chosen.beam}: {report_lines(result)[0]}")
 
 
 @app.command()

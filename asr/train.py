@@ -24,11 +24,11 @@ from asr.config import TrainConfig
 from asr.ctc import consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
 from asr.dataset import Batch, Item
 from asr.errors import TrainingError
-from asr.evaluate import recognize, report_lines
+from asr.evaluate import recognize, report_lines, score_hypotheses
 from asr.optim import Weights, average_weights, gradient_norms
 from asr.progress import progress
 from asr.run import Run, check_run_dir, checkpoint, describe, last_good, log_to, model_card, restore, write_config
-from asr.score import Score, score
+from asr.score import Score
 
 log = logging.getLogger("asr.train")
 
@@ -218,9 +218,7 @@ def weight_noise(model: nn.Module, std: float) -> Iterator[None]:
 def validate(run: Run) -> Score:
     """The dev set, scored; every process does all of it, which keeps them in step."""
     run.plain_model.eval()
-    hypotheses = recognize(run.bundle, run.dev_set)
-    references = [(u.id, u.speaker, u.phones, hypotheses[u.id]) for u in run.dev_set.utterances]
-    return score(references, run.bundle.convention)
+    return score_hypotheses(run.bundle, run.dev_set, recognize(run.bundle, run.dev_set))
 
 
 def finish(run: Run) -> Path:

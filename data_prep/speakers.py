@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from asr.audio import SAMPLE_RATE_HZ
-from data_prep.espeak import Manner, Speech, speak
+from data_prep.espeak import Manner, Speech, make_data_folder, speak
 from data_prep.rooms import Channel, random_channel, record
 from data_prep.segments import Segment, label
 from data_prep.sentences import words_of
@@ -46,12 +46,15 @@ class Speaker:
 
 @dataclass(frozen=True)
 class SpeakerTask:
-    """What a worker process needs to make one speaker: texts, each with its name, and where to put the recordings."""
+    """What a worker process needs to make one speaker: texts, each with its name, and where to put the recordings.
+
+    ``scratch`` is a folder for what espeak-ng needs, with a short path.
+    """
 
     index: int
     seed: int
     folder: Path
-    espeak_data: Path
+    scratch: Path
     sentences: tuple[tuple[str, str], ...]
 
 
@@ -89,6 +92,9 @@ def record_speaker(task: SpeakerTask) -> list[Recording]:
     speaker = make_speaker(task.index, task.seed)
     generator = _generator(task.index, task.seed, stream=1)
     task.folder.mkdir(parents=True)
+    # A data folder for each speaker, since espeak-ng knows 350 voices at most, those of its own included.
+    espeak_data = task.scratch / speaker.name
+    make_data_folder(espeak_data, {speaker.name: speaker.variant})
     recordings = []
     for name, text in task.sentences:
         manner = Manner(
@@ -97,7 +103,7 @@ def record_speaker(task: SpeakerTask) -> list[Recording]:
             pitch=round(speaker.pitch + generator.uniform(-5, 5)),
             pitch_range=round(speaker.pitch_range + generator.uniform(-10, 10)),
         )
-        speech = speak(task.espeak_data, text, manner, int(generator.integers(1, 2**31)))
+        speech = speak(espeak_data, text, manner, int(generator.integers(1, 2**31)))
         before, after = np.round(generator.uniform(*SILENCE_RANGE_S, size=2) * speech.sample_rate_hz).astype(int)
         speech = speech.with_silence(int(before), int(after))
         samples, segments = _at_model_rate(speech, label(speech), speaker.warp)

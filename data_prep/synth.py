@@ -16,7 +16,7 @@ from asr.audio import SAMPLE_RATE_HZ
 from asr.errors import InputError
 from asr.manifest import Utterance, write_corpus
 from asr.progress import progress
-from data_prep.espeak import make_data_folder, require_espeak
+from data_prep.espeak import require_espeak
 from data_prep.sentences import sentences
 from data_prep.speakers import MAX_SPEAKERS, Recording, Speaker, SpeakerTask, make_speaker, record_speaker
 
@@ -105,13 +105,11 @@ def _cast(speakers: int, utterances: int, seed: int) -> list[_Cast]:
 def _record(partial: Path, cast: list[_Cast], seed: int, jobs: int) -> list[list[Recording]]:
     """The recordings of each speaker, made under ``partial`` by worker processes."""
     with tempfile.TemporaryDirectory(prefix="asr-espeak-") as temporary:
-        espeak_data = Path(temporary, "data")
-        make_data_folder(espeak_data, {part.speaker.name: part.speaker.variant for part in cast})
         pool = ProcessPoolExecutor(min(jobs, len(cast)), mp_context=get_context("spawn"))
         try:
             futures: list[Future[list[Recording]]] = [
                 pool.submit(
-                    record_speaker, SpeakerTask(index, seed, partial / part.folder, espeak_data, part.sentences)
+                    record_speaker, SpeakerTask(index, seed, partial / part.folder, Path(temporary), part.sentences)
                 )
                 for index, part in enumerate(cast)
             ]

@@ -1,6 +1,7 @@
 """The commands as a user gives them: what they print, and that a mistake is one line and exit status 2."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,8 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "prepare speechocean762",
         "train",
         "evaluate",
+        "lm",
+        "tune-decoder",
         "transcribe",
     ],
 )
@@ -124,6 +127,39 @@ def test_evaluate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) 
     assert speaker.split()[0] == "e"
     again = asr("evaluate", model, tone_corpus / "cuts_test.jsonl.gz")
     assert again.out == result.out
+
+
+def test_lm_and_tune_decoder(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    tuned = tmp_path / "model"
+    shutil.copytree(model, tuned)
+    train, dev = tone_corpus / "cuts_train.jsonl.gz", tone_corpus / "cuts_dev.jsonl.gz"
+    result = asr("lm", train, tmp_path / "p.arpa", "--order", "2", "--test", dev)
+    assert result.code == 0, result.err
+    tables, on_train, on_dev = result.out.splitlines()
+    assert tables.startswith(f"{tmp_path / 'p.arpa'}: 41 1-grams, ")  # 39 phones, begin and end
+    for line, name in ((on_train, train), (on_dev, dev)):
+        assert re.fullmatch(rf"perplexity \d+\.\d\d on {re.escape(str(name))}", line)
+    result = asr("tune-decoder", tuned, dev, "--lm", tmp_path / "p.arpa", "--beam", "8")
+    assert result.code == 0, result.err
+    headline = result.out.split(": ", 1)[1].strip()
+    evaluated = asr("evaluate", tuned, dev, "--decoder", "beam", "--json", tmp_path / "beam.json")
+    assert evaluated.out.splitlines()[0] == headline
+    asr("evaluate", tuned, dev, "--json", tmp_path / "best.json")
+    per = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("beam", "best")}
+    assert per["beam"]["per"] <= per["best"]["per"]
+    assert [per[name]["decoder"] for name in ("beam", "best")] == ["beam", "best_path"]
+
+
+def test_lm_and_tune_decoder_refuse(
+    refused: Callable[..., None], model: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    cuts = tone_corpus / "cuts_dev.jsonl.gz"
+    refused("expected 1 to 6", "lm", cuts, tmp_path / "p.arpa", "--order", "7")
+    refused("unknown phone inventory", "lm", cuts, tmp_path / "p.arpa", "--inventory", "ipa")
+    refused("expected one of the 61 phones", "lm", cuts, tmp_path / "p.arpa", "--inventory", "timit61")
+    refused("cannot be written", "lm", cuts, tmp_path / "none" / "p.arpa")
+    refused("p.arpa: not readable", "tune-decoder", model, cuts, "--lm", tmp_path / "p.arpa")
+    refused("no decoder.yaml", "evaluate", model, cuts, "--decoder", "beam")
 
 
 def test_transcribe_text_and_json(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:

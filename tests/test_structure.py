@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    {"errors", "process", "progress"},
+    {"errors", "files", "process", "progress"},
     {"config", "phones", "audio"},
     {"manifest", "features"},
     {"augment"},
@@ -16,10 +16,13 @@ ORDER = [
     {"lstm"},
     {"model"},
     {"ctc"},
+    {"lm"},
+    {"decode"},
     {"score"},
     {"bundle"},
     {"optim", "checkpoint"},
     {"evaluate", "transcribe"},
+    {"tune"},
     {"run"},
     {"train"},
     {"compose"},
