@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from asr.config import VARIANTS, TrainConfig, config_dir, from_mapping, one_line, variant
 from asr.errors import InputError
+from asr.files import make_folder
 
 
 def compose(overrides: Sequence[str]) -> TrainConfig:
@@ -26,10 +27,11 @@ def compose(overrides: Sequence[str]) -> TrainConfig:
         raise InputError(f"configuration: {one_line(error)}") from error
 
 
-def run_hydra(task: Callable[[TrainConfig, Path], object], arguments: Sequence[str]) -> None:
+def run_hydra(task: Callable[[TrainConfig, Path], float], arguments: Sequence[str]) -> None:
     """Hand a task each configuration that command-line arguments make, and the folder of its run.
 
-    Overrides alone are one run; with ``-m`` Hydra makes a run of each combination; ``--cfg job`` and the like only print.
+    Overrides alone are one run; with ``-m`` Hydra makes a run of each combination, or searches for the settings for which
+    the task returns the least; ``--cfg job`` and the like only print.
 
     Raises:
         InputError: the configuration is wrong; of a single run nothing has been written then.
@@ -39,9 +41,12 @@ def run_hydra(task: Callable[[TrainConfig, Path], object], arguments: Sequence[s
         task(config, Path(config.run_dir))
         return
 
-    def job(composed: DictConfig) -> None:
-        task(parse(composed), Path(HydraConfig.get().runtime.output_dir))
+    def job(composed: DictConfig) -> float:
+        return task(parse(composed), Path(HydraConfig.get().runtime.output_dir))
 
+    for argument in arguments:  # a search keeps its study there before it begins with the first run
+        if argument.startswith("run_dir=") and {"-m", "--multirun"} & set(arguments):
+            make_folder(Path(argument.removeprefix("run_dir=")))
     # Without this Hydra would print a traceback of its own and exit with status 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     command, sys.argv = sys.argv, [sys.argv[0], *arguments]

@@ -1,10 +1,22 @@
-"""Text on disk: written whole or not at all."""
+"""Folders, and text files that are written whole or not at all."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from asr.errors import InputError
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those it lies in, where it is not there yet.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a folder with room") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -39,7 +39,7 @@ NORMS_EVERY = 20
 """Updates between two records of the gradient norms, which cost a pass over all gradients."""
 
 
-def train(config: TrainConfig, run_dir: Path) -> Path:
+def train(config: TrainConfig, run_dir: Path) -> float:
     """Train a model, or go on with a run that was interrupted, and leave its bundle in ``run_dir/model``.
 
     Raises:
@@ -60,9 +60,9 @@ def train(config: TrainConfig, run_dir: Path) -> Path:
             if run.accelerator.is_main_process:
                 checkpoint(run)
             run.accelerator.wait_for_everyone()
-        bundle = finish(run)
+        dev = finish(run)
         run.accelerator.end_training()
-    return bundle
+    return dev.total.per
 
 
 def train_epoch(run: Run) -> None:
@@ -221,7 +221,7 @@ def validate(run: Run) -> Score:
     return score_hypotheses(run.bundle, run.dev_set, recognize(run.bundle, run.dev_set))
 
 
-def finish(run: Run) -> Path:
+def finish(run: Run) -> Score:
     """Average weights as the configuration says, score them on dev, write the bundle and the history."""
     final_weights, what = chosen_weights(run)
     run.plain_model.load_state_dict(final_weights)
@@ -235,7 +235,7 @@ def finish(run: Run) -> Path:
         "utterances left out of the loss at least once, their phones being longer than their frames: %d", len(left)
     )
     log.info("model: %s", run.run_dir / "model")
-    return run.run_dir / "model"
+    return dev
 
 
 def chosen_weights(run: Run) -> tuple[Weights, str]:

@@ -156,6 +156,11 @@ def test_same_seed_same_bytes_whatever_the_jobs(corpus: Corpus, tmp_path: Path) 
     assert not set(digests(tmp_path / "other").values()) & set(audio.values())
 
 
+def test_more_speakers_than_espeak_knows_voices(tmp_path: Path) -> None:
+    corpus = prepare_synth(tmp_path / "many", 360, 1, seed=3, jobs=2)
+    assert len({utterance.speaker for split in corpus.values() for utterance in split}) == 360
+
+
 def test_speech_does_not_depend_on_what_was_said_before(voice: Path) -> None:
     women, men = make_speaker(0, 0).name, make_speaker(1, 0).name
     manner, text = Manner(women, 180, 50, 50), "The nurse measured the blue ladder."
