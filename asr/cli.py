@@ -115,6 +115,28 @@ def prepare_speechocean762(source: Source, out: Out, jobs: Jobs = 2) -> None:
     _print_statistics(out)
 
 
+@prepare.command("made")
+def prepare_made(
+    cuts: Annotated[
+        Path, typer.Argument(help="manifest whose words are said, data/speechocean762/cuts_train.jsonl.gz")
+    ],
+    lexicon: Annotated[Path, typer.Argument(help="a word and its ARPAbet phones on each line")],
+    out: Annotated[Path, typer.Argument(help="folder for the audio and cuts_train.jsonl.gz")],
+    speakers: Annotated[int, typer.Option(help="made voices, half of them children's")] = 450,
+    utterances: Annotated[int, typer.Option(help="utterances of each voice")] = 30,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same speech")] = 1,
+    jobs: Jobs = 2,
+) -> None:
+    """Make speech for pretraining with espeak-ng: sentences of a corpus's words, said by adults and children.
+
+    Example: `asr prepare made data/so762/cuts_train.jsonl.gz ~/corpora/speechocean762/resource/lexicon.txt data/so762-made`
+    """
+    from data_prep import made
+
+    made.prepare_made(cuts, lexicon, out, speakers, utterances, seed, jobs)
+    _print_statistics(out)
+
+
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Settings are listed by `asr train run_dir=x --cfg job`; groups of them by `asr train --info defaults-tree`.",

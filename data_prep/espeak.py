@@ -105,8 +105,10 @@ def make_data_folder(folder: Path, variants: Mapping[str, str]) -> None:
         (folder / "voices" / "!v" / name).write_text(text, encoding="ascii")
 
 
-def speak(data_folder: Path, text: str, manner: Manner, seed: int) -> Speech:
+def speak(data_folder: Path, text: str, manner: Manner, seed: int, *, words: bool = True) -> Speech:
     """American English speech; the same arguments give the same samples, whatever was spoken before.
+
+    Without ``words`` the phonemes are left out, and with them the search for the words they belong to.
 
     Raises:
         InputError: espeak-ng is missing, or cannot use the data folder (its path must be under 160 characters).
@@ -115,13 +117,16 @@ def speak(data_folder: Path, text: str, manner: Manner, seed: int) -> Speech:
         raise InputError(f"{data_folder}: no voice variant {manner.variant!r}, expected a file in voices/!v")
     library = ctypes.CDLL(require_espeak().get_library_path())
     try:
-        return _speak(library, data_folder, text, manner, seed)
+        speech, phonemes = _speak(library, data_folder, text, manner, seed)
     finally:
         library.espeak_Terminate()
         _unload(library)
+    return replace(speech, phonemes=_with_words(phonemes, text)) if words else speech
 
 
-def _speak(library: ctypes.CDLL, data_folder: Path, text: str, manner: Manner, seed: int) -> Speech:
+def _speak(
+    library: ctypes.CDLL, data_folder: Path, text: str, manner: Manner, seed: int
+) -> tuple[Speech, list[tuple[str, int, int]]]:
     folder = os.fsencode(data_folder)
     rate_hz = library.espeak_Initialize(SYNCHRONOUS_OUTPUT, BUFFER_MS, folder, PHONEME_EVENTS_AND_NO_EXIT)
     if rate_hz <= 0:
@@ -151,7 +156,7 @@ def _speak(library: ctypes.CDLL, data_folder: Path, text: str, manner: Manner, s
     found = [
         (name.decode("ascii"), sample, position) for kind, sample, position, name in events if kind == EVENT_PHONEME
     ]
-    return Speech(np.concatenate(pieces) / 32768.0, rate_hz, _with_words(found, text))
+    return Speech(np.concatenate(pieces) / 32768.0, rate_hz, ()), found
 
 
 def _set_manner(library: ctypes.CDLL, manner: Manner) -> None:

@@ -119,11 +119,15 @@ def _generator(index: int, seed: int, stream: int) -> np.random.Generator:
 
 
 def _variant(sex: str, generator: np.random.Generator) -> str:
-    """An espeak-ng voice variant: a vocal tract, a pitch and a way to use the voice within the range of a sex."""
+    """A voice within the range of a sex."""
     low_hz, high_hz = (150, 230) if sex == "f" else (75, 130)
     tract = generator.uniform(1.06, 1.22) if sex == "f" else generator.uniform(0.9, 1.03)
-    base_hz = generator.uniform(low_hz, high_hz)
-    lines = ["language variant", f"gender {'female' if sex == 'f' else 'male'}"]
+    return voice_variant("female" if sex == "f" else "male", tract, generator.uniform(low_hz, high_hz), generator)
+
+
+def voice_variant(gender: str, tract: float, base_hz: float, generator: np.random.Generator) -> str:
+    """An espeak-ng voice variant: a random way to use a voice of that gender, formant factor and lowest pitch."""
+    lines = ["language variant", f"gender {gender}"]
     lines.append(f"pitch {base_hz:.0f} {base_hz * generator.uniform(1.2, 1.6):.0f}")
     for formant in range(9):
         frequency = 100 * tract * generator.uniform(0.95, 1.05)
