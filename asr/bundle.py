@@ -128,6 +128,32 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     return Bundle(model, model_config, features, phones, str(found.get("convention")), known, precision)
 
 
+def start_from(model: AcousticModel, phones: PhoneInventory, path: Path) -> list[str]:
+    """Copy into a model the weights of a bundle that fit it by name and shape; what stays as it was, in words.
+
+    The output layer fits only where the bundle has the same phones.
+
+    Raises:
+        InputError: not a bundle, or nothing of it fits.
+    """
+    there = load_bundle(path)
+    theirs, ours = there.model.state_dict(), model.state_dict()
+    other_phones = there.inventory.symbols != phones.symbols
+
+    def difference(key: str) -> str:
+        if key not in theirs:
+            return "not there"
+        if theirs[key].shape != ours[key].shape:
+            return f"there {list(theirs[key].shape)}"
+        return "there of other phones" if other_phones and key.startswith("output.") else ""
+
+    fresh = {key: difference(key) for key in ours if difference(key)}
+    if len(fresh) == len(ours):
+        raise InputError(f"{path}: no weight fits the model to train, expected one of the same kind and width")
+    model.load_state_dict({key: value if key in fresh else theirs[key] for key, value in ours.items()})
+    return [f"{key} {list(ours[key].shape)}, {what}" for key, what in fresh.items()]
+
+
 def checked_device(name: torch.device | str) -> torch.device:
     """The device of that name, which must be at hand."""
     try:

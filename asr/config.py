@@ -209,6 +209,7 @@ class TrainConfig:
     run_dir: str
     seed: int
     resume: bool
+    init_from: str
 
 
 VARIANTS: dict[str, dict[str, type]] = {

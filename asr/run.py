@@ -15,7 +15,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, set_seed
 
-from asr.bundle import Bundle, build_model
+from asr.bundle import Bundle, build_model, start_from
 from asr.checkpoint import LAST, load_checkpoint, save_checkpoint
 from asr.config import TrainConfig, to_yaml
 from asr.dataset import Dataset, Item, plan_training
@@ -67,6 +67,7 @@ class Run:
         phones = inventory(config.corpus.inventory)
         self.train_set, self.dev_set = load_datasets(config, phones)
         model = build_model(config.model, config.features, phones)
+        self.left_fresh = start_from(model, phones, Path(config.init_from)) if starts_from_another(config) else []
         known = self.train_set.known if config.features.normalization == "global" else {}
         self.bundle = Bundle(model, config.model, config.features, phones, config.corpus.convention, known)
         optimizer = make_optimizer(model.parameters(), config.optimizer)
@@ -86,6 +87,11 @@ class Run:
         seed = (self.config.seed, epoch)
         speeds = self.config.augment.speeds
         return plan_training(durations, speeds, trainer.batch_seconds, trainer.batch_utterances, seed)
+
+
+def starts_from_another(config: TrainConfig) -> bool:
+    """Whether the weights of another model come first; in a run that is taken up they have been there before."""
+    return bool(config.init_from) and not config.resume
 
 
 def checkpoint(run: Run) -> None:

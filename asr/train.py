@@ -27,7 +27,18 @@ from asr.errors import TrainingError
 from asr.evaluate import recognize, report_lines, score_hypotheses
 from asr.optim import Weights, average_weights, gradient_norms
 from asr.progress import progress
-from asr.run import Run, check_run_dir, checkpoint, describe, last_good, log_to, model_card, restore, write_config
+from asr.run import (
+    Run,
+    check_run_dir,
+    checkpoint,
+    describe,
+    last_good,
+    log_to,
+    model_card,
+    restore,
+    starts_from_another,
+    write_config,
+)
 from asr.score import Score
 
 log = logging.getLogger("asr.train")
@@ -55,6 +66,8 @@ def train(config: TrainConfig, run_dir: Path) -> float:
             restore(run)
         run.accelerator.init_trackers("tensorboard")
         log.info(describe(run))
+        if starts_from_another(config):
+            log.info("weights of %s; as they were: %s", config.init_from, "; ".join(run.left_fresh) or "none")
         while run.progress.epoch < config.trainer.epochs and not stops_early(run):
             train_epoch(run)
             if run.accelerator.is_main_process:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import asr.train
 from asr.bundle import Bundle, load_bundle
 from asr.checkpoint import load_checkpoint, save_checkpoint
 from asr.compose import compose
@@ -18,6 +19,7 @@ from asr.dataset import Batch, Dataset
 from asr.errors import InputError, TrainingError
 from asr.evaluate import evaluate, recognize
 from asr.manifest import Utterance, read_manifest, write_corpus
+from asr.run import Run
 from asr.score import count_errors
 from asr.train import train, weight_noise
 from tests.conftest import TINY_MODEL, make_utterances
@@ -72,6 +74,74 @@ def test_it_learns_to_recognize_tones(tone_corpus: Path, tmp_path: Path) -> None
     assert evaluate(model, tone_corpus / "cuts_train.jsonl.gz").total.per < 0.1
 
 
+def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> None:
+    """A run that ends without a word, with no model."""
+    epoch, calls = asr.train.train_epoch, iter([None, None])
+
+    class KilledError(Exception):
+        pass
+
+    def train_or_die(run: Run) -> None:
+        if next(calls, "end"):
+            raise KilledError
+        epoch(run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asr.train, "train_epoch", train_or_die)
+        with pytest.raises(KilledError):
+            run(corpus, run_dir, *overrides)
+    assert not (run_dir / "model").exists()
+
+
+def start(corpus: Path, run_dir: Path, *overrides: str) -> Run:
+    return Run(config(corpus, run_dir, *overrides), run_dir)
+
+
+def test_training_starts_from_another_models_weights(tone_corpus: Path, tmp_path: Path) -> None:
+    first = run(tone_corpus, tmp_path / "first")
+    second = start(tone_corpus, tmp_path / "second", f"init_from={first}", "seed=2")
+    for name, weight in load_bundle(first).model.state_dict().items():
+        assert torch.equal(second.plain_model.state_dict()[name], weight), name
+    assert second.left_fresh == []
+
+
+def test_what_does_not_fit_is_named_and_stays_fresh(tone_corpus: Path, tmp_path: Path) -> None:
+    first = run(tone_corpus, tmp_path / "first")
+    wider = ("model.layers=2", "corpus.inventory=arpabet39", f"init_from={first}")
+    train(config(tone_corpus, tmp_path / "second", *wider), tmp_path / "second")
+    log = (tmp_path / "second" / "train.log").read_text()
+    assert f"weights of {first}; as they were: recurrent.weight_ih_l1 [64, 32], not there; " in log
+    assert "output" not in log
+    other = start(tone_corpus, tmp_path / "third", "model.hidden=8", f"init_from={first}")
+    assert "recurrent.weight_hh_l0 [32, 8], there [64, 16]" in other.left_fresh
+    theirs = load_bundle(first).model.state_dict()
+    assert torch.equal(other.plain_model.state_dict()["front_end.norm.weight"], theirs["front_end.norm.weight"])
+
+
+def test_the_output_layer_of_other_phones_stays_fresh(tone_corpus: Path, tmp_path: Path) -> None:
+    first = run(tone_corpus, tmp_path / "first")
+    phones = (first / "phones.txt").read_text().replace("AA", "AX").replace("Z\nZH", "ZH\nZX")
+    (first / "phones.txt").write_text(phones)
+    text = (first / "config.yaml").read_text()
+    (first / "config.yaml").write_text(text.replace("inventory: arpabet39", "inventory: mine"))
+    left = start(tone_corpus, tmp_path / "second", f"init_from={first}").left_fresh
+    assert left == [f"output.{name}, there of other phones" for name in ("weight [40, 32]", "bias [40]")]
+
+
+def test_a_run_that_is_taken_up_does_not_start_again(tone_corpus: Path, tmp_path: Path) -> None:
+    first = run(tone_corpus, tmp_path / "first")
+    overrides = (f"init_from={first}", "trainer.epochs=3")
+    whole = run(tone_corpus, tmp_path / "whole", *overrides)
+    killed_after_two_epochs(tone_corpus, tmp_path / "parts", *overrides)
+    parts = run(tone_corpus, tmp_path / "parts", *overrides, "resume=true")
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+def test_a_model_of_which_nothing_fits_is_refused(tone_corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected a model folder"):
+        start(tone_corpus, tmp_path / "run", f"init_from={tmp_path / 'none'}")
+
+
 VARIANTS = {
     "default": (),
     "plain BLSTM on 123 features, SGD, weight noise": (
@@ -104,23 +174,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
     settings = (*overrides, "model.dropout=0.2", "trainer.epochs=4", "trainer.average_count=2", "model.hidden=16")
     whole = run(tone_corpus, tmp_path / "whole", *settings)
 
-    class KilledError(Exception):
-        pass
-
-    def kill(*_: object) -> None:
-        raise KilledError
-
-    with pytest.MonkeyPatch.context() as patch:
-        calls = iter([None, None])
-        real = torch.optim.Optimizer.zero_grad
-        import asr.train
-
-        epoch = asr.train.train_epoch
-        patch.setattr(asr.train, "train_epoch", lambda run: epoch(run) if next(calls, "end") is None else kill())
-        with pytest.raises(KilledError):
-            run(tone_corpus, tmp_path / "parts", *settings)
-        assert torch.optim.Optimizer.zero_grad is real
-    assert not (tmp_path / "parts" / "model").exists()
+    killed_after_two_epochs(tone_corpus, tmp_path / "parts", *settings)
     torch.manual_seed(99)  # what happens in between must not matter
     parts = run(tone_corpus, tmp_path / "parts", *settings, "resume=true")
     assert "resumed after epoch 2" in (tmp_path / "parts" / "train.log").read_text()
