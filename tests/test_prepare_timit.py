@@ -11,6 +11,7 @@ from asr.errors import InputError
 from asr.manifest import Utterance, read_manifest
 from data_prep.checking import read_speakers
 from data_prep.timit import PhoneSegment, find_timit, prepare_timit, read_phn
+from tests.made_timit import make_timit as make_made_timit
 
 NUM_SAMPLES = 1600
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, NUM_SAMPLES).astype(np.float32)
@@ -338,3 +339,26 @@ def test_no_dev_speaker(timit: Path) -> None:
 def test_jobs_below_one(timit: Path) -> None:
     with pytest.raises(InputError, match="jobs: 0, expected at least 1"):
         prepare(timit, jobs=0)
+
+
+def test_the_made_corpus_has_timits_layout(tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
+    make_made_timit(tmp_path / "TIMIT", train=2, test=75)
+    splits = prepare(tmp_path / "TIMIT")
+    found = {name: (len(split), len({u.speaker for u in split})) for name, split in splits.items()}
+    assert found == {"train": (16, 2), "dev": (400, 50), "test": (192, 24), "fulltest": (600, 75)}
+
+
+@pytest.mark.slow
+def test_the_made_corpus_has_timits_size(tmp_path: Path) -> None:
+    make_made_timit(tmp_path / "TIMIT")
+    prepare(tmp_path / "TIMIT")
+    assert len(list((tmp_path / "TIMIT").rglob("*.WAV"))) == 4620 + 1680
+    assert statistics(tmp_path / "TIMIT")["notes"] == []
+    splits = statistics(tmp_path / "TIMIT")["splits"]
+    assert {name: split["utterances"] for name, split in splits.items()} == {
+        "train": 3696,
+        "dev": 400,
+        "test": 192,
+        "fulltest": 1344,
+    }

@@ -1,13 +1,17 @@
-"""SpeechBrain's TIMIT CTC model (CRDNN) on a manifest of ours: how many utterances it trains on in a second.
+"""SpeechBrain's TIMIT CTC model (CRDNN) on a manifest of ours: how fast it trains, and what it recognizes.
 
     python -m venv .speechbrain
     .speechbrain/bin/pip install "torch==2.11.*" "torchaudio==2.11.*" speechbrain soundfile
     .speechbrain/bin/python benchmarks/peers/speechbrain_crdnn.py JOB.json
 
 Reads {"batches": [[{"path", "start_s", "duration_s", "tokens"}, ...], ...], "symbols": N} and prints a line of JSON for
-every batch: utterances and seconds; the first one is for warming up. The model, features, augmentation and optimizer have
-the settings of SpeechBrain 1.1's TIMIT recipe (CRDNN with LiGRU, speed perturbation, dropped frequencies and chunks beside
-the clean signal, Adadelta), but for the noise that the recipe downloads.
+every batch: utterances and seconds; the first one is for warming up. With {"dev": [[...], ...], "minutes": M, "every": E}
+beside them it goes over the batches again and again for M minutes of training, and every E minutes it prints a line with
+the minutes and the symbols of the best path for each utterance of dev; the minutes do not count that.
+
+The model, features, augmentation and optimizer have the settings of SpeechBrain 1.1's TIMIT recipe (CRDNN with LiGRU,
+speed perturbation, dropped frequencies and chunks beside the clean signal, Adadelta), but for the noise that the recipe
+downloads.
 """
 
 import json
@@ -20,6 +24,7 @@ import soundfile
 import torch
 from speechbrain.augment.augmenter import Augmenter
 from speechbrain.augment.time_domain import DropChunk, DropFreq, SpeedPerturb
+from speechbrain.decoders import ctc_greedy_decode
 from speechbrain.lobes.features import Fbank
 from speechbrain.lobes.models.CRDNN import CRDNN
 from speechbrain.nnet.linear import Linear
@@ -65,6 +70,19 @@ class Recipe:
         self.optimizer.zero_grad()
         return float(loss)
 
+    @torch.no_grad()
+    def recognize(self, signals: Tensor, lengths: Tensor) -> list[list[int]]:
+        """Symbols of the best path for each of (batch, samples) with relative lengths (batch,)."""
+        parts = (self.model, self.output, self.normalize)
+        for part in parts:
+            part.eval()
+        features = self.normalize(self.features(signals), lengths)
+        log_probs = self.output(self.model(features)).log_softmax(dim=-1)
+        for part in parts:
+            part.train()
+        found: list[list[int]] = ctc_greedy_decode(log_probs, lengths, blank_id=0)
+        return found
+
 
 def load(batch: list[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Signals, relative lengths, tokens and relative token lengths of a batch, read from its files."""
@@ -84,12 +102,33 @@ def load(batch: list[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return padded[0], relative[0], padded[1], relative[1]
 
 
+def learn(recipe: Recipe, job: dict[str, Any]) -> None:
+    """Train for so many minutes, and recognize dev every few of them."""
+    trained_s, due_s, updates = 0.0, 60.0 * job["every"], 0
+    while True:
+        for batch in job["batches"]:
+            started = time.perf_counter()
+            loss = recipe.step(*load(batch))
+            trained_s += time.perf_counter() - started
+            updates += 1
+            if trained_s >= due_s:
+                due_s += 60.0 * job["every"]
+                symbols = [found for some in job["dev"] for found in recipe.recognize(*load(some)[:2])]
+                line = {"minutes": trained_s / 60, "updates": updates, "loss": loss, "symbols": symbols}
+                print(json.dumps(line), flush=True)
+            if trained_s >= 60.0 * job["minutes"]:
+                return
+
+
 def main() -> None:
     """Train on each batch in turn."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.manual_seed(0)
     recipe = Recipe(job["symbols"])
     parameters = sum(p.numel() for part in (recipe.model, recipe.output) for p in part.parameters())
+    if "minutes" in job:
+        learn(recipe, job)
+        return
     for batch in job["batches"]:
         started = time.perf_counter()
         loss = recipe.step(*load(batch))

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Train and test on speechocean762 (OpenSLR 101), real English speech that is free.
 #   recipes/speechocean762/run.sh CORPUS_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
-# Stages: 0 set up, 1 prepare, 2 train, 3 evaluate on dev and on the official test part.
+# Stages: 0 set up, 1 prepare, 2 make speech, 3 pretrain on it, 4 train, 5 tune the decoder, 6 evaluate on dev and on the
+# official test part. Overrides go to stage 4; those of the seed and the model to stage 3 as well.
 # EXPERIMENT, DATA and RUN change the experiment and the folders.
 set -euo pipefail
 invoked_from="$PWD"
@@ -12,25 +13,50 @@ export PATH="$PWD/.venv/bin:$PATH"
 experiment="${EXPERIMENT:-speechocean762}"
 data="${DATA:-data/speechocean762}"
 run="${RUN:-runs/$experiment}"
+corpus="${rest[0]:-}"
+overrides=(${rest[@]+"${rest[@]:1}"})
+if [[ -z $corpus ]]; then
+  echo "$0: no CORPUS_DIR, expected the folder of the corpus" >&2
+  exit 2
+fi
+[[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
+for_both=()
+for override in ${overrides[@]+"${overrides[@]}"}; do
+  case "$override" in seed=* | model=* | model.*) for_both+=("$override") ;; esac
+done
 
 if at 0 "set up .venv"; then
-  bash recipes/setup.sh
+  bash recipes/setup.sh synth
 fi
 if at 1 "prepare speechocean762 in $data"; then
-  if ((${#rest[@]} == 0)); then
-    echo "$0: no CORPUS_DIR, expected the folder of the corpus" >&2
-    exit 2
-  fi
-  corpus="${rest[0]}"
-  [[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
   asr prepare speechocean762 "$corpus" "$data"
 fi
-if at 2 "train in $run"; then
-  train_run "$run" experiment="$experiment" corpus.dir="$data" ${rest[@]+"${rest[@]:1}"}
+if at 2 "make speech in $data-made"; then
+  lexicon="$corpus/resource/lexicon.txt"
+  [[ -f $lexicon ]] || lexicon="$corpus/speechocean762/resource/lexicon.txt"
+  if [[ -f $data-made/stats.json ]]; then
+    echo "$data-made is there already"
+  else
+    asr prepare made "$data/cuts_train.jsonl.gz" "$lexicon" "$data-made"
+  fi
 fi
-if at 3 "evaluate"; then
+if at 3 "pretrain in $run-made"; then
+  train_run "$run-made" experiment="$experiment" pretraining=made corpus.dir="$data-made" \
+    corpus.dev="$PWD/$data/cuts_dev.jsonl.gz" ${for_both[@]+"${for_both[@]}"}
+fi
+if at 4 "train in $run"; then
+  train_run "$run" experiment="$experiment" corpus.dir="$data" init_from="$run-made/model" trainer.flat_start_epochs=0 \
+    ${overrides[@]+"${overrides[@]}"}
+fi
+if at 5 "tune the decoder"; then
+  asr lm "$data/cuts_train.jsonl.gz" "$run/phones.arpa" --order 5 --test "$data/cuts_dev.jsonl.gz"
+  asr tune-decoder "$run/model" "$data/cuts_dev.jsonl.gz" --lm "$run/phones.arpa"
+fi
+if at 6 "evaluate"; then
   for set in dev test; do
-    echo "-- $set"
-    asr evaluate "$run/model" "$data/cuts_$set.jsonl.gz" --json "$run/$set.json"
+    for decoder in best_path beam; do
+      echo "-- $set, $decoder"
+      asr evaluate "$run/model" "$data/cuts_$set.jsonl.gz" --decoder "$decoder" --json "$run/${set}_$decoder.json"
+    done
   done
 fi

@@ -1,0 +1,37 @@
+"""A made corpus of TIMIT's exact size and layout, to rehearse its recipe without it.
+
+    python -m tests.made_timit OUT
+    bash recipes/timit/run.sh OUT
+
+462 speakers in TRAIN and 168 in TEST, those of the dev and core test lists among them under their own names, with two SA,
+three SI and five SX sentences each: 4,620 + 1,680 utterances. What is said is made (see `asr prepare synth`).
+"""
+
+import sys
+from pathlib import Path
+
+from data_prep.checking import read_speakers
+from data_prep.synth import prepare_synth
+
+TRAIN_SPEAKERS, TEST_SPEAKERS = 462, 168
+SENTENCES = ("SA1", "SA2", "SI1", "SI2", "SI3", "SX1", "SX2", "SX3", "SX4", "SX5")
+
+
+def make_timit(out: Path, train: int = TRAIN_SPEAKERS, test: int = TEST_SPEAKERS, seed: int = 1) -> None:
+    """Make the corpus in ``out/TRAIN`` and ``out/TEST``."""
+    listed = sorted(read_speakers("timit_dev.txt") | read_speakers("timit_core_test.txt"))
+    made = out / "made"
+    prepare_synth(made, train + test, len(SENTENCES), seed, jobs=2)
+    for number, folder in enumerate(sorted(made.glob("TIMIT/*/*/*"))):
+        in_test = number >= train
+        # TIMIT's own names end in 0 and 1.
+        name = listed[number - train] if 0 <= number - train < len(listed) else f"{folder.name[:-1]}9"
+        target = out / ("TEST" if in_test else "TRAIN") / folder.parent.name / name
+        target.mkdir(parents=True)
+        for path in sorted(folder.iterdir()):
+            sentence = SENTENCES[(int(path.stem.removeprefix("SX")) - 1) % len(SENTENCES)]
+            path.rename(target / (sentence + path.suffix))
+
+
+if __name__ == "__main__":
+    make_timit(Path(sys.argv[1]))
