@@ -14,6 +14,7 @@ A model's folder holds the decoder that was tuned for it:
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,18 +57,24 @@ class BeamSearch:
 
     def decode(self, log_probs: np.ndarray, count: int = 1) -> list[Hypothesis]:
         """The ``count`` best hypotheses, best first, of (frames, symbols) natural-log probabilities."""
-        symbols = log_probs.shape[1]
-        if self.ngram is None:
-            scores, following, start = np.zeros((1, symbols), np.float32), np.zeros((1, symbols), np.int32), 0
-        else:
-            scores, following, start = self.ngram.scores, self.ngram.following, self.ngram.start
-        extra = (self.weight * scores + self.bonus).astype(np.float64)
-        extra[:, BLANK_ID] -= self.bonus  # an utterance's end is no phone
-        nodes, parents, labels, totals = _search(
-            np.ascontiguousarray(log_probs, dtype=np.float64), extra, following, start, self.beam, SYMBOL_MARGIN
-        )
+        extra, following, start = self._ngram_or_none(log_probs.shape[1])
+        frames = np.ascontiguousarray(log_probs, dtype=np.float64)
+        nodes, parents, labels, totals = _search(frames, extra, following, start, self.beam, SYMBOL_MARGIN)
         best = np.argsort(-totals, kind="stable")[:count]
         return [Hypothesis(_labels_to(int(nodes[i]), parents, labels), float(totals[i])) for i in best]
+
+    def _ngram_or_none(self, symbols: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """What a symbol adds to the score in each state, the state it leads to, and the first state."""
+        if self.ngram is None:
+            return self.bonus * (np.arange(symbols) != BLANK_ID)[None], np.zeros((1, symbols), np.int32), 0
+        return self._weighted, self.ngram.following, self.ngram.start
+
+    @cached_property
+    def _weighted(self) -> np.ndarray:
+        assert self.ngram is not None
+        extra = self.weight * self.ngram.scores.astype(np.float64) + self.bonus
+        extra[:, BLANK_ID] -= self.bonus  # an utterance's end is no phone
+        return extra
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
         """Symbol ids of each best hypothesis for (batch, frames, symbols) with (batch,) lengths: as `asr.ctc.best_path`."""

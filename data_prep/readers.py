@@ -29,6 +29,8 @@ RATE_RANGE_WPM = (85, 170)
 WARP_RANGE = (0.92, 1.08)
 SILENCE_RANGE_S = (0.1, 0.8)
 """Before and after what is said."""
+SNR_RANGE_DB = (15.0, 55.0)
+"""Up to quiet rooms with close microphones, which much real speech is recorded with."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def read_aloud(task: ReaderTask) -> list[tuple[Path, int]]:
         speech = speech.with_silence(int(before), int(after))
         samples = soxr.resample(speech.samples, speech.sample_rate_hz * warp, SAMPLE_RATE_HZ, quality="HQ")
         path = task.folder / f"{number}.flac"
-        soundfile.write(path, record(samples, SAMPLE_RATE_HZ, channel, generator), SAMPLE_RATE_HZ)
+        recorded = record(samples, SAMPLE_RATE_HZ, channel, generator, SNR_RANGE_DB)
+        soundfile.write(path, recorded, SAMPLE_RATE_HZ)
         recordings.append((path, len(samples)))
     return recordings

@@ -38,14 +38,20 @@ def random_channel(generator: np.random.Generator) -> Channel:
     return Channel(float(tilt), float(low), float(high))
 
 
-def record(speech: np.ndarray, rate_hz: int, channel: Channel, generator: np.random.Generator) -> np.ndarray:
+def record(
+    speech: np.ndarray,
+    rate_hz: int,
+    channel: Channel,
+    generator: np.random.Generator,
+    snr_range_db: tuple[float, float] = SNR_RANGE_DB,
+) -> np.ndarray:
     """Clean speech (samples,) as recorded in a random room with random noise: int16, as long, never clipped."""
     room = _room(rate_hz, generator)
     size = 1 << (len(speech) + len(room)).bit_length()  # no wrapping around
     response = np.fft.rfft(room, size) * _response(channel, np.fft.rfftfreq(size, 1 / rate_hz))
     recorded = np.fft.irfft(np.fft.rfft(speech, size) * response, size)[: len(speech)]
     noise = _noise(str(generator.choice(NOISES)), len(speech), rate_hz, generator)
-    snr_db = generator.uniform(*SNR_RANGE_DB)
+    snr_db = generator.uniform(*snr_range_db)
     recorded += noise * np.sqrt(np.mean(recorded**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
     recorded *= generator.uniform(*PEAK_RANGE) / np.abs(recorded).max()
     return np.round(recorded * 32767).astype(np.int16)
