@@ -30,7 +30,7 @@ def test_every_choice_composes_and_builds(choice: str) -> None:
 
 def test_the_promised_experiments_are_there() -> None:
     names = {choice.split("=")[1] for choice in CHOICES if choice.startswith("experiment=")}
-    assert {"synth", "timit", "speechocean762", "graves2013"} <= names
+    assert {"synth", "timit", "speechocean762", "speechocean762_small", "graves2013"} <= names
 
 
 @pytest.mark.parametrize(
