@@ -44,7 +44,7 @@ class CorpusConfig:
     dev: str
     test: str
     inventory: str = _one_of(*INVENTORIES)
-    convention: str = _one_of("plain", "kaldi")
+    convention: str = _one_of("plain", "kaldi", "optional-sil", "merged-sil", "no-sil", "61")
 
 
 @dataclass

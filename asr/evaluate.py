@@ -1,10 +1,8 @@
 """A bundle and a manifest -> phone error rates."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +11,11 @@ from asr.bundle import Bundle, load_bundle
 from asr.ctc import best_path
 from asr.dataset import Dataset, plan_evaluation
 from asr.decode import load_decoder
-from asr.files import write_text
+from asr.errors import InputError
 from asr.manifest import read_manifest
 from asr.progress import progress
-from asr.score import Counts, Score, score
+from asr.results import Evaluation, evaluate_hypotheses, read_json
+from asr.score import Score, Transcribed, conventions_for, score
 
 BATCH_SECONDS = 240.0
 """Audio in a batch at evaluation, padding included. It bounds memory and changes no result."""
@@ -30,8 +29,8 @@ DECODERS = ("best_path", "beam")
 
 def evaluate(
     model: Path, cuts: Path, device: str = "cpu", precision: str = "float32", decoder: str = "best_path"
-) -> Score:
-    """The errors of a bundle on every utterance of a manifest, under the bundle's scoring convention.
+) -> Evaluation:
+    """The errors of a bundle on every utterance of a manifest, under the bundle's scoring convention and those beside it.
 
     ``decoder`` is one of `DECODERS`; ``beam`` is the search that `asr.tune.tune_decoder` has put beside the model.
 
@@ -41,7 +40,22 @@ def evaluate(
     bundle = load_bundle(model, device, precision)
     decode = load_decoder(model, bundle.inventory) if decoder == "beam" else best_path
     dataset = dataset_of(bundle, cuts)
-    return score_hypotheses(bundle, dataset, recognize(bundle, dataset, decode))
+    hypotheses = recognize(bundle, dataset, decode)
+    conventions = conventions_for(bundle.convention, bundle.inventory.symbols)
+    return evaluate_hypotheses(transcribed(dataset, hypotheses), conventions, decoder)
+
+
+def figures_of(path: Path, cuts: Path | None, decoder: str = "best_path") -> Evaluation:
+    """The evaluation that a JSON file holds, or that of a model folder on a manifest.
+
+    Raises:
+        InputError: neither, or a model without a manifest.
+    """
+    if not path.is_dir():
+        return read_json(path)
+    if cuts is None:
+        raise InputError(f"{path}: a model folder without a manifest, expected the manifest to evaluate it on")
+    return evaluate(path, cuts, decoder=decoder)
 
 
 def dataset_of(bundle: Bundle, cuts: Path) -> Dataset:
@@ -74,9 +88,13 @@ def log_probs_of(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[tuple[str, 
 
 
 def score_hypotheses(bundle: Bundle, dataset: Dataset, hypotheses: Mapping[str, Sequence[str]]) -> Score:
-    """The errors of hypotheses, by id, against a set's references."""
-    references = [(u.id, u.speaker, u.phones, hypotheses[u.id]) for u in dataset.utterances]
-    return score(references, bundle.convention)
+    """The errors of hypotheses, by id, under the bundle's scoring convention."""
+    return score(transcribed(dataset, hypotheses), bundle.convention)
+
+
+def transcribed(dataset: Dataset, hypotheses: Mapping[str, Sequence[str]]) -> list[Transcribed]:
+    """The utterances of a set with the hypotheses of their ids."""
+    return [(u.id, u.speaker, u.phones, hypotheses[u.id]) for u in dataset.utterances]
 
 
 @contextmanager
@@ -89,52 +107,3 @@ def evaluating(bundle: Bundle) -> Iterator[None]:
             yield
     finally:
         bundle.model.train(was_training)
-
-
-def report_lines(result: Score) -> list[str]:
-    """The score in words, the headline first, then a line for each speaker."""
-    total = result.total
-    lines = [
-        f"PER {percent(total)} % ({result.convention}): S {total.substitutions} D {total.deletions} "
-        f"I {total.insertions} N {total.reference_phones}, {len(result.utterances)} utterances, "
-        f"{len(result.speakers)} speakers"
-    ]
-    width = max(len("speaker"), *(len(speaker) for speaker in result.speakers))
-    lines.append(f"{'speaker':<{width}}    PER %      S      D      I      N")
-    for speaker, counts in result.speakers.items():
-        numbers = (counts.substitutions, counts.deletions, counts.insertions, counts.reference_phones)
-        lines.append(f"{speaker:<{width}} {percent(counts):>8} " + " ".join(f"{number:>6}" for number in numbers))
-    return lines
-
-
-def percent(counts: Counts) -> str:
-    """PER in percent with two decimals."""
-    return f"{100 * counts.per:.2f}"
-
-
-def to_json(result: Score, decoder: str) -> dict[str, Any]:
-    """The score as JSON values; ``per`` is a fraction, or null where there is no reference phone."""
-    return {
-        **_counts_json(result.total),
-        "utterances": len(result.utterances),
-        "speakers": len(result.speakers),
-        "convention": result.convention,
-        "decoder": decoder,
-        "per_speaker": {speaker: _counts_json(counts) for speaker, counts in result.speakers.items()},
-        "hypotheses": {one.id: " ".join(one.hypothesis) for one in result.utterances},
-    }
-
-
-def write_json(result: Score, decoder: str, path: Path) -> None:
-    """Write `to_json` to a file, whole or not at all."""
-    write_text(path, json.dumps(to_json(result, decoder), indent=1) + "\n")
-
-
-def _counts_json(counts: Counts) -> dict[str, Any]:
-    return {
-        "per": counts.per if counts.reference_phones else None,
-        "substitutions": counts.substitutions,
-        "deletions": counts.deletions,
-        "insertions": counts.insertions,
-        "reference_phones": counts.reference_phones,
-    }

@@ -62,14 +62,20 @@ def timit_folding() -> dict[str, tuple[str | None, str | None]]:
     return folding
 
 
-def fold_timit(phones: Sequence[str]) -> list[str]:
-    """Phones of any TIMIT inventory (61, 48 or 39) folded to the 39 of scoring; ``q`` is dropped."""
+@cache
+def _scored_phones() -> dict[str, str | None]:
     table: dict[str, str | None] = {}
     for transcribed, (modelled, scored) in timit_folding().items():
         table[transcribed] = scored
         for already_folded in (modelled, scored):
             if already_folded is not None:
                 table.setdefault(already_folded, scored)
+    return table
+
+
+def fold_timit(phones: Sequence[str]) -> list[str]:
+    """Phones of any TIMIT inventory (61, 48 or 39) folded to the 39 of scoring; ``q`` is dropped."""
+    table = _scored_phones()
     unknown = [phone for phone in phones if phone not in table]
     if unknown:
         raise InputError(f"unknown TIMIT phone {unknown[0]!r}, expected one of the 61, 48 or 39")

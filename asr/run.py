@@ -20,12 +20,12 @@ from asr.checkpoint import LAST, load_checkpoint, save_checkpoint
 from asr.config import TrainConfig, to_yaml
 from asr.dataset import Dataset, Item, plan_training
 from asr.errors import InputError
-from asr.evaluate import report_lines
 from asr.manifest import read_manifest
 from asr.model import AcousticModel, count_parameters
 from asr.optim import MovingAverage, Schedule, copy_weights, make_optimizer
 from asr.phones import PhoneInventory, inventory
 from asr.progress import progress
+from asr.results import headline
 from asr.score import Score
 
 log = logging.getLogger("asr.train")
@@ -226,7 +226,7 @@ def model_card(run: Run, dev: Score, weights: str) -> str:
 |---|---|
 | phones | {corpus.inventory}, {len(run.bundle.inventory.symbols) - 1} and the CTC blank |
 | training data | {corpus.name}: {len(train_utterances)} utterances, {speakers} speakers, {hours:.2f} h |
-| dev set | {report_lines(dev)[0]} |
+| dev set | {headline(dev)} |
 | parameters | {count_parameters(run.plain_model):,} |
 | weights | {weights} |
 | training | {run.progress.epoch} epochs, {run.progress.minutes:.1f} minutes, {today}, seed {run.config.seed} |

@@ -24,9 +24,10 @@ from asr.config import TrainConfig
 from asr.ctc import consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
 from asr.dataset import Batch, Item
 from asr.errors import TrainingError
-from asr.evaluate import recognize, report_lines, score_hypotheses
+from asr.evaluate import recognize, score_hypotheses
 from asr.optim import Weights, average_weights, gradient_norms
 from asr.progress import progress
+from asr.results import headline
 from asr.run import (
     Run,
     check_run_dir,
@@ -242,7 +243,7 @@ def finish(run: Run) -> Score:
     if run.accelerator.is_main_process:
         (run.run_dir / "history.json").write_text(json.dumps(run.progress.history, indent=1) + "\n", encoding="utf-8")
         save_bundle(run.bundle, run.run_dir / "model", model_card(run, dev, what))
-    log.info("dev PER of the model (%s): %s", what, report_lines(dev)[0])
+    log.info("dev PER of the model (%s): %s", what, headline(dev))
     left = run.progress.infeasible
     log.info(
         "utterances left out of the loss at least once, their phones being longer than their frames: %d", len(left)

@@ -1,6 +1,7 @@
 """What several test files share: settings, small made corpora, and the real one where it is at hand."""
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,3 +72,12 @@ def real_utterances() -> list[Utterance]:
         info = soundfile.info(path)
         utterances.append(Utterance(name, path, 16000, info.duration, name[1:5], tuple(phones[name])))
     return sorted(utterances, key=lambda utterance: utterance.duration_s)
+
+
+@pytest.fixture(scope="session")
+def sctk() -> Path:
+    """The folder of NIST's scoring tools, Debian's package sctk."""
+    for folder in (Path("/usr/lib/sctk/bin"), Path(shutil.which("sclite") or "none").parent):
+        if (folder / "sclite").exists() and (folder / "sc_stats").exists():
+            return folder
+    pytest.skip("no sclite and sc_stats (Debian: apt-get install sctk): counts are not held against NIST's")

@@ -4,6 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash recipes/setup.sh synth test
+bash tests/setup.sh
 export PATH="$PWD/.venv/bin:$PATH"
 
 echo "== format"
@@ -13,7 +14,7 @@ ruff check .
 echo "== types"
 mypy
 echo "== shell scripts"
-shellcheck --external-sources recipes/*.sh recipes/*/run.sh tests/run.sh .ci/run
+shellcheck --external-sources recipes/*.sh recipes/*/run.sh tests/*.sh .ci/run
 echo "== tests"
 if (($# > 0)); then
   pytest "$@"

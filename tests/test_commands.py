@@ -83,6 +83,8 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "prepare speechocean762",
         "train",
         "evaluate",
+        "score",
+        "compare",
         "lm",
         "tune-decoder",
         "transcribe",
@@ -127,6 +129,35 @@ def test_evaluate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) 
     assert speaker.split()[0] == "e"
     again = asr("evaluate", model, tone_corpus / "cuts_test.jsonl.gz")
     assert again.out == result.out
+
+
+def test_figures_of_a_model_of_transcripts_and_of_two_systems(
+    asr: Command, model: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    cuts = tone_corpus / "cuts_train.jsonl.gz"
+    evaluated = asr("evaluate", model, cuts, "--json", tmp_path / "per.json")
+    figures = json.loads((tmp_path / "per.json").read_text())
+    for name in ("references", "hypotheses"):
+        lines = [f"{one} {phones}\n" for one, phones in figures[name].items()]
+        (tmp_path / name).write_text("".join(lines))
+    scored = asr("score", tmp_path / "references", tmp_path / "hypotheses", "--json", tmp_path / "again.json")
+    assert scored.out == evaluated.out
+    assert json.loads((tmp_path / "again.json").read_text()) == figures | {"decoder": None}
+    assert len(figures["interval"]) == 2
+
+    for command in (["compare", tmp_path / "per.json", tmp_path / "again.json"], ["compare", model, model, cuts]):
+        compared = asr(*command)
+        assert compared.out.splitlines()[2].startswith("difference +0.00 points, 95 % interval +0.00 to +0.00")
+
+
+def test_score_and_compare_refuse(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("u1 xx\n")
+    (tmp_path / "two").write_text("u2 xx\n")
+    refused("two: lacks u1", "score", tmp_path / "one", tmp_path / "two")
+    refused("unknown TIMIT phone 'xx'", "score", tmp_path / "one", tmp_path / "one", "--folding", "timit")
+    refused("not readable", "score", tmp_path / "one", tmp_path / "none")
+    refused("not JSON", "compare", tmp_path / "one", tmp_path / "one")
+    refused("a model folder without a manifest", "compare", model, model)
 
 
 def test_lm_and_tune_decoder(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from asr.checkpoint import load_checkpoint, save_checkpoint
 from asr.compose import compose
 from asr.config import TrainConfig
 from asr.dataset import Batch, Dataset
+from asr.edits import count_errors
 from asr.errors import InputError, TrainingError
 from asr.evaluate import evaluate, recognize
 from asr.manifest import Utterance, read_manifest, write_corpus
 from asr.run import Run
-from asr.score import count_errors
 from asr.train import train, weight_noise
 from tests.conftest import TINY_MODEL, make_utterances
 
@@ -56,7 +56,7 @@ def test_a_run_leaves_what_it_promises(tone_corpus: Path, tmp_path: Path) -> Non
     card = (model / "README.md").read_text()
     assert "12 utterances, 3 speakers" in card
     assert "dev set | PER" in card
-    result = evaluate(model, tone_corpus / "cuts_test.jsonl.gz")
+    result = evaluate(model, tone_corpus / "cuts_test.jsonl.gz").headline
     assert (result.total.reference_phones, len(result.utterances), len(result.speakers)) == (12, 4, 1)
 
 
@@ -71,7 +71,7 @@ def test_it_learns_to_recognize_tones(tone_corpus: Path, tmp_path: Path) -> None
         "augment=none",
         "model.time_reduction=2",
     )
-    assert evaluate(model, tone_corpus / "cuts_train.jsonl.gz").total.per < 0.1
+    assert evaluate(model, tone_corpus / "cuts_train.jsonl.gz").headline.total.per < 0.1
 
 
 def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> None:

@@ -1,0 +1,38 @@
+"""Arguments and options that several commands share."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path, typer.Argument(help="model folder, as `asr train` leaves it in RUN_DIR/model")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N")]
+
+
+class Format(StrEnum):
+    """Output formats of ``asr transcribe``."""
+
+    text = "text"
+    json = "json"
+
+
+class Decoder(StrEnum):
+    """How phones come out of log-probabilities."""
+
+    best_path = "best_path"
+    beam = "beam"
+
+
+class Precision(StrEnum):
+    """Arithmetic of recognition."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    int8 = "int8"
+
+
+Arithmetic = Annotated[
+    Precision,
+    typer.Option(help="bfloat16 and int8 are faster on recent CPUs and a little less exact; int8 on CPU alone"),
+]
