@@ -34,3 +34,12 @@ train_run() {
     asr train "$@" run_dir="$run_dir"
   fi
 }
+
+# Of overrides those of the seed and the model, which a pretraining shares: in the array `shared`.
+shared_overrides() {
+  shared=()
+  local override
+  for override in "$@"; do
+    case "$override" in seed=* | model=* | model.*) shared+=("$override") ;; esac
+  done
+}

@@ -20,10 +20,7 @@ if [[ -z $corpus ]]; then
   exit 2
 fi
 [[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
-for_both=()
-for override in ${overrides[@]+"${overrides[@]}"}; do
-  case "$override" in seed=* | model=* | model.*) for_both+=("$override") ;; esac
-done
+shared_overrides ${overrides[@]+"${overrides[@]}"}
 
 if at 0 "set up .venv"; then
   bash recipes/setup.sh synth
@@ -42,7 +39,7 @@ if at 2 "make speech in $data-made"; then
 fi
 if at 3 "pretrain in $run-made"; then
   train_run "$run-made" experiment="$experiment" pretraining=made corpus.dir="$data-made" \
-    corpus.dev="$PWD/$data/cuts_dev.jsonl.gz" ${for_both[@]+"${for_both[@]}"}
+    corpus.dev="$PWD/$data/cuts_dev.jsonl.gz" ${shared[@]+"${shared[@]}"}
 fi
 if at 4 "train in $run"; then
   train_run "$run" experiment="$experiment" corpus.dir="$data" init_from="$run-made/model" trainer.flat_start_epochs=0 \

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Train and test on TIMIT (LDC93S1), which you must have.
 #   recipes/timit/run.sh TIMIT_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
-# Stages: 0 set up, 1 prepare, 2 train, 3 evaluate on dev, core test and full test.
-# EXPERIMENT=graves2013 trains the network of Graves, Mohamed and Hinton (2013); DATA and RUN change the folders.
+# Stages: 0 set up, 1 prepare, 2 make speech, 3 pretrain on it, 4 train, 5 tune the decoder, 6 evaluate on dev, core test and
+# full test. Overrides go to stage 4; those of the seed and the model to stage 3 as well.
+# EXPERIMENT=graves2013 trains the network of Graves, Mohamed and Hinton (2013), without stages 2 and 3. DATA and RUN change
+# the folders.
 set -euo pipefail
 invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
@@ -12,9 +14,15 @@ export PATH="$PWD/.venv/bin:$PATH"
 experiment="${EXPERIMENT:-timit}"
 data="${DATA:-data/timit}"
 run="${RUN:-runs/$experiment}"
+overrides=(${rest[@]+"${rest[@]:1}"})
+shared_overrides ${overrides[@]+"${overrides[@]}"}
+from_made=(init_from="$run-made/model" trainer.flat_start_epochs=0)
+if [[ $experiment == graves2013 ]]; then
+  from_made=()
+fi
 
 if at 0 "set up .venv"; then
-  bash recipes/setup.sh
+  bash recipes/setup.sh synth
 fi
 if at 1 "prepare TIMIT in $data"; then
   if ((${#rest[@]} == 0)); then
@@ -25,12 +33,30 @@ if at 1 "prepare TIMIT in $data"; then
   [[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
   asr prepare timit "$corpus" "$data"
 fi
-if at 2 "train in $run"; then
-  train_run "$run" experiment="$experiment" corpus.dir="$data" ${rest[@]+"${rest[@]:1}"}
+if ((${#from_made[@]})) && at 2 "make speech in $data-made"; then
+  if [[ -f $data-made/stats.json ]]; then
+    echo "$data-made is there already"
+  else
+    asr prepare synth "$data-made" --speakers 450 --utterances 40
+  fi
 fi
-if at 3 "evaluate"; then
+if ((${#from_made[@]})) && at 3 "pretrain in $run-made"; then
+  train_run "$run-made" experiment="$experiment" pretraining=made corpus.dir="$data-made" \
+    corpus.dev="$PWD/$data/cuts_dev.jsonl.gz" ${shared[@]+"${shared[@]}"}
+fi
+if at 4 "train in $run"; then
+  train_run "$run" experiment="$experiment" corpus.dir="$data" ${from_made[@]+"${from_made[@]}"} \
+    ${overrides[@]+"${overrides[@]}"}
+fi
+if at 5 "tune the decoder"; then
+  asr lm "$data/cuts_train.jsonl.gz" "$run/phones.arpa" --order 5 --inventory timit61 --test "$data/cuts_dev.jsonl.gz"
+  asr tune-decoder "$run/model" "$data/cuts_dev.jsonl.gz" --lm "$run/phones.arpa"
+fi
+if at 6 "evaluate"; then
   for set in dev test fulltest; do
-    echo "-- $set"
-    asr evaluate "$run/model" "$data/cuts_$set.jsonl.gz" --json "$run/$set.json"
+    for decoder in best_path beam; do
+      echo "-- $set, $decoder"
+      asr evaluate "$run/model" "$data/cuts_$set.jsonl.gz" --decoder "$decoder" --json "$run/${set}_$decoder.json"
+    done
   done
 fi
