@@ -5,6 +5,7 @@
     phones.txt            a symbol a line, line i is symbol id i, the blank first
     statistics.safetensors  mean and standard deviation of each feature, where the normalization is global
     README.md             the model card: data, command, score
+    confidence.yaml       the temperature for confidences (`asr.confidence`), put there after training
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.
 """

@@ -30,17 +30,26 @@ def evaluate(
     model: Model,
     cuts: Annotated[Path, typer.Argument(help="manifest, for example data/timit/cuts_test.jsonl.gz")],
     json_file: Figures = None,
+    report: Annotated[Path | None, typer.Option(help="also write a page about the errors into this folder")] = None,
     device: Device = "cpu",
     precision: Arithmetic = Precision.float32,
     decoder: Decoding = Decoder.best_path,
 ) -> None:
     """Phone error rate of a model on a manifest under all conventions, with counts and 95 % interval, by speaker.
 
-    Example: `asr evaluate runs/first/model data/speechocean762/cuts_test.jsonl.gz --json per.json`
+    Example: `asr evaluate runs/first/model data/speechocean762/cuts_test.jsonl.gz --json per.json --report pages`
     """
     from asr.evaluate import evaluate as evaluate_model
 
-    _print_and_write(evaluate_model(model, cuts, device, precision, decoder), json_file)
+    if report is None:
+        result = evaluate_model(model, cuts, device, precision, decoder)
+    else:
+        from asr.examine import report as evaluate_and_report
+
+        result = evaluate_and_report(model, cuts, report, device, precision, decoder)
+    _print_and_write(result, json_file)
+    if report is not None:
+        print(f"report: {report / 'index.html'}")
 
 
 @commands.command()
@@ -87,6 +96,22 @@ def compare(
     name = convention or one.headline.convention
     result = compare_scores(one.under(name), two.under(name))
     print("\n".join(comparison_lines(result, str(first), str(second), shown)))
+
+
+@commands.command("report")
+def report_runs(
+    runs: Annotated[list[Path], typer.Argument(help="run folders, in the order of the ladder")],
+    out: Annotated[Path, typer.Option(help="folder for the page and its figures")] = Path("report"),
+) -> None:
+    """A page that compares trainings: figures, settings that differ, curves, and the ladder as a picture.
+
+    Example: `asr report runs/first runs/second --out pages`
+
+    A run's figures are the files that `asr evaluate --json` has left in its folder.
+    """
+    from asr.report_runs import report_runs as write
+
+    print(f"report: {write(runs, out)}")
 
 
 @commands.command("lm")

@@ -3,6 +3,8 @@
 Source: Graves et al., "Connectionist temporal classification", 2006. Blank is symbol 0; log-probabilities are natural.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -74,6 +76,22 @@ def best_path(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
         merged = torch.unique_consecutive(row[:length])
         results.append(merged[merged != BLANK_ID].tolist())
     return results
+
+
+def align_tokens(log_probs: Tensor, tokens: Sequence[int]) -> list[tuple[int, int]]:
+    """The frames of each token on the most probable path that says them all, as (first, one past the last).
+
+    (frames, symbols) natural-log probabilities and symbol ids without blanks. The frames must suffice: `required_frames`.
+    """
+    if not tokens:
+        return []
+    from torchaudio.functional import forced_align  # costs a second, and most uses of this module do without it
+
+    path, _ = forced_align(log_probs[None].float().cpu(), torch.tensor([list(tokens)]), blank=BLANK_ID)
+    values, sizes = torch.unique_consecutive(path[0], return_counts=True)
+    stops = sizes.cumsum(0)
+    spans = zip(values.tolist(), (stops - sizes).tolist(), stops.tolist(), strict=True)
+    return [(start, stop) for value, start, stop in spans if value != BLANK_ID]
 
 
 def flat_start_targets(

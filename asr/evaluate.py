@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from asr.bundle import Bundle, load_bundle
+from asr.confidence import Evidence, correctness, evidence, fit_temperature
 from asr.ctc import best_path
 from asr.dataset import Dataset, plan_evaluation
 from asr.decode import load_decoder
@@ -75,6 +76,32 @@ def recognize(bundle: Bundle, dataset: Dataset, decode: Decoder = best_path) -> 
             hypotheses[name] = bundle.inventory.decode(tokens)
     assert len(hypotheses) == len(dataset)
     return hypotheses
+
+
+def recognize_with_evidence(
+    bundle: Bundle, dataset: Dataset, decode: Decoder = best_path
+) -> dict[str, tuple[list[int], list[Evidence]]]:
+    """The symbol ids of every utterance, by id, and for each of them what `asr.confidence` needs."""
+    found = {}
+    for ids, log_probs, lengths in log_probs_of(bundle, dataset):
+        for row, (name, tokens) in enumerate(zip(ids, decode(log_probs, lengths), strict=True)):
+            found[name] = (tokens, evidence(log_probs[row, : int(lengths[row])], tokens))
+    return found
+
+
+def phones_right(bundle: Bundle, dataset: Dataset, tokens: Mapping[str, Sequence[int]]) -> dict[str, list[bool]]:
+    """Which phones of each hypothesis are right, in the model's own phones."""
+    spoken = {one.id: bundle.inventory.encode(one.phones, one.id) for one in dataset.utterances}
+    decode = bundle.inventory.decode
+    return {name: correctness(decode(spoken[name]), decode(heard)) for name, heard in tokens.items()}
+
+
+def choose_temperature(bundle: Bundle, dataset: Dataset) -> float:
+    """The temperature for confidences that fits the best paths of a dev set."""
+    found = recognize_with_evidence(bundle, dataset)
+    right = phones_right(bundle, dataset, {name: tokens for name, (tokens, _) in found.items()})
+    pairs = [pair for name, (_, seen) in found.items() for pair in zip(seen, right[name], strict=True)]
+    return fit_temperature([seen for seen, _ in pairs], [is_right for _, is_right in pairs])
 
 
 def log_probs_of(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[tuple[str, ...], Tensor, Tensor]]:

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from asr.bundle import save_bundle
 from asr.checkpoint import load_checkpoint
+from asr.confidence import save_temperature
 from asr.config import TrainConfig
 from asr.ctc import consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
 from asr.dataset import Batch, Item
 from asr.errors import TrainingError
-from asr.evaluate import recognize, score_hypotheses
+from asr.evaluate import choose_temperature, recognize, score_hypotheses
 from asr.optim import Weights, average_weights, gradient_norms
 from asr.progress import progress
 from asr.results import headline
@@ -243,6 +244,7 @@ def finish(run: Run) -> Score:
     if run.accelerator.is_main_process:
         (run.run_dir / "history.json").write_text(json.dumps(run.progress.history, indent=1) + "\n", encoding="utf-8")
         save_bundle(run.bundle, run.run_dir / "model", model_card(run, dev, what))
+        save_temperature(choose_temperature(run.bundle, run.dev_set), run.run_dir / "model")
     log.info("dev PER of the model (%s): %s", what, headline(dev))
     left = run.progress.infeasible
     log.info(

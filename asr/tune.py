@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from asr.bundle import load_bundle
+from asr.confidence import save_temperature
 from asr.config import BeamConfig
 from asr.decode import BeamSearch, save_decoder
-from asr.evaluate import dataset_of, log_probs_of, score_hypotheses
+from asr.evaluate import choose_temperature, dataset_of, log_probs_of, score_hypotheses
 from asr.lm import NGram, compile_ngram, estimate, read_arpa
 from asr.manifest import read_manifest
 from asr.phones import PhoneInventory
@@ -31,7 +32,8 @@ def transcripts(cuts: Path, phones: PhoneInventory) -> list[list[int]]:
 def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = "cpu") -> tuple[BeamConfig, Score]:
     """Choose weight and bonus of a beam search by the PER on a manifest, and put the search into the model's folder.
 
-    Of equals the one with the smallest weight and bonus is taken. Returns the settings, and the score with them.
+    Of equals the one with the smallest weight and bonus is taken. Returns the settings, and the score with them. The
+    temperature for confidences is chosen there too.
 
     Raises:
         InputError: the bundle, the manifest or the n-gram cannot be used, or they have different phones.
@@ -58,4 +60,5 @@ def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = 
     chosen = grid[min(errors, key=lambda index: (errors[index], grid[index].weight, abs(grid[index].bonus)))]
     chosen.beam = beam
     save_decoder(chosen, arpa, model)
+    save_temperature(choose_temperature(bundle, dataset), model)
     return chosen, result(BeamSearch(chosen.beam, automaton, chosen.weight, chosen.bonus))

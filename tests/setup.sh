@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Debian's NIST scoring tools, which counts and significance tests are held against. Where they cannot be installed the tests
-# that need them are skipped, and say so.
+# Debian's NIST scoring tools, which counts and significance tests are held against, and a browser to open reports in. Where
+# they cannot be installed the tests that need them are skipped, and say so.
 set -euo pipefail
 wanted=()
 [[ -x /usr/lib/sctk/bin/sclite ]] || command -v sclite > /dev/null || wanted+=(sctk)
-if ((${#wanted[@]} == 0)); then
-  exit 0
-fi
-if [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null; then
-  echo "setup: installing ${wanted[*]}"
+command -v chromium > /dev/null || command -v google-chrome > /dev/null || wanted+=(chromium)
+install() {
+  [[ $(id -u) == 0 ]] && command -v apt-get > /dev/null || return 1
+  echo "setup: installing $1"
   export DEBIAN_FRONTEND=noninteractive
-  { apt-get install -qq "${wanted[@]}" || { apt-get update -qq && apt-get install -qq "${wanted[@]}"; }; } > /dev/null 2>&1 && exit 0
-fi
-echo "setup: ${wanted[*]} not installed (as root: apt-get install ${wanted[*]}); the tests that need it will be skipped" >&2
+  { timeout 300 apt-get install -qq "$1" || { timeout 100 apt-get update -qq && timeout 300 apt-get install -qq "$1"; }; } > /dev/null 2>&1
+}
+for package in ${wanted[@]+"${wanted[@]}"}; do
+  install "$package" ||
+    echo "setup: no $package (as root: apt-get install $package); the tests that need it will be skipped" >&2
+done

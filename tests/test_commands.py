@@ -85,6 +85,7 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluate",
         "score",
         "compare",
+        "report",
         "lm",
         "tune-decoder",
         "transcribe",
@@ -148,6 +149,22 @@ def test_figures_of_a_model_of_transcripts_and_of_two_systems(
     for command in (["compare", tmp_path / "per.json", tmp_path / "again.json"], ["compare", model, model, cuts]):
         compared = asr(*command)
         assert compared.out.splitlines()[2].startswith("difference +0.00 points, 95 % interval +0.00 to +0.00")
+
+
+def test_reports_of_a_model_and_of_runs(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    cuts = tone_corpus / "cuts_test.jsonl.gz"
+    result = asr("evaluate", model, cuts, "--report", tmp_path / "page", "--json", model.parent / "test.json")
+    assert result.out.splitlines()[-1] == f"report: {tmp_path / 'page' / 'index.html'}"
+    assert result.out.splitlines()[:-1] == asr("evaluate", model, cuts).out.splitlines()
+    compared = asr("report", model.parent, "--out", tmp_path / "runs")
+    assert compared.out == f"report: {tmp_path / 'runs' / 'index.html'}\n"
+    assert (tmp_path / "runs" / "index.html").exists()
+
+
+def test_reports_refuse(refused: Callable[..., None], model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    refused("cannot be written", "evaluate", model, tone_corpus / "cuts_test.jsonl.gz", "--report", tmp_path / "file")
+    refused("expected a run folder whose training is over", "report", tmp_path)
 
 
 def test_score_and_compare_refuse(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:

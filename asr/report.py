@@ -1,0 +1,250 @@
+"""An evaluation as a page that needs no network: what the rate means, where the errors are, what to fix first.
+
+DIR/index.html         the page, self-contained
+DIR/figures/*.svg      its pictures
+DIR/figures/*.csv      the numbers behind its pictures and tables
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from asr.breakdown import confusion_words, confusions, findings, groups, in_order, phone_errors
+from asr.confidence import Bin, calibration_error
+from asr.edits import CORRECT, DELETION, INSERTION, SUBSTITUTION, Counts, Edit
+from asr.figures import draw_confusions, draw_curves, draw_groups, draw_reliability, standalone
+from asr.files import make_folder, write_text
+from asr.manifest import Utterance
+from asr.results import Evaluation, headline, percent
+from asr.score import CONVENTIONS, interval
+
+KINDS = {CORRECT: "", SUBSTITUTION: "wrong", DELETION: "wrong", INSERTION: "wrong"}
+CONFUSIONS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Example:
+    """An utterance to look at and listen to; ``audio`` is a data URI."""
+
+    title: str
+    note: str
+    edits: Sequence[Edit]
+    audio: str = ""
+    svg: str = ""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report shows beside the scores. Anything may be empty."""
+
+    title: str
+    facts: Sequence[str] = ()
+    utterances: Mapping[str, Utterance] = field(default_factory=dict)
+    temperature: float | None = None
+    reliability: Sequence[Bin] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+    worst: Sequence[Example] = ()
+    median: Sequence[Example] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that sorts; ``name`` is that of its CSV file, which is all there is where it is not ``shown``."""
+
+    name: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    shown: bool = True
+
+    def show(self, cell: float) -> str:
+        """A number as it is read."""
+        return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.2f}"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture with what it says; ``name`` is that of its file."""
+
+    name: str
+    svg: str
+    caption: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    title: str
+    text: Sequence[str] = ()
+    big: str = ""
+    lead: str = ""
+    points: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Drawing] = ()
+    examples: Sequence[Example] = ()
+
+
+def write_report(out: Path, evaluation: Evaluation, material: Material) -> Path:
+    """Write the page and its figures into the folder ``out``; the page's path.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    sections = [_summary(evaluation, material)]
+    if evaluation.headline.utterances:
+        sections += [
+            *_conventions(evaluation),
+            *_groups(evaluation, material),
+            *_phones(evaluation),
+            *_reliability(material),
+            *_training(material),
+            Section("The ten worst utterances", examples=material.worst),
+            Section("Ten in the middle", examples=material.median),
+            _all_utterances(evaluation, material),
+        ]
+    return write_page(out, material.title, material.facts, [one for one in sections if one != Section(one.title)])
+
+
+def write_page(out: Path, title: str, facts: Sequence[str], sections: Sequence[Section]) -> Path:
+    """Write sections as one page, and their figures and tables as files beside it."""
+    figures = out / "figures"
+    make_folder(figures)
+    for section in sections:
+        for table in section.tables:
+            write_text(figures / f"{table.name}.csv", _csv(table))
+        for drawing in section.figures:
+            write_text(figures / f"{drawing.name}.svg", standalone(drawing.svg))
+    page = out / "index.html"
+    template = Environment(autoescape=True, trim_blocks=True).from_string(_data("report.html"))
+    parts = {"style": _data("report.css"), "script": _data("report.js"), "kinds": KINDS}
+    write_text(page, template.render(title=title, facts=facts, sections=sections, **parts))
+    return page
+
+
+def _summary(evaluation: Evaluation, material: Material) -> Section:
+    result = evaluation.headline
+    if not result.utterances:
+        return Section("Phone error rate", ["No utterance was evaluated."])
+    found = interval(result)
+    between = f" ({percent(found[0])} to {percent(found[1])})" if found else ""
+    text = [headline(result) + f". Hypotheses: {evaluation.decoder or 'given'}."]
+    if found:
+        text.append(
+            "In parentheses: 95 % interval, by resampling speakers. S, D, I: phones taken for others, missed, added."
+        )
+    fixes = [one.text for one in findings(result, groups(result, material.utterances))]
+    return Section(
+        "Phone error rate", text, f"{percent(result.total.per)} %{between}", "What to fix first" if fixes else "", fixes
+    )
+
+
+def _conventions(evaluation: Evaluation) -> list[Section]:
+    if len(evaluation.scores) < 2:
+        return []
+    rows = []
+    for name, one in evaluation.scores.items():
+        low, high = interval(one) or (None, None)
+        between = f"{percent(low)} to {percent(high)}" if low is not None and high is not None else ""
+        rows.append([name, *_numbers(one.total), between, CONVENTIONS[name].summary])
+    text = [
+        "The same hypotheses under every published convention; figures of different conventions cannot be compared."
+    ]
+    table = Table("conventions", ["convention", "PER %", "S", "D", "I", "N", "95 % interval", "rule"], rows)
+    return [Section("Conventions side by side", text, tables=[table])]
+
+
+def _groups(evaluation: Evaluation, material: Material) -> list[Section]:
+    sections = []
+    for name, table in groups(evaluation.headline, material.utterances).items():
+        rows = [[group, *_numbers(one)] for group, one in table.items()]
+        header = [name, "PER %", "S", "D", "I", "N"]
+        drawing = Drawing(f"by_{name}", draw_groups(table), f"PER by {name}; N is the number of phones said.")
+        sections.append(Section(f"By {name}", tables=[Table(f"by_{name}", header, rows)], figures=[drawing]))
+    return sections
+
+
+def _phones(evaluation: Evaluation) -> list[Section]:
+    result = evaluation.headline
+    table = confusions(result)
+    rows = []
+    for one in phone_errors(result):
+        wrong = 100 * (1 - one.correct / one.count) if one.count else 0.0
+        heard_as = ", ".join(f"{heard} {number:,}" for heard, number in one.heard_as[:3])
+        rows.append([one.phone, one.manner, one.count, one.correct, wrong, one.deleted, one.inserted, heard_as])
+    header = ["phone", "manner", "said", "right", "wrong %", "missed", "added", "heard as"]
+    phones = in_order(phone for pair in table for phone in pair if phone is not None)
+    counts = [[said or "(added)", *(table[(said, heard)] for heard in (*phones, None))] for said in (*phones, None)]
+    matrix = Drawing(
+        "confusions",
+        draw_confusions(table),
+        "A row for each phone said, in shares of its count, by manner of articulation; the diagonal is what was right.",
+        wide=True,
+    )
+    words = confusion_words(result, CONFUSIONS_SHOWN)
+    tables = [Table("confusions", ["said", *phones, "missed"], counts, shown=False)]
+    return [
+        Section("Which phones", tables=[Table("phones", header, rows)]),
+        Section("What is taken for what", lead="Most often", points=words, tables=tables, figures=[matrix]),
+    ]
+
+
+def _reliability(material: Material) -> list[Section]:
+    if not material.reliability:
+        return []
+    rows = [[one.count, one.confidence, one.correct] for one in material.reliability]
+    apart = 100 * calibration_error(material.reliability)
+    text = [f"Confidence and the fraction that is right are {apart:.1f} points apart, in the mean over phones."]
+    if material.temperature is None:
+        text.append("No temperature was chosen for this model: confidences are posteriors as they are.")
+    else:
+        text.append(f"Posteriors were taken at the temperature {material.temperature:.2f}, which a dev set chose.")
+    table = Table("reliability", ["phones", "confidence", "right"], rows)
+    drawing = Drawing(
+        "reliability", draw_reliability(material.reliability), "Phones in tenths of confidence; larger dots have more."
+    )
+    return [Section("How sure, and how often right", text, tables=[table], figures=[drawing])]
+
+
+def _training(material: Material) -> list[Section]:
+    if not material.history:
+        return []
+    header = ["epoch", "train_loss", "dev_per", "minutes"]
+    rows = [[record.get(name, 0) for name in header] for record in material.history]
+    drawing = Drawing(
+        "training", draw_curves({"": material.history}), "Loss on the training set and PER on the dev set."
+    )
+    return [Section("Training", tables=[Table("training", header, rows, shown=False)], figures=[drawing])]
+
+
+def _all_utterances(evaluation: Evaluation, material: Material) -> Section:
+    rows = []
+    for one in sorted(evaluation.headline.utterances, key=lambda one: (-one.counts.per, one.id)):
+        known = material.utterances.get(one.id)
+        rows.append([one.id, one.speaker, known.duration_s if known else "", *_numbers(one.counts)])
+    header = ["utterance", "speaker", "seconds", "PER %", "S", "D", "I", "N"]
+    text = [f"All {len(rows):,} utterances, the worst first, are in figures/utterances.csv."]
+    return Section("All utterances", text, tables=[Table("utterances", header, rows, shown=False)])
+
+
+def _numbers(counts: Counts) -> list[float | int]:
+    per = 100 * counts.per if counts.per != float("inf") else 100.0 * counts.errors
+    return [per, counts.substitutions, counts.deletions, counts.insertions, counts.reference_phones]
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in table.rows)
+    return text.getvalue()
+
+
+def _data(name: str) -> str:
+    return resources.files("asr").joinpath("data", name).read_text(encoding="utf-8")
