@@ -121,6 +121,7 @@ def language_model(
     order: Annotated[int, typer.Option(help="length of the longest n-grams, 1 to 6")] = 4,
     inventory: Annotated[str, typer.Option(help="phones: timit61, timit48, timit39 or arpabet39")] = "arpabet39",
     test: Annotated[Path | None, typer.Option(help="manifest to measure the perplexity on")] = None,
+    words: Annotated[bool, typer.Option("--words", help="of words instead, for `asr evaluate-words`")] = False,
 ) -> None:
     """Estimate a phone n-gram (interpolated Kneser-Ney) from a manifest's transcripts.
 
@@ -128,6 +129,12 @@ def language_model(
     """
     from asr import lm, phones, tune
 
+    if words:
+        from asr.words import estimate_words
+
+        lm.write_arpa(estimate_words(cuts, order), arpa)
+        print(arpa)
+        return
     known = phones.inventory(inventory)
     model = tune.estimate_ngram(cuts, order, known)
     lm.write_arpa(model, arpa)
@@ -154,6 +161,29 @@ def tune_decoder(
 
     chosen, result = tune(model, cuts, arpa, beam, device)
     print(f"weight {chosen.weight}, bonus {chosen.bonus}, beam {chosen.beam}: {headline(result)}")
+
+
+@commands.command("evaluate-words")
+def evaluate_words(
+    model: Model,
+    cuts: Annotated[Path, typer.Argument(help="manifest with texts, for example data/timit/cuts_test.jsonl.gz")],
+    lexicon: Annotated[Path, typer.Option(help="a word and its phones on each line")],
+    arpa: Annotated[Path, typer.Option("--lm", help="word n-gram, as `asr lm --words` or any tool writes it")],
+    weight: Annotated[float, typer.Option(min=0.0, help="of the n-gram")] = 1.0,
+    bonus: Annotated[float, typer.Option(help="added for every word")] = 0.0,
+    json_file: Figures = None,
+) -> None:
+    """Word error rate with a pronunciation lexicon and a word n-gram (flashlight-text: pip install 'asr-phones[words]').
+
+    Example: `asr evaluate-words runs/first/model data/so762/cuts_test.jsonl.gz --lexicon lexicon.txt --lm words.arpa`
+    """
+    from asr.words import evaluate_words as evaluate_in_words
+    from asr.words import word_lines, write_words
+
+    result = evaluate_in_words(model, cuts, lexicon, arpa, weight, bonus)
+    if json_file is not None:
+        write_words(result, json_file)
+    print("\n".join(word_lines(result)))
 
 
 def _print_and_write(result: "Evaluation", json_file: Path | None) -> None:

@@ -4,7 +4,6 @@ The phones are those that a lexicon has for the words, as in a corpus that is tr
 gives the same files, whatever the jobs.
 """
 
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,10 +15,10 @@ import numpy as np
 
 from asr.audio import SAMPLE_RATE_HZ
 from asr.errors import InputError
+from asr.lexicon import read_lexicon
 from asr.manifest import Utterance, read_manifest, write_corpus
 from asr.phones import inventory
 from asr.progress import progress
-from data_prep.checking import read_lines
 from data_prep.espeak import require_espeak
 from data_prep.readers import ReaderTask, read_aloud, voice_of
 
@@ -51,7 +50,8 @@ def prepare_made(cuts: Path, lexicon: Path, out: Path, speakers: int, utterances
         if value < least:
             raise InputError(f"{name} is {value}, expected at least {least}")
     require_espeak()
-    pronunciations, originals = read_lexicon(lexicon), [u.words.split() for u in read_manifest(cuts)]
+    originals = [utterance.words.split() for utterance in read_manifest(cuts)]
+    pronunciations = {word: first for word, (first, *_) in read_lexicon(lexicon, inventory("arpabet39")).items()}
     missing = sorted({word for words in originals for word in words} - pronunciations.keys())
     if missing:
         raise InputError(f"{cuts}: word {missing[0]!r} is not in {lexicon}, expected every word there")
@@ -72,25 +72,6 @@ def prepare_made(cuts: Path, lexicon: Path, out: Path, speakers: int, utterances
         raise InputError(f"{out}: cannot be written ({error.strerror}), expected a folder with room") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def read_lexicon(path: Path) -> dict[str, tuple[str, ...]]:
-    """Word -> its ARPAbet phones without stress; the first of several pronunciations.
-
-    Raises:
-        InputError: the file cannot be read, or a line has no phones or an unknown one.
-    """
-    known = inventory("arpabet39").mapping
-    found: dict[str, tuple[str, ...]] = {}
-    for number, line in read_lines(path):
-        word, *stressed = line.split()
-        phones = tuple(re.sub(r"[0-2]$", "", phone) for phone in stressed)
-        wrong = [phone for phone in phones if phone not in known]
-        if wrong or not phones:
-            what = f"unknown phone {wrong[0]!r}" if wrong else "no phones"
-            raise InputError(f"{path}: line {number}: {what}, expected a word and its ARPAbet phones")
-        found.setdefault(word, phones)
-    return found
 
 
 def _sentences(originals: Sequence[Sequence[str]], count: int, generator: np.random.Generator) -> list[list[str]]:

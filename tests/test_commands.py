@@ -86,6 +86,7 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "score",
         "compare",
         "report",
+        "evaluate-words",
         "lm",
         "tune-decoder",
         "transcribe",

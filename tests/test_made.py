@@ -6,7 +6,7 @@ import soundfile
 
 from asr.errors import InputError
 from asr.manifest import Utterance, read_manifest, write_corpus
-from data_prep.made import prepare_made, read_lexicon
+from data_prep.made import prepare_made
 from data_prep.readers import voice_of
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
@@ -84,7 +84,7 @@ def test_same_seed_same_bytes_whatever_the_jobs(source: Path, tmp_path: Path) ->
         (LEXICON.replace("CAT", "DOG"), "word 'CAT' is not in .*lexicon.txt"),
         ("THE DH AH0\nCAT K XX1 T\n", "line 2: unknown phone 'XX'"),
         ("THE DH AH0\nCAT\n", "line 2: no phones"),
-        ("", "empty"),
+        ("", "0 words"),
     ],
 )
 def test_a_lexicon_that_does_not_fit_is_refused(source: Path, tmp_path: Path, lexicon: str, message: str) -> None:
@@ -92,10 +92,6 @@ def test_a_lexicon_that_does_not_fit_is_refused(source: Path, tmp_path: Path, le
     with pytest.raises(InputError, match=message):
         prepare_made(source / "cuts_train.jsonl.gz", tmp_path / "lexicon.txt", tmp_path / "out", 1, 1, 1, 1)
     assert not (tmp_path / "out").exists()
-
-
-def test_the_first_pronunciation_counts_without_stress(source: Path) -> None:
-    assert read_lexicon(source / "lexicon.txt")["SAT"] == ("S", "AE", "T")
 
 
 def test_numbers_and_folders_that_cannot_be_used_are_refused(source: Path, tmp_path: Path) -> None:
