@@ -5,7 +5,7 @@
     phones.txt            a symbol a line, line i is symbol id i, the blank first
     statistics.safetensors  mean and standard deviation of each feature, where the normalization is global
     README.md             the model card: data, command, score
-    confidence.yaml       the temperature for confidences (`asr.confidence`), put there after training
+    confidence.yaml       the temperature for confidences (`asr.scoring.confidence`), put there after training
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.
 """
@@ -25,9 +25,9 @@ from torch import Tensor
 from asr.config import FeatureConfig, ModelConfig, from_mapping, read_yaml
 from asr.errors import InputError
 from asr.features import FeatureStatistics, feature_dim
-from asr.files import read_text
 from asr.model import AcousticModel
 from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
+from asr.system.files import read_text
 
 FORMAT = 1
 """Raised when a bundle of an earlier version could no longer be read."""

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from asr import cli_prepare, cli_scoring
-from asr.cli_options import Arithmetic, Device, Format, Model, Precision
+from asr.commands import prepare, scoring
+from asr.commands.options import Arithmetic, Device, Format, Model, Precision
 from asr.errors import InputError, TrainingError
-from asr.process import tune_process
+from asr.system.process import tune_process
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,8 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.add_typer(cli_prepare.commands, name="prepare")
-app.add_typer(cli_scoring.commands)
+app.add_typer(prepare.commands, name="prepare")
+app.add_typer(scoring.commands)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from asr.config import VARIANTS, TrainConfig, config_dir, from_mapping, one_line, variant
 from asr.errors import InputError
-from asr.files import make_folder
+from asr.system.files import make_folder
 
 
 def compose(overrides: Sequence[str]) -> TrainConfig:

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from asr.bundle import Bundle, load_bundle
-from asr.confidence import Evidence, correctness, evidence, fit_temperature
 from asr.ctc import best_path
 from asr.dataset import Dataset, plan_evaluation
 from asr.decode import load_decoder
 from asr.errors import InputError
 from asr.manifest import read_manifest
-from asr.progress import progress
-from asr.results import Evaluation, evaluate_hypotheses, read_json
 from asr.score import Score, Transcribed, conventions_for, score
+from asr.scoring.confidence import Evidence, correctness, evidence, fit_temperature
+from asr.scoring.results import Evaluation, evaluate_hypotheses, read_json
+from asr.system.progress import progress
 
 BATCH_SECONDS = 240.0
 """Audio in a batch at evaluation, padding included. It bounds memory and changes no result."""
@@ -33,7 +33,7 @@ def evaluate(
 ) -> Evaluation:
     """The errors of a bundle on every utterance of a manifest, under the bundle's scoring convention and those beside it.
 
-    ``decoder`` is one of `DECODERS`; ``beam`` is the search that `asr.tune.tune_decoder` has put beside the model.
+    ``decoder`` is one of `DECODERS`; ``beam`` is the search that `asr.decoding.tune.tune_decoder` has put beside the model.
 
     Raises:
         InputError: the bundle or the manifest cannot be used, or they have different phones.
@@ -81,7 +81,7 @@ def recognize(bundle: Bundle, dataset: Dataset, decode: Decoder = best_path) -> 
 def recognize_with_evidence(
     bundle: Bundle, dataset: Dataset, decode: Decoder = best_path
 ) -> dict[str, tuple[list[int], list[Evidence]]]:
-    """The symbol ids of every utterance, by id, and for each of them what `asr.confidence` needs."""
+    """The symbol ids of every utterance, by id, and for each of them what `asr.scoring.confidence` needs."""
     found = {}
     for ids, log_probs, lengths in log_probs_of(bundle, dataset):
         for row, (name, tokens) in enumerate(zip(ids, decode(log_probs, lengths), strict=True)):

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import InputError
-from asr.files import read_text, write_text
 from asr.phones import PhoneInventory
+from asr.system.files import read_text, write_text
 
 BEGIN, END = "<s>", "</s>"
 MAX_ORDER = 6

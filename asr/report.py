@@ -15,14 +15,14 @@ from typing import Any
 
 from jinja2 import Environment
 
-from asr.breakdown import confusion_words, confusions, findings, groups, in_order, phone_errors
-from asr.confidence import Bin, calibration_error
-from asr.edits import CORRECT, DELETION, INSERTION, SUBSTITUTION, Counts, Edit
-from asr.figures import draw_confusions, draw_curves, draw_groups, draw_reliability, standalone
-from asr.files import make_folder, write_text
 from asr.manifest import Utterance
-from asr.results import Evaluation, headline, percent
+from asr.pages.breakdown import confusion_words, confusions, findings, groups, in_order, phone_errors
+from asr.pages.figures import draw_confusions, draw_curves, draw_groups, draw_reliability, standalone
 from asr.score import CONVENTIONS, interval
+from asr.scoring.confidence import Bin, calibration_error
+from asr.scoring.edits import CORRECT, DELETION, INSERTION, SUBSTITUTION, Counts, Edit
+from asr.scoring.results import Evaluation, headline, percent
+from asr.system.files import make_folder, write_text
 
 KINDS = {CORRECT: "", SUBSTITUTION: "wrong", DELETION: "wrong", INSERTION: "wrong"}
 CONFUSIONS_SHOWN = 20

@@ -19,17 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from asr.bundle import save_bundle
-from asr.checkpoint import load_checkpoint
-from asr.confidence import save_temperature
 from asr.config import TrainConfig
 from asr.ctc import consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
 from asr.dataset import Batch, Item
 from asr.errors import TrainingError
 from asr.evaluate import choose_temperature, recognize, score_hypotheses
-from asr.optim import Weights, average_weights, gradient_norms
-from asr.progress import progress
-from asr.results import headline
-from asr.run import (
+from asr.score import Score
+from asr.scoring.confidence import save_temperature
+from asr.scoring.results import headline
+from asr.system.progress import progress
+from asr.training.checkpoint import load_checkpoint
+from asr.training.optim import Weights, average_weights, gradient_norms
+from asr.training.run import (
     Run,
     check_run_dir,
     checkpoint,
@@ -41,7 +42,6 @@ from asr.run import (
     starts_from_another,
     write_config,
 )
-from asr.score import Score
 
 log = logging.getLogger("asr.train")
 

@@ -38,7 +38,7 @@ from asr.compose import compose
 from asr.dataset import Batch, Item
 from asr.lstm import RecurrentStack
 from asr.rows import length_mask
-from asr.run import Run
+from asr.training.run import Run
 from benchmarks.timing import Apart, finish, parser, table
 
 EPOCH = 3
@@ -80,7 +80,7 @@ def start_run(corpus: str, precision: str, cache_gib: float) -> Run:
     """The default experiment, ready to train."""
     overrides = [f"corpus.dir={corpus}", "experiment=speechocean762", f"trainer.feature_cache_gib={cache_gib}"]
     overrides += [f"trainer.precision={precision}", "trainer.trackers=[]", "trainer.device=cpu", "run_dir=unused"]
-    with patch("asr.run.progress", quietly):
+    with patch("asr.training.run.progress", quietly):
         run = Run(compose(overrides), Path("unused"))
     run.progress.epoch = run.config.trainer.flat_start_epochs
     return run

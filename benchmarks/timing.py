@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
-from asr.process import SPINS, tune_process
+from asr.system.process import SPINS, tune_process
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

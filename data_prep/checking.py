@@ -9,7 +9,7 @@ from pathlib import Path
 from asr.audio import SAMPLE_RATE_HZ, read_audio
 from asr.errors import InputError
 from asr.manifest import Utterance
-from asr.progress import progress
+from asr.system.progress import progress
 
 LISTS = Path(__file__).parent / "lists"
 

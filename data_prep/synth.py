@@ -15,7 +15,7 @@ from pathlib import Path
 from asr.audio import SAMPLE_RATE_HZ
 from asr.errors import InputError
 from asr.manifest import Utterance, write_corpus
-from asr.progress import progress
+from asr.system.progress import progress
 from data_prep.espeak import require_espeak
 from data_prep.sentences import sentences
 from data_prep.speakers import MAX_SPEAKERS, Recording, Speaker, SpeakerTask, make_speaker, record_speaker

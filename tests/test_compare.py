@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.compare import compare, comparison_lines, segments
-from asr.edits import align
 from asr.errors import InputError
-from asr.results import evaluate_hypotheses, read_json, write_json
 from asr.score import Score, score
+from asr.scoring.compare import compare, comparison_lines, segments
+from asr.scoring.edits import align
+from asr.scoring.results import evaluate_hypotheses, read_json, write_json
 
 PHONES = [f"p{number}" for number in range(12)]
 

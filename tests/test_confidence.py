@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from asr.confidence import (
+from asr.ctc import align_tokens
+from asr.errors import InputError
+from asr.scoring.confidence import (
     Evidence,
     calibration_error,
     correctness,
@@ -15,8 +17,6 @@ from asr.confidence import (
     reliability,
     save_temperature,
 )
-from asr.ctc import align_tokens
-from asr.errors import InputError
 
 
 def paths_that_say(tokens: list[int], frames: int, symbols: int) -> list[tuple[int, ...]]:

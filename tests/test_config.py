@@ -7,8 +7,8 @@ from asr.bundle import build_model
 from asr.compose import compose
 from asr.config import FeatureConfig, config_dir, from_mapping, to_yaml
 from asr.errors import InputError
-from asr.optim import Schedule, make_optimizer
 from asr.phones import inventory
+from asr.training.optim import Schedule, make_optimizer
 from tests.conftest import settings
 
 CHOICES = [

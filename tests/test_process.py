@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from asr import cli
-from asr.process import SPINS, tune_process
+from asr.system.process import SPINS, tune_process
 
 
 def test_what_the_environment_says_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,7 @@ def test_freed_memory_is_kept() -> None:
     program = """
 import resource
 from asr import cli
-from asr.process import tune_process
+from asr.system.process import tune_process
 if {tuned}:
     tune_process()
 import numpy

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from asr.breakdown import confusion_words, findings, groups, manners, phone_errors
-from asr.edits import Counts
 from asr.errors import InputError
-from asr.examine import kept
-from asr.examine import report as evaluate_and_report
 from asr.manifest import Utterance
+from asr.pages.breakdown import confusion_words, findings, groups, manners, phone_errors
+from asr.pages.examine import kept
+from asr.pages.examine import report as evaluate_and_report
+from asr.pages.runs import report_runs
 from asr.phones import inventory
 from asr.report import Material, write_report
-from asr.report_runs import report_runs
-from asr.results import evaluate_hypotheses, write_json
 from asr.score import CONVENTIONS, Transcribed, score
+from asr.scoring.edits import Counts
+from asr.scoring.results import evaluate_hypotheses, write_json
 from tests.test_train import run
 
 

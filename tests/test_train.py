@@ -12,16 +12,16 @@ from safetensors.torch import load_file
 
 import asr.train
 from asr.bundle import Bundle, load_bundle
-from asr.checkpoint import load_checkpoint, save_checkpoint
 from asr.compose import compose
 from asr.config import TrainConfig
 from asr.dataset import Batch, Dataset
-from asr.edits import count_errors
 from asr.errors import InputError, TrainingError
 from asr.evaluate import evaluate, recognize
 from asr.manifest import Utterance, read_manifest, write_corpus
-from asr.run import Run
+from asr.scoring.edits import count_errors
 from asr.train import train, weight_noise
+from asr.training.checkpoint import load_checkpoint, save_checkpoint
+from asr.training.run import Run
 from tests.conftest import TINY_MODEL, make_utterances
 
 FAST = (

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from asr.edits import Counts
 from asr.errors import InputError
-from asr.transcripts import evaluate_transcripts, pair, read_transcripts
+from asr.scoring.edits import Counts
+from asr.scoring.transcripts import evaluate_transcripts, pair, read_transcripts
 
 
 def write(folder: Path, name: str, text: str) -> Path:

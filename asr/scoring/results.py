@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr.edits import Counts
 from asr.errors import InputError
-from asr.files import read_text, write_text
 from asr.score import CONVENTIONS, Score, Transcribed, interval, score
+from asr.scoring.edits import Counts
+from asr.system.files import read_text, write_text
 
 
 @dataclass(frozen=True)

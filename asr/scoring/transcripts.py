@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from asr.errors import InputError
-from asr.files import read_text
 from asr.phones import timit_folding
-from asr.results import Evaluation, evaluate_hypotheses
 from asr.score import CONVENTIONS, Transcribed, conventions_for
+from asr.scoring.results import Evaluation, evaluate_hypotheses
+from asr.system.files import read_text
 
 TRN = re.compile(r"(.*?)\s*\(([^()\s]+)\)")
 EXPECTED = "lines of phones and (id), or of an id and phones"

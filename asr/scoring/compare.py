@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr.edits import CORRECT, INSERTION, Edit
 from asr.errors import InputError
-from asr.results import headline, percent
 from asr.score import RESAMPLES, Score, Scored, resampled_sums
+from asr.scoring.edits import CORRECT, INSERTION, Edit
+from asr.scoring.results import headline, percent
 
 GOOD_RUN = 2
 """Phones that both systems have right between two segments of the matched-pairs test, sclite's default."""

@@ -13,17 +13,17 @@ from torch import Tensor
 
 from asr.audio import read_audio
 from asr.bundle import Bundle, load_bundle
-from asr.confidence import load_temperature, reliability
 from asr.ctc import align_tokens, best_path, required_frames
 from asr.dataset import Dataset, Item
 from asr.decode import load_decoder
 from asr.evaluate import dataset_of, evaluating, phones_right, recognize_with_evidence, transcribed
 from asr.features import extract
-from asr.figures import Picture, draw_utterance
 from asr.manifest import Utterance
+from asr.pages.figures import Picture, draw_utterance
 from asr.report import Example, Material, write_report
-from asr.results import Evaluation, evaluate_hypotheses, percent
 from asr.score import CONVENTIONS, Scored, conventions_for
+from asr.scoring.confidence import load_temperature, reliability
+from asr.scoring.results import Evaluation, evaluate_hypotheses, percent
 
 EXAMPLES = 10
 LONGEST_SHOWN_S = 30.0

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from asr.bundle import load_bundle
-from asr.confidence import save_temperature
 from asr.config import BeamConfig
 from asr.decode import BeamSearch, save_decoder
 from asr.evaluate import choose_temperature, dataset_of, log_probs_of, score_hypotheses
 from asr.lm import NGram, compile_ngram, estimate, read_arpa
 from asr.manifest import read_manifest
 from asr.phones import PhoneInventory
-from asr.progress import progress
 from asr.score import Score
+from asr.scoring.confidence import save_temperature
+from asr.system.progress import progress
 
 WEIGHTS = tuple(step / 10 for step in range(11))
 BONUSES = tuple(step / 4 for step in range(-2, 9))

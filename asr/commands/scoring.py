@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli_options import Arithmetic, Decoder, Device, Model, Precision
+from asr.commands.options import Arithmetic, Decoder, Device, Model, Precision
 
 if TYPE_CHECKING:
-    from asr.results import Evaluation
+    from asr.scoring.results import Evaluation
 
 commands = typer.Typer()
 
@@ -44,7 +44,7 @@ def evaluate(
     if report is None:
         result = evaluate_model(model, cuts, device, precision, decoder)
     else:
-        from asr.examine import report as evaluate_and_report
+        from asr.pages.examine import report as evaluate_and_report
 
         result = evaluate_and_report(model, cuts, report, device, precision, decoder)
     _print_and_write(result, json_file)
@@ -70,7 +70,7 @@ def score(
 
     Example: `asr score reference.trn hypothesis.trn --folding timit`
     """
-    from asr.transcripts import evaluate_transcripts
+    from asr.scoring.transcripts import evaluate_transcripts
 
     _print_and_write(evaluate_transcripts(reference, hypothesis, folding is not None, convention, speakers), json_file)
 
@@ -88,9 +88,9 @@ def compare(
 
     Example: `asr compare old.json new.json`
     """
-    from asr.compare import compare as compare_scores
-    from asr.compare import comparison_lines
     from asr.evaluate import figures_of
+    from asr.scoring.compare import compare as compare_scores
+    from asr.scoring.compare import comparison_lines
 
     one, two = (figures_of(path, cuts, decoder) for path in (first, second))
     name = convention or one.headline.convention
@@ -109,7 +109,7 @@ def report_runs(
 
     A run's figures are the files that `asr evaluate --json` has left in its folder.
     """
-    from asr.report_runs import report_runs as write
+    from asr.pages.runs import report_runs as write
 
     print(f"report: {write(runs, out)}")
 
@@ -127,10 +127,11 @@ def language_model(
 
     Example: `asr lm data/speechocean762/cuts_train.jsonl.gz phones.arpa --test data/speechocean762/cuts_dev.jsonl.gz`
     """
-    from asr import lm, phones, tune
+    from asr import lm, phones
+    from asr.decoding import tune
 
     if words:
-        from asr.words import estimate_words
+        from asr.decoding.words import estimate_words
 
         lm.write_arpa(estimate_words(cuts, order), arpa)
         print(arpa)
@@ -156,8 +157,8 @@ def tune_decoder(
 
     Example: `asr tune-decoder runs/first/model data/speechocean762/cuts_dev.jsonl.gz --lm phones.arpa`
     """
-    from asr.results import headline
-    from asr.tune import tune_decoder as tune
+    from asr.decoding.tune import tune_decoder as tune
+    from asr.scoring.results import headline
 
     chosen, result = tune(model, cuts, arpa, beam, device)
     print(f"weight {chosen.weight}, bonus {chosen.bonus}, beam {chosen.beam}: {headline(result)}")
@@ -177,8 +178,8 @@ def evaluate_words(
 
     Example: `asr evaluate-words runs/first/model data/so762/cuts_test.jsonl.gz --lexicon lexicon.txt --lm words.arpa`
     """
-    from asr.words import evaluate_words as evaluate_in_words
-    from asr.words import word_lines, write_words
+    from asr.decoding.words import evaluate_words as evaluate_in_words
+    from asr.decoding.words import word_lines, write_words
 
     result = evaluate_in_words(model, cuts, lexicon, arpa, weight, bonus)
     if json_file is not None:
@@ -187,7 +188,7 @@ def evaluate_words(
 
 
 def _print_and_write(result: "Evaluation", json_file: Path | None) -> None:
-    from asr.results import report_lines, write_json
+    from asr.scoring.results import report_lines, write_json
 
     if json_file is not None:
         write_json(result, json_file)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from asr.config import read_yaml
 from asr.ctc import align_tokens
-from asr.edits import CORRECT, align
 from asr.errors import InputError
-from asr.files import write_text
+from asr.scoring.edits import CORRECT, align
+from asr.system.files import write_text
 
 FILE = "confidence.yaml"
 TEMPERATURES = (0.2, 20.0)

@@ -8,11 +8,11 @@ from typing import Any
 
 from asr.config import read_yaml
 from asr.errors import InputError
-from asr.figures import draw_curves, draw_ladder
-from asr.files import read_text
+from asr.pages.figures import draw_curves, draw_ladder
 from asr.report import Drawing, Section, Table, write_page
-from asr.results import Evaluation, percent, read_json
 from asr.score import interval
+from asr.scoring.results import Evaluation, percent, read_json
+from asr.system.files import read_text
 
 NOT_SETTINGS = ("run_dir", "resume")
 RECORD = ("epoch", "minutes", "train_loss", "dev_per")

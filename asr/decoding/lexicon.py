@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from asr.errors import InputError
-from asr.files import read_text
 from asr.phones import PhoneInventory
+from asr.system.files import read_text
 
 Lexicon = dict[str, list[tuple[str, ...]]]
 """Word -> its pronunciations, in the order of the file."""

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from asr.bundle import load_bundle
 from asr.ctc import BLANK_ID
+from asr.decoding.lexicon import Lexicon, read_lexicon
 from asr.errors import InputError
 from asr.evaluate import dataset_of, log_probs_of
-from asr.files import write_text
-from asr.lexicon import Lexicon, read_lexicon
 from asr.lm import NGram, estimate, read_arpa
 from asr.manifest import read_manifest
 from asr.phones import PhoneInventory
+from asr.system.files import write_text
 
 UNKNOWN = "<unk>"
 BEAM, BEAM_THRESHOLD = 100, 30.0

@@ -16,17 +16,17 @@ from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, set_seed
 
 from asr.bundle import Bundle, build_model, start_from
-from asr.checkpoint import LAST, load_checkpoint, save_checkpoint
 from asr.config import TrainConfig, to_yaml
 from asr.dataset import Dataset, Item, plan_training
 from asr.errors import InputError
 from asr.manifest import read_manifest
 from asr.model import AcousticModel, count_parameters
-from asr.optim import MovingAverage, Schedule, copy_weights, make_optimizer
 from asr.phones import PhoneInventory, inventory
-from asr.progress import progress
-from asr.results import headline
 from asr.score import Score
+from asr.scoring.results import headline
+from asr.system.progress import progress
+from asr.training.checkpoint import LAST, load_checkpoint, save_checkpoint
+from asr.training.optim import MovingAverage, Schedule, copy_weights, make_optimizer
 
 log = logging.getLogger("asr.train")
 

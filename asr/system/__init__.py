@@ -1,0 +1,1 @@
+"""Files, progress and the process: what everything else stands on."""
