@@ -5,6 +5,7 @@ silently is checked here: truncated SPHERE and RIFF files read short without an 
 zeros alone is no speech.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from asr.errors import InputError
 SAMPLE_RATE_HZ = 16_000
 """The rate of TIMIT, and of every model whose configuration does not say otherwise."""
 
+BLOCK_S = 30
+"""Of audio that is read at once."""
 SPHERE_HEADER_BYTES = 1024
 RIFF_SIZE_UNKNOWN = (0, 0xFFFFFFFF)
 """RIFF sizes written by programs that stream, which cannot know the length in advance."""
@@ -69,25 +72,49 @@ def read_audio(
         InputError: as `probe_audio`; also where fewer samples can be read than the header says, where a sample is
             not finite, and where all are zero.
     """
+    return np.concatenate(list(read_blocks(path, sample_rate_hz, start_s, duration_s)))
+
+
+def read_blocks(
+    path: Path, sample_rate_hz: int = SAMPLE_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
+) -> Iterator[np.ndarray]:
+    """What `read_audio` gives, in pieces of half a minute, so that memory does not grow with the file."""
     info = probe_audio(path)
     start = round(start_s * info.sample_rate_hz)
     count = info.num_samples - start if duration_s is None else round(duration_s * info.sample_rate_hz)
     if start < 0 or count < 1 or start + count > info.num_samples:
         wanted = f"{start_s:g} s to {start_s + (duration_s or 0):g} s"
         raise InputError(f"{path}: {info.duration_s:g} s long, expected to hold {wanted}")
+    stream = None
+    if info.sample_rate_hz != sample_rate_hz:
+        stream = soxr.ResampleStream(info.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
+    silent = True
+    for read, mono in _mono_blocks(path, start, count):
+        if not np.isfinite(mono).all():
+            index = int(np.argmin(np.isfinite(mono)))
+            raise InputError(f"{path}: sample {read + index} is {mono[index]}, expected finite numbers")
+        silent = silent and not mono.any()
+        last = read + len(mono) == start + count
+        yield mono if stream is None else stream.resample_chunk(mono, last=last)
+    if silent:
+        raise InputError(f"{path}: all {count} samples are zero, expected a signal")
+
+
+def _mono_blocks(path: Path, start: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The channels' mean of ``count`` samples, in pieces, each with the number of its first sample."""
+    read = start
     try:
-        samples, _ = soundfile.read(str(path), start=start, frames=count, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(str(path)) as file:
+            file.seek(start)
+            while read < start + count:
+                wanted = min(BLOCK_S * file.samplerate, start + count - read)
+                samples = file.read(wanted, dtype="float32", always_2d=True)
+                if len(samples) == 0:
+                    raise InputError(f"{path}: truncated, {read} samples, the header says {file.frames}")
+                yield read, samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+                read += len(samples)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: not readable as audio ({_reason(error)}), expected {FORMATS}") from error
-    if len(samples) < count:
-        raise InputError(f"{path}: truncated, {start + len(samples)} samples, the header says {info.num_samples}")
-    mono = samples[:, 0] if info.channels == 1 else samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        index = int(np.argmin(np.isfinite(mono)))
-        raise InputError(f"{path}: sample {start + index} is {mono[index]}, expected finite numbers")
-    if not mono.any():
-        raise InputError(f"{path}: all {count} samples are zero, expected a signal")
-    return resample(mono, info.sample_rate_hz, sample_rate_hz)
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:

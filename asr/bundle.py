@@ -5,6 +5,7 @@
     phones.txt            a symbol a line, line i is symbol id i, the blank first
     statistics.safetensors  mean and standard deviation of each feature, where the normalization is global
     README.md             the model card: data, command, score
+    aligner.safetensors   where phones begin and end (`asr.aligner`), put there after training
     confidence.yaml       the temperature for confidences (`asr.scoring.confidence`), put there after training
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.
@@ -20,7 +21,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from asr.config import FeatureConfig, ModelConfig, from_mapping, read_yaml
 from asr.errors import InputError
@@ -118,7 +119,7 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     model_config = from_mapping(ModelConfig, found.get("model", {}), f"{path}/config.yaml: model")
     phones = _inventory(path, str(found.get("inventory")), symbols)
     model = build_model(model_config, features, phones)
-    _load_weights(model, path / "model.safetensors")
+    load_weights(model, path / "model.safetensors")
     known = {}
     if features.normalization == "global":
         tensors = read_tensors(path / STATISTICS_FILE)
@@ -174,8 +175,12 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"{path}: not readable ({str(error)[:100]}), expected a safetensors file") from error
 
 
-def _load_weights(model: AcousticModel, path: Path) -> None:
-    """Copy weights into a model; a mismatch names every key and shape that differs."""
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Copy the weights of a safetensors file into a network.
+
+    Raises:
+        InputError: not readable, or it does not fit: every key and shape that differs is named.
+    """
     weights, expected = read_tensors(path), model.state_dict()
     wrong = [f"{key} is missing" for key in expected.keys() - weights.keys()]
     wrong += [f"{key} is unknown" for key in weights.keys() - expected.keys()]

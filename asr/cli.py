@@ -1,16 +1,13 @@
 """The ``asr`` command: parses, calls one function, prints."""
 
-import json
 import os
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from asr.commands import prepare, scoring
-from asr.commands.options import Arithmetic, Device, Format, Model, Precision
+from asr.commands import prepare, scoring, transcribe
 from asr.errors import InputError, TrainingError
 from asr.system.process import tune_process
 
@@ -22,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(prepare.commands, name="prepare")
 app.add_typer(scoring.commands)
+app.add_typer(transcribe.commands)
 
 
 def _print_version(wanted: bool) -> None:
@@ -57,39 +55,6 @@ def train(
     from asr.train import train as train_model
 
     run_hydra(train_model, [*(overrides or []), *context.args])
-
-
-@app.command()
-def transcribe(
-    model: Model,
-    paths: Annotated[list[Path], typer.Argument(help="audio files, and folders of them")],
-    output_format: Annotated[
-        Format, typer.Option("--format", help="text: path, tab, phones; json: an object a line")
-    ] = Format.text,
-    device: Device = "cpu",
-    precision: Arithmetic = Precision.float32,
-) -> None:
-    """Phones of audio files: WAV, FLAC, OGG, MP3 or SPHERE, any rate, any number of channels.
-
-    Example: `asr transcribe runs/first/model hello.wav recordings/`
-
-    A file that cannot be read is named on standard error, the others are transcribed, and the exit status is 2.
-    """
-    from asr.bundle import load_bundle
-    from asr.transcribe import audio_files
-    from asr.transcribe import transcribe as transcribe_files
-
-    failed = False
-    for path, phones in transcribe_files(load_bundle(model, device, precision), audio_files(paths)):
-        if isinstance(phones, InputError):
-            failed = True
-            print(f"asr: {phones}", file=sys.stderr)
-        elif output_format is Format.json:
-            print(json.dumps({"path": str(path), "phones": phones}), flush=True)
-        else:
-            print(f"{path}\t{' '.join(phones)}", flush=True)
-    if failed:
-        raise typer.Exit(2)
 
 
 def main() -> None:

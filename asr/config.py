@@ -168,6 +168,7 @@ class TrainerConfig:
     ema_decay: float = _within(0, 1)
     keep_best: int = _within(1, 1000)
     early_stopping_epochs: int = _within(0, 10000)
+    aligner_epochs: int = _within(0, 1000)
     feature_cache_gib: float = _within(0, 10000)
     device: str = _one_of("auto", "cpu", "cuda")
     threads: int = _within(0, 1024)

@@ -3,13 +3,16 @@
 Source: Graves et al., "Connectionist temporal classification", 2006. Blank is symbol 0; log-probabilities are natural.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 BLANK_ID = 0
+
+Decoder = Callable[[Tensor, Tensor], list[list[int]]]
+"""(batch, frames, symbols) log-probabilities and (batch,) lengths -> symbol ids of each utterance."""
 
 
 def required_frames(tokens: Tensor, token_lengths: Tensor) -> Tensor:
@@ -78,6 +81,11 @@ def best_path(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
     return results
 
 
+def best_path_spans(log_probs: Tensor) -> list[tuple[int, int]]:
+    """The frames of each token of the best path, as (first, one past the last), of (frames, symbols) log-probabilities."""
+    return _runs(log_probs.argmax(dim=-1))
+
+
 def align_tokens(log_probs: Tensor, tokens: Sequence[int]) -> list[tuple[int, int]]:
     """The frames of each token on the most probable path that says them all, as (first, one past the last).
 
@@ -87,8 +95,11 @@ def align_tokens(log_probs: Tensor, tokens: Sequence[int]) -> list[tuple[int, in
         return []
     from torchaudio.functional import forced_align  # costs a second, and most uses of this module do without it
 
-    path, _ = forced_align(log_probs[None].float().cpu(), torch.tensor([list(tokens)]), blank=BLANK_ID)
-    values, sizes = torch.unique_consecutive(path[0], return_counts=True)
+    return _runs(forced_align(log_probs[None].float().cpu(), torch.tensor([list(tokens)]), blank=BLANK_ID)[0][0])
+
+
+def _runs(path: Tensor) -> list[tuple[int, int]]:
+    values, sizes = torch.unique_consecutive(path.cpu(), return_counts=True)
     stops = sizes.cumsum(0)
     spans = zip(values.tolist(), (stops - sizes).tolist(), stops.tolist(), strict=True)
     return [(start, stop) for value, start, stop in spans if value != BLANK_ID]

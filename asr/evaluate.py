@@ -1,6 +1,6 @@
 """A bundle and a manifest -> phone error rates."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,22 +8,20 @@ import torch
 from torch import Tensor
 
 from asr.bundle import Bundle, load_bundle
-from asr.ctc import best_path
+from asr.ctc import Decoder, best_path
 from asr.dataset import Dataset, plan_evaluation
 from asr.decode import load_decoder
 from asr.errors import InputError
 from asr.manifest import read_manifest
 from asr.score import Score, Transcribed, conventions_for, score
-from asr.scoring.confidence import Evidence, correctness, evidence, fit_temperature
+from asr.scoring.confidence import Evidence, evidence, fit_temperature
+from asr.scoring.edits import CORRECT, align
 from asr.scoring.results import Evaluation, evaluate_hypotheses, read_json
 from asr.system.progress import progress
 
 BATCH_SECONDS = 240.0
 """Audio in a batch at evaluation, padding included. It bounds memory and changes no result."""
 
-
-Decoder = Callable[[Tensor, Tensor], list[list[int]]]
-"""(batch, frames, symbols) log-probabilities and (batch,) lengths -> symbol ids of each utterance."""
 
 DECODERS = ("best_path", "beam")
 
@@ -87,6 +85,11 @@ def recognize_with_evidence(
         for row, (name, tokens) in enumerate(zip(ids, decode(log_probs, lengths), strict=True)):
             found[name] = (tokens, evidence(log_probs[row, : int(lengths[row])], tokens))
     return found
+
+
+def correctness(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
+    """Whether each phone of the hypothesis is the one that was said, in the model's own phones."""
+    return [edit.kind == CORRECT for edit in align(reference, hypothesis) if edit.hypothesis is not None]
 
 
 def phones_right(bundle: Bundle, dataset: Dataset, tokens: Mapping[str, Sequence[int]]) -> dict[str, list[bool]]:

@@ -8,7 +8,7 @@ frequencies in Hz. Every function takes one utterance: nothing here ever sees pa
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -27,6 +27,8 @@ DELTA_WINDOW = 2
 STD_FLOOR = 1e-3
 """Below this standard deviation a feature is constant, and dividing by it would only enlarge rounding errors."""
 
+SPARE_FRAMES = 2
+"""Room for what rounding adds to the expected length of a resampled signal."""
 FRAMES_AT_ONCE = 8192
 """Long signals are transformed in pieces of so many frames (82 s), so that memory does not grow with them."""
 
@@ -47,7 +49,29 @@ def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     Returns:
         (frames, feature_dim(config)) float32; 0 frames where the signal is shorter than one.
     """
-    static = FRONT_ENDS[config.name](samples, config)
+    return _with_deltas(FRONT_ENDS[config.name](samples, config), config)
+
+
+def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: FeatureConfig) -> tuple[Tensor, int]:
+    """What `extract` gives of a signal that comes in pieces, and how many samples it had; ``num_samples`` are expected.
+
+    Memory holds the features and one piece.
+    """
+    length, shift = _frame_samples(config)
+    static = torch.empty(frame_count(num_samples, config) + SPARE_FRAMES, feature_dim(replace(config, delta_order=0)))
+    rest, done, count = np.zeros(0, np.float32), 0, 0
+    for block in blocks:
+        rest, count = np.concatenate([rest, block]), count + len(block)
+        frames = frame_count(len(rest), config)
+        if frames > 0:
+            static[done : done + frames] = FRONT_ENDS[config.name](rest[: (frames - 1) * shift + length], config)
+            rest, done = rest[frames * shift :], done + frames
+    return _with_deltas(static[:done], config), count
+
+
+def _with_deltas(static: Tensor, config: FeatureConfig) -> Tensor:
+    if not config.delta_order:
+        return static
     orders = [static]
     for _ in range(config.delta_order):
         orders.append(deltas(orders[-1]))
@@ -115,6 +139,23 @@ def frame_count(num_samples: int, config: FeatureConfig) -> int:
     return 0 if num_samples < length else 1 + (num_samples - length) // shift
 
 
+def frame_edge_s(frame: int, config: FeatureConfig) -> float:
+    """Where a frame begins to stand for the signal: half way from the middle of the frame before to its own, in seconds.
+
+    Frame 0 stands for what is before its middle as well.
+    """
+    length, shift = _frame_samples(config)
+    return max(0.0, frame * shift + (length - shift) / 2) / config.sample_rate_hz if frame > 0 else 0.0
+
+
+def frames_within(start_s: float, end_s: float, config: FeatureConfig, frames: int) -> tuple[int, int]:
+    """The frames, of so many, whose middle lies between two times, as (first, one past the last): one at least."""
+    length, shift = _frame_samples(config)
+    first, stop = (math.ceil((time * config.sample_rate_hz - length / 2) / shift) for time in (start_s, end_s))
+    first = min(max(first, 0), frames - 1)
+    return first, min(max(stop, first + 1), frames)
+
+
 @dataclass(frozen=True)
 class FeatureStatistics:
     """Mean and standard deviation of each feature, (dim,) float32 both."""
@@ -126,14 +167,19 @@ class FeatureStatistics:
         """(frames, dim) features with the mean removed and the variance made one."""
         return (features - self.mean) / self.std
 
+    def apply_in_place(self, features: Tensor) -> Tensor:
+        """The same where the features need not be kept: they are overwritten."""
+        return features.sub_(self.mean).div_(self.std)
+
 
 def statistics(utterances: Iterable[Tensor]) -> FeatureStatistics:
     """Statistics over all frames of all utterances, each (frames, dim); summed in float64."""
     count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for features in utterances:
-        wide = features.double()
-        count += len(wide)
-        total, squares = total + wide.sum(0), squares + wide.square().sum(0)
+        count += len(features)
+        for piece in features.split(FRAMES_AT_ONCE):
+            wide = piece.double()
+            total, squares = total + wide.sum(0), squares + wide.square().sum(0)
     if count == 0:
         raise InputError("feature statistics: 0 frames, expected at least 1")
     mean = total / count
@@ -146,8 +192,10 @@ def normalize(
     config: FeatureConfig,
     speaker: str = "",
     known: Mapping[str, FeatureStatistics] | None = None,
+    *,
+    in_place: bool = False,
 ) -> Tensor:
-    """Features normalized as ``config.normalization`` says.
+    """Features normalized as ``config.normalization`` says; ``in_place`` overwrites the given ones.
 
     ``known`` holds the statistics of each speaker, or under the key "" those of the training set. A speaker of whom
     nothing is known is normalized by the utterance itself.
@@ -155,11 +203,11 @@ def normalize(
     if config.normalization == "none" or len(features) == 0:
         return features
     key = speaker if config.normalization == "speaker" else ""
-    if config.normalization != "utterance" and known and key in known:
-        return known[key].apply(features)
-    if config.normalization == "global":
+    chosen = known.get(key) if known and config.normalization != "utterance" else None
+    if chosen is None and config.normalization == "global":
         raise InputError("normalization: global without statistics, expected those of the training set")
-    return statistics([features]).apply(features)
+    chosen = chosen or statistics([features])
+    return chosen.apply_in_place(features) if in_place else chosen.apply(features)
 
 
 def _log_mel(frames: Tensor, config: FeatureConfig) -> Tensor:

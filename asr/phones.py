@@ -15,6 +15,9 @@ from asr.errors import InputError
 BLANK = "<blank>"
 """Name of the CTC blank, symbol id 0 of every model."""
 
+SILENCES = frozenset({"h#", "pau", "epi", "sil"})
+"""Phones that are none: before, between and after words."""
+
 INVENTORIES = ("timit61", "timit48", "timit39", "arpabet39")
 """Names of the inventories that come with the package."""
 

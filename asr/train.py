@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from asr.aligner import save_aligner
 from asr.bundle import save_bundle
 from asr.config import TrainConfig
 from asr.ctc import consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
@@ -28,6 +29,7 @@ from asr.score import Score
 from asr.scoring.confidence import save_temperature
 from asr.scoring.results import headline
 from asr.system.progress import progress
+from asr.training.aligner import train_aligner
 from asr.training.checkpoint import load_checkpoint
 from asr.training.optim import Weights, average_weights, gradient_norms
 from asr.training.run import (
@@ -245,6 +247,9 @@ def finish(run: Run) -> Score:
         (run.run_dir / "history.json").write_text(json.dumps(run.progress.history, indent=1) + "\n", encoding="utf-8")
         save_bundle(run.bundle, run.run_dir / "model", model_card(run, dev, what))
         save_temperature(choose_temperature(run.bundle, run.dev_set), run.run_dir / "model")
+        if run.config.trainer.aligner_epochs:
+            aligner = train_aligner(run.bundle, run.train_set, run.config.trainer.aligner_epochs, run.config.seed)
+            save_aligner(aligner, run.run_dir / "model")
     log.info("dev PER of the model (%s): %s", what, headline(dev))
     left = run.progress.infeasible
     log.info(

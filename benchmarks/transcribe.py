@@ -21,10 +21,11 @@ import jiwer
 import numpy as np
 import soundfile
 
-from asr import transcribe
+from asr import windows
 from asr.audio import read_audio
-from asr.bundle import PRECISIONS, load_bundle
+from asr.bundle import PRECISIONS
 from asr.manifest import read_manifest
+from asr.recognizer import load
 from benchmarks.timing import finish, interleave, parser, table
 
 RATE_HZ = 16000
@@ -39,12 +40,10 @@ def command(*arguments: object) -> Callable[[], str]:
 
 def check_windows(model: Path, audio: Path) -> str:
     """Refuse to go on where windows change more than one phone in a thousand; else how many they change."""
-    bundle = load_bundle(model)
-    ((_, in_windows),) = transcribe.transcribe(bundle, [audio])
-    with patch.object(transcribe, "WINDOW_FRAMES", sys.maxsize):
-        ((_, in_one),) = transcribe.transcribe(bundle, [audio])
-    assert isinstance(in_one, list)
-    assert isinstance(in_windows, list)
+    recognizer = load(model)
+    in_windows = recognizer.transcribe(audio).symbols
+    with patch.object(windows, "WINDOW_FRAMES", sys.maxsize):
+        in_one = recognizer.transcribe(audio).symbols
     found = jiwer.process_words(" ".join(in_one), " ".join(in_windows))
     changed = found.substitutions + found.deletions + found.insertions
     if changed > len(in_one) / 1000:

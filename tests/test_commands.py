@@ -90,6 +90,8 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "lm",
         "tune-decoder",
         "transcribe",
+        "align",
+        "models",
     ],
 )
 def test_every_command_has_help_with_an_example(asr: Command, command: str) -> None:
@@ -107,8 +109,8 @@ def test_every_command_has_help_with_an_example(asr: Command, command: str) -> N
         ("prepare", "synth", "out", "--speakers", "2"),
         ("prepare", "timit", "source"),
         ("evaluate", "model", "cuts", "--jsonn", "x"),
-        ("transcribe", "model", "a.wav", "--format", "xml"),
-        ("transcribe", "model"),
+        ("transcribe", "a.wav", "--format", "xml"),
+        ("transcribe",),
         ("learn",),
     ],
 )
@@ -213,49 +215,58 @@ def test_lm_and_tune_decoder_refuse(
 
 def test_transcribe_text_and_json(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
     files = [u.audio_path for u in read_manifest(tone_corpus / "cuts_test.jsonl.gz")]
-    result = asr("transcribe", model, *files)
+    result = asr("transcribe", "--model", model, *files)
     assert result.code == 0
     paths, phones = zip(*(line.split("\t") for line in result.out.splitlines()), strict=True)
     assert [Path(path) for path in paths] == files
-    listed = asr("transcribe", model, files[0].parent, "--format", "json")
-    assert [json.loads(line) for line in listed.out.splitlines()] == [
-        {"path": str(file), "phones": spoken.split()} for file, spoken in zip(files, phones, strict=True)
-    ]
+    listed = asr("transcribe", "--model", model, files[0].parent, "--format", "json")
+    for line, file, spoken in zip(listed.out.splitlines(), files, phones, strict=True):
+        found = json.loads(line)
+        assert (found["path"], [one["symbol"] for one in found["phones"]]) == (str(file), spoken.split())
+        times = [time for one in found["phones"] for time in (one["start_s"], one["end_s"])]
+        assert times == sorted(times)
+        assert all(0 <= one["confidence"] <= 1 for one in found["phones"])
     # The same audio in another format, rate and number of channels has the same phones.
     samples, _ = soundfile.read(files[0])
     for name, data, rate in (("a.flac", samples, 16000), ("b.wav", np.stack([samples] * 3, axis=1), 16000)):
         soundfile.write(tmp_path / name, data, rate)
-        assert asr("transcribe", model, tmp_path / name).out == f"{tmp_path / name}\t{phones[0]}\n"
+        assert asr("transcribe", "--model", model, tmp_path / name).out == f"{tmp_path / name}\t{phones[0]}\n"
 
 
 def test_transcribe_agrees_with_evaluate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
     asr("evaluate", model, tone_corpus / "cuts_test.jsonl.gz", "--json", tmp_path / "per.json")
     hypotheses = json.loads((tmp_path / "per.json").read_text())["hypotheses"]
     for utterance in read_manifest(tone_corpus / "cuts_test.jsonl.gz"):
-        assert asr("transcribe", model, utterance.audio_path).out.split("\t")[1].strip() == hypotheses[utterance.id]
+        assert (
+            asr("transcribe", "--model", model, utterance.audio_path).out.split("\t")[1].strip()
+            == hypotheses[utterance.id]
+        )
 
 
 def test_a_bad_file_is_named_and_the_rest_transcribed(asr: Command, model: Path, tmp_path: Path) -> None:
     good = make_utterances(tmp_path, ["s"], 2)
     (tmp_path / "s-0b.wav").write_bytes(b"RIFF")
-    result = asr("transcribe", model, tmp_path)
-    assert result.code == 2
+    result = asr("transcribe", "--model", model, tmp_path)
+    assert result.code == 1
     assert [line.split("\t")[0] for line in result.out.splitlines()] == [str(u.audio_path) for u in good]
-    assert len(result.err.splitlines()) == 1
-    assert f"{tmp_path / 's-0b.wav'}: not readable as audio" in result.err
+    named, counted = result.err.splitlines()
+    assert f"{tmp_path / 's-0b.wav'}: not readable as audio" in named
+    assert counted == "asr: 1 of 3 recordings could not be used"
+    alone = asr("transcribe", "--model", model, tmp_path / "s-0b.wav")
+    assert (alone.code, alone.out, len(alone.err.splitlines())) == (2, "", 1)
 
 
 def test_a_file_shorter_than_a_frame_has_no_phones(asr: Command, model: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", np.full(100, 0.1), 16000)
-    assert asr("transcribe", model, tmp_path / "short.wav").out == f"{tmp_path / 'short.wav'}\t\n"
+    assert asr("transcribe", "--model", model, tmp_path / "short.wav").out == f"{tmp_path / 'short.wav'}\t\n"
 
 
 def test_transcribe_refuses(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no audio")
-    refused("missing.wav: no such file or folder", "transcribe", model, tmp_path / "missing.wav")
-    refused("0 audio files", "transcribe", model, tmp_path)
-    refused("expected a model folder", "transcribe", tmp_path, tmp_path / "notes.txt")
-    refused("device is gpu", "transcribe", model, tmp_path / "notes.txt", "--device", "gpu")
+    refused("missing.wav: no such file or folder", "transcribe", "--model", model, tmp_path / "missing.wav")
+    refused("0 audio files", "transcribe", "--model", model, tmp_path)
+    refused("expected a model folder", "transcribe", "--model", tmp_path, tmp_path / "notes.txt")
+    refused("device is gpu", "transcribe", "--model", model, tmp_path / "notes.txt", "--device", "gpu")
 
 
 def test_evaluate_refuses(refused: Callable[..., None], model: Path, tone_corpus: Path, tmp_path: Path) -> None:
@@ -355,7 +366,7 @@ def test_prepare_timit_and_speechocean762_refuse(refused: Callable[..., None], t
 
 
 def test_output_into_a_closed_pipe_is_no_error(model: Path, tone_corpus: Path) -> None:
-    command = f"'{sys.executable}' -m asr transcribe '{model}' '{tone_corpus / 'test'}' | head -n 1"
+    command = f"'{sys.executable}' -m asr transcribe --model '{model}' '{tone_corpus / 'test'}' | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
@@ -372,7 +383,7 @@ except SystemExit:
     pass
 print(*sys.modules)
 """
-    command = [sys.executable, "-c", program, "transcribe", str(model), str(tmp_path / "a.wav")]
+    command = [sys.executable, "-c", program, "transcribe", "--model", str(model), str(tmp_path / "a.wav")]
     transcript, modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert transcript.startswith(str(tmp_path))
     loaded = {module.split(".")[0] for module in modules.split()}

@@ -7,10 +7,10 @@ import torch
 
 from asr.ctc import align_tokens
 from asr.errors import InputError
+from asr.evaluate import correctness
 from asr.scoring.confidence import (
     Evidence,
     calibration_error,
-    correctness,
     evidence,
     fit_temperature,
     load_temperature,

@@ -37,7 +37,7 @@ def try_out(asr: Path, folder: Path) -> None:
     evaluated = run(asr, "evaluate", "run/model", "data/cuts_test.jsonl.gz", "--json", "per.json", cwd=folder)
     assert "PER" in evaluated.stdout
     assert json.loads((folder / "per.json").read_text())["utterances"] == 2
-    assert len(run(asr, "transcribe", "run/model", "data/TIMIT/TEST", cwd=folder).stdout.splitlines()) == 4
+    assert len(run(asr, "transcribe", "--model", "run/model", "data/TIMIT/TEST", cwd=folder).stdout.splitlines()) == 4
 
 
 def test_the_wheel_works_without_the_repository(wheel: Path, tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    {"errors", "system.files", "system.process", "system.progress"},
+    {"errors", "models", "system.files", "system.process", "system.progress"},
     {"config", "phones", "audio"},
-    {"manifest", "features", "decoding.lexicon"},
+    {"manifest", "features", "decoding.lexicon", "output.notation"},
+    {"output.formats"},
     {"augment"},
     {"dataset"},
     {"rows"},
@@ -26,14 +27,18 @@ ORDER = [
     {"report"},
     {"pages.runs"},
     {"bundle"},
-    {"training.optim", "training.checkpoint"},
+    {"aligner"},
+    {"training.optim", "training.checkpoint", "training.aligner"},
+    {"windows"},
+    {"recognizer"},
     {"evaluate", "transcribe"},
+    {"output.batch"},
     {"decoding.tune", "decoding.words", "pages.examine"},
     {"training.run"},
     {"train"},
     {"compose"},
     {"commands.options"},
-    {"commands.prepare", "commands.scoring"},
+    {"commands.prepare", "commands.scoring", "commands.transcribe"},
     {"cli"},
     {"__main__"},
 ]

@@ -8,24 +8,26 @@ import pytest
 import soundfile
 import torch
 
-from asr import transcribe
+from asr import transcribe, windows
 from asr.bundle import Bundle, load_bundle, save_bundle
 from asr.cli import main
 from asr.ctc import BLANK_ID
 from asr.errors import InputError
-from asr.transcribe import joined, windows_of
+from asr.output.formats import Transcript
+from asr.recognizer import load
+from asr.windows import joined, windows_of
 from tests.test_bundle import make_bundle
 
 
 @pytest.mark.parametrize("time_reduction", [1, 3, 4])
 @pytest.mark.parametrize("frames", [1, 31_000, 31_001, 31_999, 61_000, 61_001, 100_003])
 def test_windows_cover_every_frame_and_share_enough(frames: int, time_reduction: int) -> None:
-    windows = windows_of(5, frames, time_reduction)
-    assert (windows[0].start, windows[-1].stop) == (0, frames)
-    assert {window.file for window in windows} == {5}
-    assert all(window.start % time_reduction == 0 for window in windows)
-    for before, after in pairwise(windows):
-        assert before.stop - after.start == transcribe.OVERLAP_FRAMES
+    found = windows_of(5, frames, time_reduction)
+    assert (found[0].start, found[-1].stop) == (0, frames)
+    assert {window.file for window in found} == {5}
+    assert all(window.start % time_reduction == 0 for window in found)
+    for before, after in pairwise(found):
+        assert before.stop - after.start == windows.OVERLAP_FRAMES
         assert after.stop > before.stop
 
 
@@ -49,23 +51,25 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def phones_of(bundle: Bundle, path: Path) -> list[str]:
-    ((_, phones),) = transcribe.transcribe(bundle, [path])
-    assert isinstance(phones, list)
-    return phones
+def phones_of(model: Path, path: Path) -> list[str]:
+    ((_, found),) = transcribe.transcribe(load(model), [path])
+    assert isinstance(found, Transcript)
+    assert all(one.start_s <= one.end_s for one in found.phones)
+    assert all(one.end_s <= two.start_s + 1e-9 for one, two in pairwise(found.phones))
+    return found.symbols
 
 
 def test_a_long_file_in_windows_is_what_it_is_in_one_piece(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle, generator = load_bundle(model), np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     loudness = np.repeat(generator.uniform(0, 0.3, 400), 1600)  # 40 s
     soundfile.write(tmp_path / "long.wav", loudness * generator.standard_normal(len(loudness)), 16000)
-    in_one = phones_of(bundle, tmp_path / "long.wav")
-    monkeypatch.setattr(transcribe, "WINDOW_FRAMES", 700)
-    monkeypatch.setattr(transcribe, "OVERLAP_FRAMES", 200)
+    in_one = phones_of(model, tmp_path / "long.wav")
+    monkeypatch.setattr(windows, "WINDOW_FRAMES", 700)
+    monkeypatch.setattr(windows, "OVERLAP_FRAMES", 200)
     assert len(in_one) > 20
-    assert phones_of(bundle, tmp_path / "long.wav") == in_one
+    assert phones_of(model, tmp_path / "long.wav") == in_one
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -90,13 +94,15 @@ def test_the_commands_hand_the_precision_on(
 ) -> None:
     asked: list[str] = []
 
-    def load(_path: Path, _device: str, precision: str) -> Bundle:
+    def refuse(_path: Path, _device: str, precision: str) -> Bundle:
         asked.append(precision)
         raise InputError("enough")
 
-    monkeypatch.setattr("asr.bundle.load_bundle", load)
-    monkeypatch.setattr("asr.evaluate.load_bundle", load)
-    monkeypatch.setattr("sys.argv", ["asr", command, str(model), str(tmp_path), "--precision", "int8"])
+    monkeypatch.setattr("asr.recognizer.load_bundle", refuse)
+    monkeypatch.setattr("asr.evaluate.load_bundle", refuse)
+    (tmp_path / "a.wav").write_bytes(b"")
+    given = ["--model", str(model), str(tmp_path)] if command == "transcribe" else [str(model), str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["asr", command, *given, "--precision", "int8"])
     with pytest.raises(SystemExit):
         main()
     assert asked == ["int8"]

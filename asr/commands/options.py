@@ -6,15 +6,15 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[Path, typer.Argument(help="model folder, as `asr train` leaves it in RUN_DIR/model")]
+from asr.models import find_model
+
+Model = Annotated[
+    Path,
+    typer.Argument(
+        parser=find_model, help="model folder, as `asr train` leaves it in RUN_DIR/model, or a name of `asr models`"
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N")]
-
-
-class Format(StrEnum):
-    """Output formats of ``asr transcribe``."""
-
-    text = "text"
-    json = "json"
 
 
 class Decoder(StrEnum):

@@ -32,3 +32,20 @@ def read_lexicon(path: Path, phones: PhoneInventory) -> Lexicon:
     if not found:
         raise InputError(f"{path}: 0 words, expected a word and its phones on each line")
     return found
+
+
+def pronounce(text: str, path: Path, phones: PhoneInventory) -> list[str]:
+    """The phones of a text by a lexicon, each word's first pronunciation; case counts only where both cases are there.
+
+    Raises:
+        InputError: the lexicon cannot be used, or lacks a word.
+    """
+    lexicon = read_lexicon(path, phones)
+    any_case = {word.lower(): spellings for word, spellings in reversed(lexicon.items())}
+    spoken: list[str] = []
+    for word in text.split():
+        spellings = lexicon.get(word) or any_case.get(word.lower())
+        if spellings is None:
+            raise InputError(f"{path}: word {word!r} is not in it, expected every word of the text")
+        spoken += spellings[0]
+    return spoken

@@ -12,13 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from asr.config import read_yaml
 from asr.ctc import align_tokens
 from asr.errors import InputError
-from asr.scoring.edits import CORRECT, align
 from asr.system.files import write_text
 
 FILE = "confidence.yaml"
@@ -47,24 +45,26 @@ class Bin:
     correct: float
 
 
-def evidence(log_probs: Tensor, tokens: Sequence[int]) -> list[Evidence]:
-    """The evidence for each recognized phone, from (frames, symbols) natural-log probabilities and the phones' ids."""
+def evidence(
+    log_probs: Tensor, tokens: Sequence[int], spans: Sequence[tuple[int, int]] | None = None
+) -> list[Evidence]:
+    """The evidence for each recognized phone, from (frames, symbols) natural-log probabilities and the phones' ids.
+
+    ``spans`` are their frames, where `align_tokens` has found them before.
+    """
     found = []
-    for token, (start, stop) in zip(tokens, align_tokens(log_probs, tokens), strict=True):
+    for token, (start, stop) in zip(tokens, align_tokens(log_probs, tokens) if spans is None else spans, strict=True):
         peak = start + int(log_probs[start:stop, token].argmax())
         found.append(Evidence(log_probs[peak].double().cpu().numpy(), token))
     return found
-
-
-def correctness(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
-    """Whether each phone of the hypothesis is the one that was said, in the model's own phones."""
-    return [edit.kind == CORRECT for edit in align(reference, hypothesis) if edit.hypothesis is not None]
 
 
 def fit_temperature(found: Sequence[Evidence], correct: Sequence[bool]) -> float:
     """The temperature whose confidences have the least cross-entropy; 1 where there is nothing to choose it by."""
     if not any(correct) or all(correct):
         return 1.0
+    from scipy.optimize import minimize_scalar  # which transcribing can do without
+
     log_probs = np.stack([one.log_probs for one in found])
     rows, tokens, right = np.arange(len(found)), [one.token for one in found], np.array(correct)
 

@@ -1,4 +1,4 @@
-"""Folders, and text files that are written whole or not at all."""
+"""Folders, and files that are written whole or not at all."""
 
 import os
 from contextlib import suppress
@@ -25,9 +25,18 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file; one that is there stays whole until the end.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         os.replace(partial, path)
     except OSError as error:
         with suppress(OSError):

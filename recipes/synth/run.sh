@@ -29,7 +29,7 @@ if at 3 "evaluate on speakers and sentences that training has not seen"; then
 fi
 if at 4 "transcribe a held-out file"; then
   file="$(find "$data/TIMIT/TEST" -name '*.WAV' | grep -v -F -f "$data/dev_speakers.txt" | sort | tail -n 1)"
-  asr transcribe "$run/model" "$file"
+  asr transcribe --model "$run/model" "$file"
   echo "what was said: $(cut -d' ' -f3- "${file%.WAV}.TXT")"
   echo "its phones:    $(cut -d' ' -f3 "${file%.WAV}.PHN" | paste -sd' ')"
 fi
@@ -38,5 +38,5 @@ corpus   $data (statistics: $data/stats.json)
 model    $run/model (card: $run/model/README.md)
 figures  $run/test.json
 log      $run/train.log; curves: .venv/bin/tensorboard --logdir $run/tensorboard
-next     .venv/bin/asr transcribe $run/model YOUR.wav
+next     .venv/bin/asr transcribe --model $run/model YOUR.wav
 END

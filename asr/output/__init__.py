@@ -1,0 +1,1 @@
+"""What was recognized, in the notations and file formats of others."""

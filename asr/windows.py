@@ -1,0 +1,85 @@
+"""Log-probabilities of recordings of any length, many at a time: windows of long ones, batches of like length."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from asr.bundle import Bundle
+from asr.ctc import BLANK_ID
+
+BATCH_FRAMES = 14_000
+"""Frames in a batch, padding included."""
+WINDOW_FRAMES, OVERLAP_FRAMES = 31_000, 1_000
+"""A longer recording is recognized in windows of 5 minutes. Each shares 10 s with the next, and they are joined where both
+are surest of a blank and far from their ends, so that no phone is lost or heard twice.
+"""
+
+
+class Window(NamedTuple):
+    """Frames ``start`` to ``stop`` of a file."""
+
+    file: int
+    start: int
+    stop: int
+
+
+def log_probs_of(bundle: Bundle, features: Sequence[Tensor]) -> list[Tensor]:
+    """Log-probabilities (output frames, symbols) of each recording's normalized features (frames, dim)."""
+    reduction = bundle.model.time_reduction
+    windows = [
+        one for number, rows in enumerate(features) if len(rows) for one in windows_of(number, len(rows), reduction)
+    ]
+    kept: dict[Window, Tensor] = {}
+    for batch in _batches(windows):
+        kept |= zip(batch, _log_probs(bundle, [features[w.file][w.start : w.stop] for w in batch]), strict=True)
+    parts: list[list[tuple[int, Tensor]]] = [[] for _ in features]
+    for window in windows:
+        parts[window.file].append((window.start // reduction, kept.pop(window)))
+    nothing = torch.zeros(0, len(bundle.inventory.symbols))
+    return [joined(one) if one else nothing for one in parts]
+
+
+def windows_of(file: int, frames: int, time_reduction: int) -> list[Window]:
+    """The windows of a file of so many frames. They begin with an output frame."""
+    step = -(-(WINDOW_FRAMES - OVERLAP_FRAMES) // time_reduction) * time_reduction
+    starts = range(0, max(1, frames - OVERLAP_FRAMES), step) if frames > WINDOW_FRAMES else [0]
+    return [Window(file, start, min(frames, start + step + OVERLAP_FRAMES)) for start in starts]
+
+
+def joined(parts: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """One sequence of log-probabilities (frames, symbols) from those of windows, each with its first frame's number.
+
+    From one window to the next it goes in the middle half of what they share, at the frame that is likeliest blank in both.
+    """
+    (_, whole), *others = parts
+    for start, part in others:
+        shared = len(whole) - start
+        first, last = start + shared // 4, len(whole) - shared // 4
+        blank = whole[first:last, BLANK_ID] + part[first - start : last - start, BLANK_ID]
+        seam = first + int(blank.argmax())
+        whole = torch.cat([whole[:seam], part[seam - start :]])
+    return whole
+
+
+def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
+    """Windows, shortest first, cut where a batch would have more than `BATCH_FRAMES` with its padding."""
+    batch: list[Window] = []
+    for window in sorted(windows, key=lambda window: window.stop - window.start):
+        if batch and (window.stop - window.start) * (len(batch) + 1) > BATCH_FRAMES:
+            yield batch
+            batch = []
+        batch.append(window)
+    if batch:
+        yield batch
+
+
+def _log_probs(bundle: Bundle, features: Sequence[Tensor]) -> list[Tensor]:
+    """Log-probabilities of each window, (output frames, symbols)."""
+    device = next(bundle.model.parameters()).device
+    lengths = torch.tensor([len(one) for one in features], device=device)
+    with torch.inference_mode():
+        log_probs, out_lengths = bundle.log_probs(pad_sequence(list(features), batch_first=True).to(device), lengths)
+    return [one[:length] for one, length in zip(log_probs, out_lengths.tolist(), strict=True)]

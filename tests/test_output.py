@@ -1,0 +1,358 @@
+"""Formats and notations of transcripts, batches of recordings, the Python interface, and the aligner behind the times."""
+
+import io
+import itertools
+import json
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from praatio import textgrid
+
+import asr
+from asr.aligner import FILE, LEAST_FRAMES, FrameClassifier, align, load_aligner, save_aligner, segment
+from asr.audio import read_audio, read_blocks, resample
+from asr.bundle import load_bundle
+from asr.dataset import Dataset
+from asr.decoding.lexicon import pronounce
+from asr.errors import InputError
+from asr.features import extract, extract_blocks, frame_edge_s, frames_within
+from asr.manifest import read_manifest
+from asr.output.batch import jobs_of, transcribe_to
+from asr.output.formats import FORMATS, Phone, Transcript
+from asr.output.notation import translation
+from asr.phones import inventory
+from asr.recognizer import Recognizer, load
+from asr.training.aligner import train_aligner
+from tests.conftest import settings
+from tests.test_train import run
+
+SAID = Transcript(
+    (
+        Phone("h#", 0.0, 0.1, 0.9),
+        Phone("sh", 0.1, 0.25, 0.5),
+        Phone("ix", 0.25, 0.4, 0.75),
+        Phone("bcl", 0.5, 0.6, 1.0),
+    ),
+    0.7,
+)
+
+
+def test_text_json_ctm_and_phn_worked_by_hand() -> None:
+    path = Path("dir/a.b.wav")
+    written = {name: write(SAID, path) for name, (_, write) in FORMATS.items()}
+    assert written["text"] == "dir/a.b.wav\th# sh ix bcl\n"
+    assert written["ctm"].splitlines()[1] == "a.b 1 0.100 0.150 sh 0.500"
+    assert written["phn"] == "0 1600 h#\n1600 4000 sh\n4000 6400 ix\n8000 9600 bcl\n"
+    found = json.loads(written["json"])
+    assert (found["path"], found["duration_s"], found["phones"][2]) == (
+        "dir/a.b.wav",
+        0.7,
+        {"symbol": "ix", "start_s": 0.25, "end_s": 0.4, "confidence": 0.75},
+    )
+
+
+@pytest.mark.parametrize("transcript", [SAID, Transcript((), 1.5)])
+def test_a_textgrid_comes_back(transcript: Transcript, tmp_path: Path) -> None:
+    path = tmp_path / "a.TextGrid"
+    path.write_text(FORMATS["textgrid"][1](transcript, Path("a.wav")), encoding="utf-8")
+    grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
+    assert grid.maxTimestamp == transcript.duration_s
+    entries = [tuple(entry) for entry in grid.getTier("phones").entries]
+    assert entries == [(one.start_s, one.end_s, one.symbol) for one in transcript.phones]
+
+
+def test_notations() -> None:
+    assert [phone.symbol for phone in SAID.in_notation("ipa").phones] == ["ʃ", "ɨ", "b̚"]
+    assert SAID.in_notation("arpabet").symbols == ["SH", "IH"]
+    assert SAID.in_notation("timit") == SAID
+    for name in ("timit61", "timit48", "timit39", "arpabet39"):
+        for notation in ("timit", "arpabet", "ipa"):
+            assert set(inventory(name).symbols[1:]) <= translation(notation).keys()
+    arpabet = inventory("arpabet39").symbols[1:]
+    assert all(translation("arpabet")[phone] == phone for phone in arpabet)
+    assert len({translation("ipa")[phone] for phone in arpabet}) == 39
+    with pytest.raises(InputError, match="notation 'sampa', expected one of timit, arpabet, ipa"):
+        SAID.in_notation("sampa")
+
+
+def every_segmentation(frames: int, phones: int) -> list[list[tuple[int, int]]]:
+    """All ways to lay phones of at least `LEAST_FRAMES` into frames, with silence anywhere between them."""
+    return [
+        list(zip(edges[::2], edges[1::2], strict=True))
+        for edges in itertools.combinations_with_replacement(range(frames + 1), 2 * phones)
+        if all(stop - start >= LEAST_FRAMES for start, stop in zip(edges[::2], edges[1::2], strict=True))
+    ]
+
+
+@pytest.mark.parametrize("classes", [[1], [2, 1], [1, 1], [1, 2, 1]])
+def test_the_segmentation_is_the_best_of_all(classes: list[int]) -> None:
+    for seed in range(20):
+        scores = np.random.default_rng(seed).standard_normal((8, 3))
+
+        def total(spans: list[tuple[int, int]], scores: np.ndarray = scores) -> float:
+            path = np.zeros(8, dtype=int)
+            for one, (start, stop) in zip(classes, spans, strict=True):
+                path[start:stop] = one
+            return float(scores[np.arange(8), path].sum())
+
+        best = max(total(spans) for spans in every_segmentation(8, len(classes)))
+        assert total(segment(scores, classes)) == pytest.approx(best)
+
+
+def test_too_few_frames_are_shared_out() -> None:
+    assert segment(np.zeros((3, 3)), [1, 2]) == [(0, 1), (1, 3)]
+    assert segment(np.zeros((5, 3)), []) == []
+    assert segment(np.zeros((0, 3)), [1]) == [(0, 0)]
+
+
+def test_a_long_recording_in_pieces_is_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(3)
+    network = FrameClassifier(4, 3).eval()
+    classes = [1, 2] * 40
+    truth = [(10 * number + 2, 10 * number + 9) for number in range(80)]
+    features = torch.zeros(800, 4)
+    for one, (start, stop) in zip(classes, truth, strict=True):
+        features[start:stop, one] = 3.0
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    target = features[:, 1:3].argmax(1) + 1
+    target[features.sum(1) == 0] = 0
+    for _ in range(60):
+        optimizer.zero_grad()
+        torch.nn.functional.nll_loss(network(features[None])[0], target).backward()
+        optimizer.step()
+    peaks = [(start + stop) / 2 for start, stop in truth]
+    assert align(network, features, classes, peaks) == truth
+    monkeypatch.setattr("asr.aligner.MOST_FRAMES", 150)
+    assert align(network, features, classes, peaks) == truth
+
+
+def test_frames_and_times() -> None:
+    config = settings().features
+    # Frame k has its middle at 12.5 ms + k * 10 ms, and stands for 5 ms on either side.
+    assert [frame_edge_s(frame, config) for frame in (0, 1, 10)] == pytest.approx([0.0, 0.0175, 0.1075])
+    assert frames_within(0.0, 0.1, config, 98) == (0, 9)
+    assert frames_within(0.0175, 0.0275, config, 98) == (1, 2)
+    assert frames_within(0.9, 1.0, config, 98) == (89, 98)
+    assert frames_within(0.101, 0.102, config, 98) == (9, 10)
+
+
+@pytest.fixture(scope="module")
+def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    overrides = ("trainer.epochs=60", "trainer.flat_start_epochs=10", "model.hidden=32", "optimizer.learning_rate=0.01")
+    return run(
+        tone_corpus, tmp_path_factory.mktemp("tones") / "run", *overrides, "augment=none", "model.time_reduction=2"
+    )
+
+
+def test_given_times_are_learned(model: Path, tone_corpus: Path) -> None:
+    bundle = load_bundle(model)
+    # 50 ms of silence, three tones of 150 ms, 50 ms of silence.
+    times = tuple((0.05 + 0.15 * number, 0.2 + 0.15 * number) for number in range(3))
+    utterances = [replace(one, phone_times_s=times) for one in read_manifest(tone_corpus / "cuts_train.jsonl.gz")]
+    dataset = Dataset(utterances, bundle.features, bundle.inventory, cache_gib=0, known=bundle.statistics)
+    recognizer = replace(load(model), aligner=train_aligner(bundle, dataset, 8, seed=1))
+    apart = []
+    for utterance in utterances:
+        found = recognizer.align(utterance.audio_path, utterance.phones)
+        assert found.symbols == list(utterance.phones)
+        assert found.duration_s == pytest.approx(0.55)
+        for phone, (start_s, end_s) in zip(found.phones, times, strict=True):
+            apart += [phone.start_s - start_s, phone.end_s - end_s]
+    assert np.max(np.abs(apart)) <= 0.01
+
+
+def test_without_times_an_aligner_starts_from_the_peaks_of_ctc(model: Path, tone_corpus: Path) -> None:
+    recognizer = load(model)
+    assert recognizer.aligner is not None
+    for utterance in read_manifest(tone_corpus / "cuts_train.jsonl.gz"):
+        found = recognizer.align(utterance.audio_path, utterance.phones).phones
+        # Tones of 150 ms: each phone lies in its own for the most part.
+        for number, phone in enumerate(found):
+            inside = min(phone.end_s, 0.2 + 0.15 * number) - max(phone.start_s, 0.05 + 0.15 * number)
+            assert inside > 0.5 * (phone.end_s - phone.start_s)
+
+
+def test_an_aligner_comes_back_and_damage_is_named(tmp_path: Path) -> None:
+    network = FrameClassifier(5, 4).eval()
+    network.log_priors += 0.5
+    save_aligner(network, tmp_path)
+    again = load_aligner(tmp_path, 5, 4)
+    assert again is not None
+    features = torch.randn(20, 5)
+    assert np.array_equal(network.scores(features), again.scores(features))
+    assert np.allclose(network.scores(features, 3, 9), network.scores(features)[3:9], atol=1e-6)
+    with pytest.raises(InputError, match=f"{FILE}: weights do not fit"):
+        load_aligner(tmp_path, 5, 3)
+    (tmp_path / FILE).write_bytes(b"no")
+    with pytest.raises(InputError, match=f"{FILE}: not readable"):
+        load_aligner(tmp_path, 5, 4)
+    assert load_aligner(tmp_path / "none", 5, 4) is None
+
+
+@pytest.fixture(scope="module")
+def recognizer(model: Path) -> Recognizer:
+    return asr.load(model)
+
+
+def test_files_and_arrays_are_one(recognizer: Recognizer, tone_corpus: Path, tmp_path: Path) -> None:
+    path = read_manifest(tone_corpus / "cuts_test.jsonl.gz")[0].audio_path
+    samples, rate = soundfile.read(path)
+    from_file = recognizer.transcribe(path)
+    assert len(from_file.phones) > 0
+    assert recognizer.transcribe(str(path)) == from_file == recognizer.transcribe(samples, rate)
+    assert recognizer.transcribe(np.stack([samples, samples], axis=1), rate) == from_file
+    log_probs = recognizer.log_probs(path)
+    assert log_probs.shape[1] == len(recognizer.phones) + 1
+    assert np.allclose(np.exp(log_probs).sum(1), 1, atol=1e-5)
+    with pytest.raises(InputError, match="sample_rate_hz is None"):
+        recognizer.transcribe(samples)
+    for odd in (samples.astype(int), np.zeros((2, 2, 2)), np.zeros(0)):
+        with pytest.raises(InputError, match="expected floating point"):
+            recognizer.transcribe(odd, rate)
+    with pytest.raises(InputError, match="not finite"):
+        recognizer.transcribe(np.array([0.1, np.nan]), rate)
+
+
+def test_threads_share_a_recognizer(recognizer: Recognizer, tone_corpus: Path) -> None:
+    paths = [one.audio_path for one in read_manifest(tone_corpus / "cuts_train.jsonl.gz")]
+    alone = [recognizer.transcribe(path) for path in paths]
+    found: dict[int, Transcript] = {}
+
+    def work(first: int) -> None:
+        for number in range(first, len(paths), 4):
+            found[number] = recognizer.transcribe(paths[number])
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[number].symbols for number in range(len(paths))] == [one.symbols for one in alone]
+
+
+def test_alignment_refuses_what_cannot_be(recognizer: Recognizer, tone_corpus: Path) -> None:
+    path = read_manifest(tone_corpus / "cuts_test.jsonl.gz")[0].audio_path
+    with pytest.raises(InputError, match="unknown phone 'xx'"):
+        recognizer.align(path, ["xx"])
+    with pytest.raises(InputError, match=r"100 phones need 199 output frames, the recording has \d+"):
+        recognizer.align(path, ["AA"] * 100)
+    assert recognizer.align(path, []).phones == ()
+
+
+def test_words_are_pronounced_by_a_lexicon(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("HELLO HH AH0 L OW1\nHELLO HH EH0 L OW1\nWorld W ER1 L D\n")
+    assert pronounce("hello World", path, inventory("arpabet39")) == ["HH", "AH", "L", "OW", "W", "ER", "L", "D"]
+    with pytest.raises(InputError, match="word 'moon' is not in it"):
+        pronounce("hello moon", path, inventory("arpabet39"))
+
+
+def batch(
+    model: Path, paths: Sequence[object], out: Path | None, formats: Sequence[str] = ("phn",), **more: bool
+) -> tuple[int, int]:
+    names = [str(path) for path in paths]
+    return transcribe_to(model, names, formats, None, out, more.get("force", False), ("cpu", "float32", "best_path"))
+
+
+def test_a_batch_that_was_interrupted_does_only_what_is_missing(
+    model: Path, tone_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tone_corpus / "test", tmp_path / "out"
+    assert batch(model, [folder], out, ["phn", "textgrid"]) == (0, 4)
+    names = sorted(path.name for path in out.iterdir())
+    assert names == sorted(f"e-{number}{ending}" for number in range(4) for ending in (".phn", ".TextGrid"))
+    (out / "e-1.phn").unlink()
+    (out / "e-2.phn").write_text("mine")
+    capsys.readouterr()
+    assert batch(model, [folder], out, ["phn", "textgrid"]) == (0, 4)
+    assert "asr: 3 of 4 there already" in capsys.readouterr().err
+    assert (out / "e-1.phn").exists()
+    assert (out / "e-2.phn").read_text() == "mine"
+    assert batch(model, [folder], out, force=True) == (0, 4)
+    assert (out / "e-2.phn").read_text() != "mine"
+    assert batch(model, [folder], out) == (0, 4)
+
+
+def test_recordings_keep_their_places_and_must_have_names_of_their_own(tmp_path: Path) -> None:
+    for name in ("a/x.wav", "b/x.wav", "b/x.flac"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    out = tmp_path / "out"
+    (tmp_path / "b/x.flac").rename(tmp_path / "b/y.flac")
+    targets = [job.target for job in jobs_of([str(tmp_path)], out, tmp_path)]
+    assert targets == [out / "a/x", out / "b/x", out / "b/y"]
+    assert [job.path.name for job in jobs_of([str(tmp_path / "*" / "*.wav")], None, tmp_path)] == ["x.wav", "x.wav"]
+    with pytest.raises(InputError, match=r"x.wav: its files would be those of .*x.wav"):
+        jobs_of([str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.wav")], out, tmp_path)
+    with pytest.raises(InputError, match="none.wav: no such file or folder"):
+        jobs_of([str(tmp_path / "none.wav")], out, tmp_path)
+
+
+def test_standard_input(
+    model: Path, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = read_manifest(tone_corpus / "cuts_test.jsonl.gz")[0].audio_path
+    batch(model, [path], None, ["text"])
+    expected = capsys.readouterr().out.split("\t")[1]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    assert batch(model, ["-"], None, ["text"]) == (0, 1)
+    assert capsys.readouterr().out == f"stdin\t{expected}"
+    for content, complaint in ((b"", "standard input: 0 bytes"), (b"no audio at all", "asr: stdin: not readable")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        if not content:
+            with pytest.raises(InputError, match=re.escape(complaint)):
+                batch(model, ["-"], None)
+        else:
+            assert batch(model, ["-"], None) == (1, 0)
+            assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [16000, 8000, 44100])
+def test_a_file_in_blocks_is_the_file(rate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = 0.1 * np.random.default_rng(rate).standard_normal((rate * 7 + 123, 2))
+    soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
+    whole = read_audio(tmp_path / "a.wav")
+    part = read_audio(tmp_path / "a.wav", start_s=1.0, duration_s=2.5)
+    monkeypatch.setattr("asr.audio.BLOCK_S", 1)
+    blocks = list(read_blocks(tmp_path / "a.wav"))
+    assert len(blocks) == 8
+    assert np.array_equal(np.concatenate(blocks), whole)
+    assert np.array_equal(read_audio(tmp_path / "a.wav", start_s=1.0, duration_s=2.5), part)
+    expected = resample(samples.mean(axis=1).astype(np.float32), rate, 16000)
+    assert np.allclose(whole, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("features", ["fbank", "fbank_delta", "mfcc", "librosa_mel"])
+def test_features_in_blocks_are_the_features(features: str) -> None:
+    config = settings(f"features={features}").features
+    samples = (0.1 * np.random.default_rng(1).standard_normal(16000 * 3 + 77)).astype(np.float32)
+    blocks = np.split(samples, [100, 399, 400, 401, 20000, 20001])
+    found, count = extract_blocks(blocks, len(samples), config)
+    assert count == len(samples)
+    torch.testing.assert_close(found, extract(samples, config), atol=1e-4, rtol=0)
+    nothing, count = extract_blocks([samples[:300]], 300, config)
+    assert (nothing.shape, count) == ((0, found.shape[1]), 300)
+
+
+def test_a_fault_deep_in_a_file_is_found_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr.audio.BLOCK_S", 1)
+    samples = np.full(48000, 0.1, np.float32)
+    samples[40000] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match="sample 40000 is nan"):
+        read_audio(tmp_path / "nan.wav")
+    soundfile.write(tmp_path / "zero.wav", np.zeros(48000), 16000)
+    with pytest.raises(InputError, match="all 48000 samples are zero"):
+        read_audio(tmp_path / "zero.wav")
+    late = np.zeros(48000)
+    late[-1] = 0.1
+    soundfile.write(tmp_path / "late.wav", late, 16000)
+    assert len(read_audio(tmp_path / "late.wav")) == 48000
