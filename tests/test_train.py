@@ -30,6 +30,7 @@ FAST = (
     "trainer.flat_start_epochs=1",
     "trainer.batch_utterances=4",
     "trainer.trackers=[]",
+    "trainer.aligner_epochs=0",
 )
 
 
@@ -43,7 +44,8 @@ def run(corpus: Path, run_dir: Path, *overrides: str) -> Path:
 
 
 def test_a_run_leaves_what_it_promises(tone_corpus: Path, tmp_path: Path) -> None:
-    model = run(tone_corpus, tmp_path / "run", "trainer.trackers=[tensorboard]")
+    model = run(tone_corpus, tmp_path / "run", "trainer.trackers=[tensorboard]", "trainer.aligner_epochs=1")
+    assert {"aligner.safetensors", "confidence.yaml", "model.safetensors"} <= {path.name for path in model.iterdir()}
     assert {"config.yaml", "train.log", "history.json", "checkpoints", "tensorboard"} <= {
         path.name for path in (tmp_path / "run").iterdir()
     }
