@@ -152,7 +152,8 @@ def _conventions(evaluation: Evaluation) -> list[Section]:
     for name, one in evaluation.scores.items():
         low, high = interval(one) or (None, None)
         between = f"{percent(low)} to {percent(high)}" if low is not None and high is not None else ""
-        rows.append([name, *_numbers(one.total), between, CONVENTIONS[name].summary])
+        shown = f"{name} (headline)" if one is evaluation.headline else name
+        rows.append([shown, *_numbers(one.total), between, CONVENTIONS[name].summary])
     text = [
         "The same hypotheses under every published convention; figures of different conventions cannot be compared."
     ]
