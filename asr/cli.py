@@ -9,7 +9,7 @@ import typer
 
 from asr.commands import prepare, scoring, transcribe
 from asr.errors import InputError, TrainingError
-from asr.system.process import tune_process
+from asr.system.process import KEPT_IN_TRAINING, tune_process
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,6 +54,7 @@ def train(
     from asr.compose import run_hydra
     from asr.train import train as train_model
 
+    tune_process(KEPT_IN_TRAINING)
     run_hydra(train_model, [*(overrides or []), *context.args])
 
 

@@ -27,6 +27,7 @@ from asr.scoring.confidence import evidence, load_temperature
 from asr.windows import log_probs_of
 
 Audio = str | Path | np.ndarray
+EMPTY = torch.empty(0)
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,15 @@ class Recognizer:
 
     def recognize(self, features: Sequence[Tensor], durations_s: Sequence[float]) -> list[Transcript]:
         """The phones of recordings that features (frames, dim) have been computed of."""
+        log_probs = log_probs_of(self.bundle, features)
         results = []
-        for one, rows, duration_s in zip(features, log_probs_of(self.bundle, features), durations_s, strict=True):
+        for number, (one, duration_s) in enumerate(zip(features, durations_s, strict=True)):
+            rows, log_probs[number] = log_probs[number], EMPTY  # of a long recording they are much to keep
             (tokens,) = self.decode(rows[None], torch.tensor([len(rows)])) if len(rows) else ([],)
             spans = best_path_spans(rows) if self.decode is best_path else align_tokens(rows, tokens)
-            results.append(self._transcript(one, rows, tokens, spans, duration_s))
+            sure = self._confidences(rows, tokens, spans)
+            del rows
+            results.append(self._transcript(one, tokens, spans, sure, duration_s))
         return results
 
     def align(self, audio: Audio, phones: Sequence[str], sample_rate_hz: int | None = None) -> Transcript:
@@ -131,18 +136,20 @@ class Recognizer:
             has = f"the recording has {len(log_probs)}"
             raise InputError(f"{name}: {len(tokens)} phones need {needed} output frames, {has}, expected fewer phones")
         spans = align_tokens(log_probs, tokens)
-        return self._transcript(features, log_probs, tokens, spans, duration_s)
+        return self._transcript(features, tokens, spans, self._confidences(log_probs, tokens, spans), duration_s)
+
+    def _confidences(self, log_probs: Tensor, tokens: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[float]:
+        return [one.confidence(self.temperature) for one in evidence(log_probs, tokens, spans)]
 
     def _transcript(
         self,
         features: Tensor,
-        log_probs: Tensor,
         tokens: Sequence[int],
         spans: Sequence[tuple[int, int]],
+        sure: Sequence[float],
         duration_s: float,
     ) -> Transcript:
         times = self._times_s(features, tokens, spans, duration_s)
-        sure = [one.confidence(self.temperature) for one in evidence(log_probs, tokens, spans)]
         symbols = self.bundle.inventory.decode(tokens)
         phones = [Phone(symbol, *time, one) for symbol, time, one in zip(symbols, times, sure, strict=True)]
         return Transcript(tuple(phones), duration_s)

@@ -48,8 +48,9 @@ def transcribe(recognizer: Recognizer, files: Iterable[Path]) -> Iterator[tuple[
         waiting.append((path, _features(recognizer, path)))
         frames = sum(len(found[0]) for _, found in waiting if not isinstance(found, InputError))
         if len(waiting) == FILES_AT_ONCE or frames > FRAMES_AT_ONCE:
-            yield from _recognize(recognizer, waiting)
-            waiting = []
+            results = _recognize(recognizer, waiting)
+            waiting = []  # before results are written: features of hours are much to keep
+            yield from results
     yield from _recognize(recognizer, waiting)
 
 
@@ -63,8 +64,7 @@ def _features(recognizer: Recognizer, path: Path) -> tuple[Tensor, float] | Inpu
 
 def _recognize(
     recognizer: Recognizer, waiting: Sequence[tuple[Path, tuple[Tensor, float] | InputError]]
-) -> Iterator[tuple[Path, Transcript | InputError]]:
+) -> list[tuple[Path, Transcript | InputError]]:
     good = [found for _, found in waiting if not isinstance(found, InputError)]
     transcripts = iter(recognizer.recognize([features for features, _ in good], [seconds for _, seconds in good]))
-    for path, found in waiting:
-        yield path, found if isinstance(found, InputError) else next(transcripts)
+    return [(path, found if isinstance(found, InputError) else next(transcripts)) for path, found in waiting]

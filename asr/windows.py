@@ -1,6 +1,6 @@
 """Log-probabilities of recordings of any length, many at a time: windows of long ones, batches of like length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,8 +12,8 @@ from asr.ctc import BLANK_ID
 
 BATCH_FRAMES = 14_000
 """Frames in a batch, padding included."""
-WINDOW_FRAMES, OVERLAP_FRAMES = 31_000, 1_000
-"""A longer recording is recognized in windows of 5 minutes. Each shares 10 s with the next, and they are joined where both
+WINDOW_FRAMES, OVERLAP_FRAMES = 20_000, 2_000
+"""A longer recording is recognized in windows of 200 s. Each shares 20 s with the next, and they are joined where both
 are surest of a blank and far from their ends, so that no phone is lost or heard twice.
 """
 
@@ -28,18 +28,19 @@ class Window(NamedTuple):
 
 def log_probs_of(bundle: Bundle, features: Sequence[Tensor]) -> list[Tensor]:
     """Log-probabilities (output frames, symbols) of each recording's normalized features (frames, dim)."""
-    reduction = bundle.model.time_reduction
-    windows = [
-        one for number, rows in enumerate(features) if len(rows) for one in windows_of(number, len(rows), reduction)
-    ]
-    kept: dict[Window, Tensor] = {}
-    for batch in _batches(windows):
-        kept |= zip(batch, _log_probs(bundle, [features[w.file][w.start : w.stop] for w in batch]), strict=True)
-    parts: list[list[tuple[int, Tensor]]] = [[] for _ in features]
-    for window in windows:
-        parts[window.file].append((window.start // reduction, kept.pop(window)))
-    nothing = torch.zeros(0, len(bundle.inventory.symbols))
-    return [joined(one) if one else nothing for one in parts]
+    reduction, symbols = bundle.model.time_reduction, len(bundle.inventory.symbols)
+    found = [torch.zeros(0, symbols) for _ in features]
+    windows = {number: windows_of(number, len(one), reduction) for number, one in enumerate(features) if len(one)}
+    for batch in _batches([one for (one, *more) in windows.values() if not more]):
+        results = _log_probs(bundle, [features[window.file] for window in batch])
+        for window, log_probs in zip(batch, results, strict=True):
+            found[window.file] = log_probs
+    for number, several in windows.items():
+        if len(several) > 1:  # one after the other: what is kept of a long recording is its result
+            rows = features[number]
+            parts = ((one.start // reduction, _log_probs(bundle, [rows[one.start : one.stop]])[0]) for one in several)
+            found[number] = joined(parts, -(-len(features[number]) // reduction), symbols)
+    return found
 
 
 def windows_of(file: int, frames: int, time_reduction: int) -> list[Window]:
@@ -49,18 +50,21 @@ def windows_of(file: int, frames: int, time_reduction: int) -> list[Window]:
     return [Window(file, start, min(frames, start + step + OVERLAP_FRAMES)) for start in starts]
 
 
-def joined(parts: Sequence[tuple[int, Tensor]]) -> Tensor:
+def joined(parts: Iterable[tuple[int, Tensor]], frames: int, symbols: int) -> Tensor:
     """One sequence of log-probabilities (frames, symbols) from those of windows, each with its first frame's number.
 
     From one window to the next it goes in the middle half of what they share, at the frame that is likeliest blank in both.
     """
-    (_, whole), *others = parts
-    for start, part in others:
-        shared = len(whole) - start
-        first, last = start + shared // 4, len(whole) - shared // 4
-        blank = whole[first:last, BLANK_ID] + part[first - start : last - start, BLANK_ID]
-        seam = first + int(blank.argmax())
-        whole = torch.cat([whole[:seam], part[seam - start :]])
+    whole = torch.empty(frames, symbols)
+    stop = 0
+    for start, part in parts:
+        shared, seam = stop - start, start
+        if shared > 0:
+            first, last = start + shared // 4, stop - shared // 4
+            blank = whole[first:last, BLANK_ID] + part[first - start : last - start, BLANK_ID]
+            seam = first + int(blank.argmax())
+        stop = start + len(part)
+        whole[seam:stop] = part[seam - start :]
     return whole
 
 

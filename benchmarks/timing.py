@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
-from asr.system.process import SPINS, tune_process
+from asr.system.process import KEPT_IN_TRAINING, SPINS, tune_process
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -55,7 +55,7 @@ class Apart:
 
 def _serve(make: Callable[[], Callable[[], object]], pipe: Connection, tuned: bool) -> None:
     if tuned:
-        tune_process()
+        tune_process(KEPT_IN_TRAINING)
     contender = make()
     pipe.send(None)
     while True:

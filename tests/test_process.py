@@ -24,9 +24,9 @@ def test_freed_memory_is_kept() -> None:
     program = """
 import resource
 from asr import cli
-from asr.system.process import tune_process
+from asr.system.process import KEPT_IN_TRAINING, tune_process
 if {tuned}:
-    tune_process()
+    tune_process(KEPT_IN_TRAINING)
 import numpy
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

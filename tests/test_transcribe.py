@@ -34,13 +34,13 @@ def test_windows_cover_every_frame_and_share_enough(frames: int, time_reduction:
 def test_windows_are_joined_at_a_blank_and_lose_nothing() -> None:
     log_probs = torch.randn(500, 4, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
     parts = [(0, log_probs[:220]), (180, log_probs[180:400]), (360, log_probs[360:])]
-    assert torch.equal(joined(parts), log_probs)
+    assert torch.equal(joined(parts, 500, 4), log_probs)
     spoilt = log_probs.clone()
     spoilt[200] = -50.0
     spoilt[200, BLANK_ID] = 0.0
     other = log_probs.clone()
     other[200, BLANK_ID] = 0.0
-    whole = joined([(0, spoilt[:220]), (180, other[180:])])
+    whole = joined([(0, spoilt[:220]), (180, other[180:])], 500, 4)
     assert torch.equal(whole[:200], spoilt[:200])
     assert torch.equal(whole[200:], other[200:])
 

@@ -4,8 +4,8 @@ import ctypes
 import os
 import sys
 
-MALLOC_OPTIONS = {-1: 2**31 - 1, -3: 2**30}
-"""By their numbers in glibc's malloc.h: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, in bytes."""
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Numbers of two options in glibc's malloc.h."""
 
 SPINS = "10000"
 """About 0.2 ms. libgomp's own choice is some milliseconds, for which a thread that has nothing to do keeps the core from
@@ -13,13 +13,18 @@ those that work on a recurrent layer: a sixth of the time of a training step on 
 """
 
 
-def tune_process() -> None:
+KEPT_IN_TRAINING = 2**30
+"""Bytes of the largest block of memory worth keeping there: a batch's activations come back with every step."""
+
+
+def tune_process(kept_bytes: int = 2**25) -> None:
     """Keep freed memory, and end idle threads' waiting in a loop early. To be called before torch is imported.
 
-    Memory that is handed back must be fetched again page by page, a seventh of the time of a training step. Where the
-    libraries are not glibc and libgomp nothing is done, and what the environment says goes before.
+    Memory that is handed back must be fetched again page by page, a seventh of the time of a training step. Blocks of more
+    than ``kept_bytes`` are handed back all the same: where recordings last hours, kept ones would be most of the memory.
+    Where the libraries are not glibc and libgomp nothing is done, and what the environment says goes before.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     if sys.platform == "linux" and hasattr(allocator := ctypes.CDLL(None), "mallopt"):
-        for option, value in MALLOC_OPTIONS.items():
-            allocator.mallopt(option, value)
+        allocator.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        allocator.mallopt(MMAP_THRESHOLD, kept_bytes)
