@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asr.commands import prepare, scoring, transcribe
+from asr.commands import models, prepare, scoring, transcribe
 from asr.errors import InputError, TrainingError
 from asr.system.process import KEPT_IN_TRAINING, tune_process
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(prepare.commands, name="prepare")
 app.add_typer(scoring.commands)
 app.add_typer(transcribe.commands)
+app.add_typer(models.commands)
 
 
 def _print_version(wanted: bool) -> None:

@@ -57,7 +57,7 @@ def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: Featu
 
     Memory holds the features and one piece.
     """
-    length, shift = _frame_samples(config)
+    length, shift = frame_samples(config)
     static = torch.empty(frame_count(num_samples, config) + SPARE_FRAMES, feature_dim(replace(config, delta_order=0)))
     rest, done, count = np.zeros(0, np.float32), 0, 0
     for block in blocks:
@@ -90,14 +90,14 @@ def mfcc(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     """Kaldi's mel-frequency cepstra, liftered: (frames, cepstra) float32; with ``energy``, log energy comes first."""
     log_mel = fbank(samples, config)
     energy, log_mel = log_mel[:, : int(config.energy)], log_mel[:, int(config.energy) :]
-    return torch.cat([energy, log_mel @ _dct(config.bins, config.cepstra)], dim=1)
+    return torch.cat([energy, log_mel @ dct(config.bins, config.cepstra)], dim=1)
 
 
 def librosa_mel(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     """The log of librosa's mel spectrogram (Hann window, Slaney mel scale and norm): (frames, bins) float32."""
     import librosa
 
-    length, shift = _frame_samples(config)
+    length, shift = frame_samples(config)
     if len(samples) < length:
         return torch.zeros(0, config.bins + config.energy)
     mel = librosa.feature.melspectrogram(
@@ -108,12 +108,10 @@ def librosa_mel(samples: np.ndarray, config: FeatureConfig) -> Tensor:
         center=False,
         n_mels=config.bins,
         fmin=config.low_hz,
-        fmax=_high_hz(config),
+        fmax=upper_edge_hz(config),
     )
     log_mel = torch.from_numpy(np.log(np.maximum(mel, LOG_FLOOR)).T.copy())
-    if not config.energy:
-        return log_mel
-    return torch.cat([_log_energy(_framed(samples, config))[:, None], log_mel], dim=1)
+    return torch.cat([_log_energy(_framed(samples, config))[:, None], log_mel], dim=1) if config.energy else log_mel
 
 
 FRONT_ENDS: dict[str, Callable[[np.ndarray, FeatureConfig], Tensor]] = {
@@ -135,7 +133,7 @@ def deltas(features: Tensor) -> Tensor:
 
 def frame_count(num_samples: int, config: FeatureConfig) -> int:
     """Frames of a signal of so many samples at ``config.sample_rate_hz``."""
-    length, shift = _frame_samples(config)
+    length, shift = frame_samples(config)
     return 0 if num_samples < length else 1 + (num_samples - length) // shift
 
 
@@ -144,13 +142,13 @@ def frame_edge_s(frame: int, config: FeatureConfig) -> float:
 
     Frame 0 stands for what is before its middle as well.
     """
-    length, shift = _frame_samples(config)
+    length, shift = frame_samples(config)
     return max(0.0, frame * shift + (length - shift) / 2) / config.sample_rate_hz if frame > 0 else 0.0
 
 
 def frames_within(start_s: float, end_s: float, config: FeatureConfig, frames: int) -> tuple[int, int]:
     """The frames, of so many, whose middle lies between two times, as (first, one past the last): one at least."""
-    length, shift = _frame_samples(config)
+    length, shift = frame_samples(config)
     first, stop = (math.ceil((time * config.sample_rate_hz - length / 2) / shift) for time in (start_s, end_s))
     first = min(max(first, 0), frames - 1)
     return first, min(max(stop, first + 1), frames)
@@ -212,15 +210,15 @@ def normalize(
 
 def _log_mel(frames: Tensor, config: FeatureConfig) -> Tensor:
     """(frames, window) raw samples -> (frames, [energy +] bins)."""
-    length, _ = _frame_samples(config)
+    length, _ = frame_samples(config)
     frames = frames - frames.mean(dim=1, keepdim=True)
     energy = [frames.square().sum(1).clamp_min(LOG_FLOOR).log()[:, None]] if config.energy else []
     # Pre-emphasis within the frame; its first sample stands for the one before it.
     previous = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
-    frames = (frames - config.preemphasis * previous) * _povey_window(length)
-    spectrum = torch.fft.rfft(frames, n=_fft_size(length))
+    frames = (frames - config.preemphasis * previous) * povey_window(length)
+    spectrum = torch.fft.rfft(frames, n=fft_size_of(length))
     power = spectrum.real.square() + spectrum.imag.square()
-    filters = _mel_filters(config.sample_rate_hz, _fft_size(length), config.bins, config.low_hz, _high_hz(config))
+    filters = mel_filters(config.sample_rate_hz, fft_size_of(length), config.bins, config.low_hz, upper_edge_hz(config))
     return torch.cat([*energy, (power @ filters).clamp_min(LOG_FLOOR).log()], dim=1)
 
 
@@ -231,40 +229,41 @@ def _log_energy(frames: Tensor) -> Tensor:
 
 def _framed(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     """Overlapping frames of the signal, (frames, window), a view; in 16-bit scale."""
-    length, shift = _frame_samples(config)
+    length, shift = frame_samples(config)
     signal = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)) * INT16_SCALE
     return signal.unfold(0, length, shift) if len(signal) >= length else signal.new_zeros(0, length)
 
 
-def _frame_samples(config: FeatureConfig) -> tuple[int, int]:
+def frame_samples(config: FeatureConfig) -> tuple[int, int]:
     """Length and shift of a frame in samples."""
     per_ms = config.sample_rate_hz / 1000
     return int(config.frame_length_ms * per_ms), int(config.frame_shift_ms * per_ms)
 
 
-def _fft_size(length: int) -> int:
+def fft_size_of(length: int) -> int:
+    """The next power of two."""
     return 1 << (length - 1).bit_length()
 
 
 def mel_centres_hz(config: FeatureConfig) -> np.ndarray:
     """The centre of each mel bin of `fbank`, (bins,) float64."""
-    lowest, highest = (1127.0 * math.log1p(hz / 700.0) for hz in (config.low_hz, _high_hz(config)))
+    lowest, highest = (1127.0 * math.log1p(hz / 700.0) for hz in (config.low_hz, upper_edge_hz(config)))
     return 700.0 * np.expm1(np.linspace(lowest, highest, config.bins + 2)[1:-1] / 1127.0)
 
 
-def _high_hz(config: FeatureConfig) -> float:
+def upper_edge_hz(config: FeatureConfig) -> float:
     """The upper edge; 0 or less counts down from the Nyquist rate."""
     return config.high_hz if config.high_hz > 0 else config.sample_rate_hz / 2 + config.high_hz
 
 
 @cache
-def _povey_window(length: int) -> Tensor:
+def povey_window(length: int) -> Tensor:
     """Kaldi's own window: a Hann window to the power of 0.85."""
     return torch.hann_window(length, periodic=False, dtype=torch.float64).pow(0.85).float()
 
 
 @cache
-def _mel_filters(sample_rate_hz: int, fft_size: int, bins: int, low_hz: float, high_hz: float) -> Tensor:
+def mel_filters(sample_rate_hz: int, fft_size: int, bins: int, low_hz: float, high_hz: float) -> Tensor:
     """Triangles, equally spaced and straight in mel: (fft_size / 2 + 1, bins). HTK's scale, 1127 ln(1 + f / 700)."""
     if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
         raise InputError(
@@ -288,7 +287,7 @@ def _mel_filters(sample_rate_hz: int, fft_size: int, bins: int, low_hz: float, h
 
 
 @cache
-def _dct(bins: int, cepstra: int) -> Tensor:
+def dct(bins: int, cepstra: int) -> Tensor:
     """Orthonormal DCT-II with Kaldi's lifter: (bins, cepstra)."""
     if cepstra > bins:
         raise InputError(f"configuration: features.cepstra is {cepstra}, expected at most features.bins, {bins}")

@@ -80,7 +80,7 @@ def main() -> None:
         soundfile.write(middle, everything[: 600 * RATE_HZ], RATE_HZ)
         print(f"ten minutes: {check_windows(chosen.model, middle)}")
         rates = error_rates(chosen.model, chosen.cuts, Path(temporary))
-        run = ("-m", "asr", "transcribe", chosen.model)
+        run = ("-m", "asr", "transcribe", "--model", chosen.model)
         contenders = {
             "import torch": command("-c", "import torch"),
             "one short file": command(*run, folder / "0000.wav"),

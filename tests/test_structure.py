@@ -27,6 +27,9 @@ ORDER = [
     {"report"},
     {"pages.runs"},
     {"bundle"},
+    {"export.graph"},
+    {"export.front_end", "export.network"},
+    {"export.onnx"},
     {"aligner"},
     {"training.optim", "training.checkpoint", "training.aligner"},
     {"windows"},
@@ -38,7 +41,7 @@ ORDER = [
     {"train"},
     {"compose"},
     {"commands.options"},
-    {"commands.prepare", "commands.scoring", "commands.transcribe"},
+    {"commands.prepare", "commands.scoring", "commands.transcribe", "commands.models"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,4 +1,4 @@
-"""``asr transcribe``, ``asr align`` and ``asr models``: audio to phones with times."""
+"""``asr transcribe`` and ``asr align``: audio to phones with times."""
 
 import sys
 from enum import StrEnum
@@ -9,7 +9,7 @@ import typer
 
 from asr.commands.options import Arithmetic, Decoder, Device, Precision
 from asr.errors import InputError
-from asr.models import DEFAULT, available, find_model, summary
+from asr.models import DEFAULT, find_model
 
 commands = typer.Typer()
 
@@ -104,13 +104,3 @@ def align(
     found = recognizer.align(audio, spoken)
     found = found if notation is Notation.model else found.in_notation(notation.value)
     print(FORMATS[formats.value][1](found, audio), end="")
-
-
-@commands.command()
-def models() -> None:
-    """The models that come with asr; their names serve wherever a model is asked for.
-
-    Example: `asr models`
-    """
-    for name, path in available().items():
-        print(f"{name}\t{summary(path)}")
