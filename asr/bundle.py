@@ -13,6 +13,7 @@ A bundle loads without the training data, without pickle, and on another device 
 
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -172,7 +173,21 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
+        if is_pickle(path):
+            raise InputError(
+                f"{path}: a pickle, which runs any code that is in it, expected safetensors: where it was made, "
+                f"safetensors.torch.save_file(torch.load('{path.name}', weights_only=True), '{path.stem}.safetensors')"
+            ) from error
         raise InputError(f"{path}: not readable ({str(error)[:100]}), expected a safetensors file") from error
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is what `torch.save` writes, now or before it wrote zip archives."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2)[:1] == b"\x80" or zipfile.is_zipfile(file)
+    except OSError:
+        return False
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

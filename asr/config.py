@@ -169,6 +169,7 @@ class TrainerConfig:
     keep_best: int = _within(1, 1000)
     early_stopping_epochs: int = _within(0, 10000)
     aligner_epochs: int = _within(0, 1000)
+    frozen: list[str] = _any()
     feature_cache_gib: float = _within(0, 10000)
     device: str = _one_of("auto", "cpu", "cuda")
     threads: int = _within(0, 1024)

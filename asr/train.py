@@ -218,17 +218,18 @@ def stops_early(run: Run) -> bool:
 
 @contextmanager
 def weight_noise(model: nn.Module, std: float) -> Iterator[None]:
-    """Gaussian noise on all weights while a gradient is computed (Graves, "Practical variational inference", 2011)."""
+    """Gaussian noise on the weights while a gradient is computed (Graves, "Practical variational inference", 2011)."""
     if not std:
         yield
         return
-    clean = [parameter.detach().clone() for parameter in model.parameters()]
+    noisy = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    clean = [parameter.detach().clone() for parameter in noisy]
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in noisy:
             parameter.add_(torch.randn_like(parameter), alpha=std)
     yield
     with torch.no_grad():
-        for parameter, value in zip(model.parameters(), clean, strict=True):
+        for parameter, value in zip(noisy, clean, strict=True):
             parameter.copy_(value)
 
 

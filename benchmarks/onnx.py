@@ -18,7 +18,7 @@ import torch
 from asr.audio import read_audio
 from asr.bundle import load_bundle
 from asr.ctc import best_path
-from asr.export.onnx import export_onnx
+from asr.exchange.onnx import export_onnx
 from asr.manifest import read_manifest
 from asr.models import find_model
 from asr.recognizer import load

@@ -120,6 +120,31 @@ def test_what_does_not_fit_is_named_and_stays_fresh(tone_corpus: Path, tmp_path:
     assert torch.equal(other.plain_model.state_dict()["front_end.norm.weight"], theirs["front_end.norm.weight"])
 
 
+def test_frozen_weights_stay_as_they_are(tone_corpus: Path, tmp_path: Path) -> None:
+    first = run(tone_corpus, tmp_path / "first")
+    frozen = ["trainer.frozen=[front_end,recurrent.weight_hh]", "trainer.weight_noise=0.05", "trainer.epochs=3"]
+    second = run(tone_corpus, tmp_path / "second", f"init_from={first}", *frozen)
+    before, after = (load_bundle(path).model.state_dict() for path in (first, second))
+    for name in before:
+        stays = name.startswith(("front_end", "recurrent.weight_hh"))
+        assert torch.equal(before[name], after[name]) == stays, name
+
+
+def test_freezing_nothing_or_everything_is_refused(tone_corpus: Path, tmp_path: Path) -> None:
+    for setting, complaint in (
+        ("[decoder]", "trainer.frozen has 'decoder', expected the beginning of one of front_end.layers.0.weight, "),
+        ("['']", "trainer.frozen leaves no weight to train"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            start(tone_corpus, tmp_path / "run", f"trainer.frozen={setting}")
+
+
+def test_a_training_starts_from_a_model_by_its_name(tone_corpus: Path, tmp_path: Path) -> None:
+    wide = ("model.hidden=136", "model.layers=3", "model.convolution_channels=[32,32]", "model.time_reduction=4")
+    begun = start(tone_corpus, tmp_path / "run", "init_from=speechocean762-small", *wide)
+    assert begun.left_fresh == []
+
+
 def test_the_output_layer_of_other_phones_stays_fresh(tone_corpus: Path, tmp_path: Path) -> None:
     first = run(tone_corpus, tmp_path / "first")
     phones = (first / "phones.txt").read_text().replace("AA", "AX").replace("Z\nZH", "ZH\nZX")

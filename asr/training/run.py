@@ -3,7 +3,7 @@
 import logging
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,6 +21,7 @@ from asr.dataset import Dataset, Item, plan_training
 from asr.errors import InputError
 from asr.manifest import read_manifest
 from asr.model import AcousticModel, count_parameters
+from asr.models import find_model
 from asr.phones import PhoneInventory, inventory
 from asr.score import Score
 from asr.scoring.results import headline
@@ -67,7 +68,8 @@ class Run:
         phones = inventory(config.corpus.inventory)
         self.train_set, self.dev_set = load_datasets(config, phones)
         model = build_model(config.model, config.features, phones)
-        self.left_fresh = start_from(model, phones, Path(config.init_from)) if starts_from_another(config) else []
+        self.left_fresh = start_from(model, phones, find_model(config.init_from)) if starts_from_another(config) else []
+        freeze(model, trainer.frozen)
         known = self.train_set.known if config.features.normalization == "global" else {}
         self.bundle = Bundle(model, config.model, config.features, phones, config.corpus.convention, known)
         optimizer = make_optimizer(model.parameters(), config.optimizer)
@@ -87,6 +89,23 @@ class Run:
         seed = (self.config.seed, epoch)
         speeds = self.config.augment.speeds
         return plan_training(durations, speeds, trainer.batch_seconds, trainer.batch_utterances, seed)
+
+
+def freeze(model: AcousticModel, prefixes: Sequence[str]) -> None:
+    """Leave the weights whose names start so as they are.
+
+    Raises:
+        InputError: no weight starts so, or none is left to train.
+    """
+    for prefix in prefixes:
+        chosen = [weight for name, weight in model.named_parameters() if name.startswith(prefix)]
+        if not chosen:
+            names = ", ".join(name for name, _ in model.named_parameters())
+            raise InputError(f"configuration: trainer.frozen has {prefix!r}, expected the beginning of one of {names}")
+        for weight in chosen:
+            weight.requires_grad_(False)
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise InputError("configuration: trainer.frozen leaves no weight to train, expected at least one")
 
 
 def starts_from_another(config: TrainConfig) -> bool:

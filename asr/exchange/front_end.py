@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from asr.config import FeatureConfig
-from asr.export.graph import Graph, single
+from asr.exchange.graph import Graph, single
 from asr.features import (
     DELTA_WINDOW,
     INT16_SCALE,

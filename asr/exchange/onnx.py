@@ -18,9 +18,9 @@ from onnx import helper
 
 from asr.bundle import Bundle
 from asr.errors import InputError
-from asr.export.front_end import features, normalized
-from asr.export.graph import Graph, Port
-from asr.export.network import log_probs
+from asr.exchange.front_end import features, normalized
+from asr.exchange.graph import Graph, Port
+from asr.exchange.network import log_probs
 from asr.features import feature_dim
 from asr.system.files import write_bytes
 

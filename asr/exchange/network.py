@@ -5,7 +5,7 @@ import math
 import numpy as np
 from torch import Tensor, nn
 
-from asr.export.graph import Graph, single
+from asr.exchange.graph import Graph, single
 from asr.lstm import GATES, RecurrentStack
 from asr.model import AcousticModel, ConvolutionFrontEnd, SelfAttention
 
