@@ -125,6 +125,22 @@ class RecurrentStack(nn.Module):
             for suffix in self.suffixes:
                 self._quantized[layer, suffix] = _quantized_cell(self.cell, self.layer_weights(layer, suffix))
 
+    @torch.no_grad()
+    def gates(self, inputs: Tensor) -> tuple[dict[tuple[int, str], "Gates"], Tensor]:
+        """What an LSTM stack does over one sequence (frames, input_size), computed by `lstm_by_hand`.
+
+        Gates of each layer and direction ("" or "_reverse"), frames in their order, and the output (frames, output_size).
+        """
+        hidden, found = inputs, {}
+        for layer in range(self.layers):
+            for suffix in self.suffixes:
+                turned = hidden.flip(0) if suffix else hidden
+                seen = lstm_by_hand(turned, self.layer_weights(layer, suffix))
+                found[layer, suffix] = Gates(*(values.flip(0) for values in seen)) if suffix else seen
+            hidden = torch.cat([found[layer, suffix].hidden for suffix in self.suffixes], dim=1)
+            hidden = self._after(hidden, layer, hidden, hidden)
+        return found, hidden
+
     def dropout_masks(self, inputs: Tensor) -> Tensor:
         """Factors on what goes from layer to layer, (layers - 1, batch, output_size), all 1 outside training.
 

@@ -122,8 +122,8 @@ def write_page(out: Path, title: str, facts: Sequence[str], sections: Sequence[S
         for drawing in section.figures:
             write_text(figures / f"{drawing.name}.svg", standalone(drawing.svg))
     page = out / "index.html"
-    template = Environment(autoescape=True, trim_blocks=True).from_string(_data("report.html"))
-    parts = {"style": _data("report.css"), "script": _data("report.js"), "kinds": KINDS}
+    template = Environment(autoescape=True, trim_blocks=True).from_string(data_text("report.html"))
+    parts = {"style": data_text("report.css"), "script": data_text("report.js"), "kinds": KINDS}
     write_text(page, template.render(title=title, facts=facts, sections=sections, **parts))
     return page
 
@@ -247,5 +247,6 @@ def _csv(table: Table) -> str:
     return text.getvalue()
 
 
-def _data(name: str) -> str:
+def data_text(name: str) -> str:
+    """A text file of the package's data."""
     return resources.files("asr").joinpath("data", name).read_text(encoding="utf-8")

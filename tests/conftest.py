@@ -2,13 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from playwright.sync_api import Browser, sync_playwright
 
 from asr.compose import compose
 from asr.config import TrainConfig
@@ -81,3 +82,15 @@ def sctk() -> Path:
         if (folder / "sclite").exists() and (folder / "sc_stats").exists():
             return folder
     pytest.skip("no sclite and sc_stats (Debian: apt-get install sctk): counts are not held against NIST's")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no chromium (Debian: apt-get install chromium): pages are not opened")
+    arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()

@@ -1,14 +1,12 @@
 import csv
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from asr.errors import InputError
 from asr.manifest import Utterance
@@ -111,18 +109,6 @@ def test_a_confusion_counts_in_both_directions() -> None:
 )
 def test_phones_that_a_convention_keeps(convention: str, phones: list[str], expected: list[int]) -> None:
     assert kept(CONVENTIONS[convention].rule, phones) == expected
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no chromium (Debian: apt-get install chromium): pages are not opened")
-    arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -193,3 +193,18 @@ def _print_and_write(result: "Evaluation", json_file: Path | None) -> None:
     if json_file is not None:
         write_json(result, json_file)
     print("\n".join(report_lines(result)))
+
+
+@commands.command()
+def explain(
+    model: Model,
+    audio: Annotated[Path, typer.Argument(help="a recording of at most 30 s")],
+    out: Annotated[Path, typer.Option(help="folder for the page")] = Path("explained"),
+) -> None:
+    """Write a page about what the layers of a model do with one recording: gates, cells, posteriors, how far it listens.
+
+    Example: `asr explain speechocean762-small hello.wav --out explained`
+    """
+    from asr.pages.explain import explain as write_page
+
+    print(write_page(model, audio, out))

@@ -148,6 +148,21 @@ def draw_ladder(steps: Mapping[str, Mapping[str, tuple[float, tuple[float, float
         return to_svg(figure)
 
 
+def draw_reaches(curves: Mapping[str, np.ndarray], shift_ms: float) -> str:
+    """Gradient norms by lag, each curve (lags,) with no lag in its middle, relative to its largest value."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 3.4), layout="constrained")
+        axes = figure.subplots()
+        for (name, values), colour in zip(curves.items(), (BLUE, GREY, RED), strict=False):
+            lags = (np.arange(len(values)) - len(values) // 2) * shift_ms
+            axes.semilogy(lags, values / np.nanmax(values), color=colour, label=name)
+        axes.set(xlabel="input frame before (-) or after (+) the output, ms", ylabel="gradient norm, relative")
+        axes.set_ylim(1e-8, 2)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7.5)
+        return to_svg(figure)
+
+
 def draw_utterance(picture: Picture) -> str:
     """Features, posteriors of the phones that matter, and reference and hypothesis where they lie; errors in red."""
     posteriors = picture.posteriors
