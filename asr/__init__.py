@@ -1,8 +1,21 @@
 """Phone recognition for TIMIT-style corpora: features, a bidirectional LSTM trained with CTC, decoding, scoring.
 
-import asr
-recognizer = asr.load("runs/first/model")
-transcript = recognizer.transcribe("hello.wav")
+A model takes files, or arrays with their sample rate, here a second of noise in which it hears nothing:
+
+>>> import asr, numpy
+>>> recognizer = asr.load("speechocean762-small")
+>>> noise = 0.01 * numpy.random.default_rng(0).standard_normal(16000)
+>>> recognizer.transcribe(noise, sample_rate_hz=16000)
+Transcript(phones=(), duration_s=1.0)
+>>> recognizer.log_probs(noise, 16000).shape  # an output every 40 ms; the blank and 39 phones
+(25, 40)
+>>> aligned = recognizer.align(noise, ["HH", "AH", "L", "OW"], 16000)
+>>> [phone.symbol for phone in aligned.phones]
+['HH', 'AH', 'L', 'OW']
+>>> aligned.phones[0].start_s >= 0 and aligned.phones[3].end_s <= 1
+True
+>>> len(recognizer.transcribe_batch([noise, noise[:8000]], 16000))
+2
 """
 
 from typing import TYPE_CHECKING

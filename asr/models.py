@@ -29,6 +29,11 @@ def find_model(model: str) -> Path:
     return known[model]
 
 
+def shown(path: Path) -> str:
+    """A model folder as it is named to people: by its name, where it comes with the package."""
+    return next((name for name, folder in available().items() if folder == path), str(path))
+
+
 def summary(path: Path) -> str:
     """The first paragraph of a model's card, on one line."""
     paragraphs = (path / "README.md").read_text(encoding="utf-8").split("\n\n")

@@ -11,7 +11,9 @@ RATE = 16000
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
 
 
-def sphere(path: Path, samples: int = RATE, claimed: int | None = None, coding: str = "pcm") -> Path:
+def sphere(
+    path: Path, samples: int = RATE, claimed: int | None = None, coding: str = "pcm", signal: np.ndarray = TONE
+) -> Path:
     """A SPHERE file written by hand, so that its header can lie."""
     fields = [
         "NIST_1A\n   1024",
@@ -25,7 +27,7 @@ def sphere(path: Path, samples: int = RATE, claimed: int | None = None, coding: 
         "end_head",
     ]
     header = ("\n".join(fields) + "\n").encode().ljust(1024)
-    path.write_bytes(header + (TONE[:samples] * 32767).astype("<i2").tobytes())
+    path.write_bytes(header + (signal[:samples] * 32767).astype("<i2").tobytes())
     return path
 
 

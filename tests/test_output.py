@@ -1,5 +1,6 @@
 """Formats and notations of transcripts, batches of recordings, the Python interface, and the aligner behind the times."""
 
+import doctest
 import io
 import itertools
 import json
@@ -366,3 +367,9 @@ def test_a_fault_deep_in_a_file_is_found_block_by_block(tmp_path: Path, monkeypa
     late[-1] = 0.1
     soundfile.write(tmp_path / "late.wav", late, 16000)
     assert len(read_audio(tmp_path / "late.wav")) == 48000
+
+
+def test_the_documentation_of_the_package_is_true() -> None:
+    found = doctest.testmod(asr)
+    assert found.failed == 0
+    assert found.attempted >= 5

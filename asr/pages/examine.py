@@ -19,6 +19,7 @@ from asr.decode import load_decoder
 from asr.evaluate import dataset_of, evaluating, phones_right, recognize_with_evidence, transcribed
 from asr.features import extract
 from asr.manifest import Utterance
+from asr.models import shown
 from asr.pages.figures import Picture, draw_utterance
 from asr.report import Example, Material, write_report
 from asr.score import CONVENTIONS, Scored, conventions_for
@@ -50,7 +51,7 @@ def report(model: Path, cuts: Path, out: Path, device: str, precision: str, deco
     worst = ranked[:EXAMPLES]
     middle = max(len(ranked) // 2 - EXAMPLES // 2, len(worst))
     material = Material(
-        f"{model} on {cuts}",
+        f"{shown(model)} on {cuts}",
         [f"{len(dataset):,} utterances", f"{bundle.inventory.name}, {len(bundle.inventory.symbols) - 1} phones"],
         {one.id: one for one in dataset.utterances},
         temperature,

@@ -25,6 +25,7 @@ from asr.ctc import best_path_spans
 from asr.errors import InputError
 from asr.features import extract
 from asr.lstm import Gates
+from asr.models import shown
 from asr.output.formats import Phone
 from asr.pages.breakdown import in_order
 from asr.pages.figures import draw_reaches
@@ -95,7 +96,7 @@ def explain(model: Path, audio: Path, out: Path) -> Path:
             f"{model}: log-probabilities by way of the gates differ by {apart:.2g}, expected {AGREEMENT:g}"
         )
     transcript = recognizer.transcribe(samples, rate)
-    facts = [str(model), f"{seconds:.2f} s", f"{len(transcript.phones)} phones: {' '.join(transcript.symbols)}"]
+    facts = [shown(model), f"{seconds:.2f} s", f"{len(transcript.phones)} phones: {' '.join(transcript.symbols)}"]
     parts = [
         _heard(recognizer, samples, log_probs, transcript.phones),
         *(_layer(layer, suffix, found) for (layer, suffix), found in gates.items()),

@@ -1,0 +1,36 @@
+"""Take the README's pictures of pages with headless Chromium (Debian: chromium; pip: playwright, pillow).
+
+    python docs/pictures.py EXPLAINED/index.html REPORT/index.html docs
+
+The first page is of `asr explain`, the second of `asr evaluate --report`.
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+COLOURS = 128
+SIZE = {"width": 960, "height": 900}
+
+
+def main(explained: Path, report: Path, out: Path) -> None:
+    """Four pictures in a palette of few colours."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]
+        page.goto(explained.resolve().as_uri())
+        sections = page.locator("section")
+        for name, number in (("heard", 0), ("layer", 3), ("listens", sections.count() - 1)):
+            sections.nth(number).screenshot(path=out / f"{name}.png")
+        page.goto(report.resolve().as_uri())
+        page.screenshot(path=out / "report.png", full_page=True, clip={"x": 0, "y": 0, "width": 960, "height": 1000})
+        browser.close()
+    for name in ("heard", "layer", "listens", "report"):
+        path = out / f"{name}.png"
+        Image.open(path).convert("RGB").quantize(COLOURS).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""Real speech in every format, through every command that takes audio."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from typer.testing import CliRunner
+
+from asr.audio import read_audio
+from asr.cli import app
+from asr.manifest import Utterance
+from tests.test_audio import sphere
+
+RATE = 16000
+MODEL = "speechocean762-small"
+
+
+def written(name: str, rate: int = RATE, **options: str) -> Callable[[Path, np.ndarray], Path]:
+    def write(folder: Path, samples: np.ndarray) -> Path:
+        soundfile.write(folder / name, soxr.resample(samples, RATE, rate), rate, **options)
+        return folder / name
+
+    return write
+
+
+def by_hand(folder: Path, samples: np.ndarray) -> Path:
+    return sphere(folder / "hand.sph", len(samples), signal=samples)
+
+
+def stereo(folder: Path, samples: np.ndarray) -> Path:
+    soundfile.write(folder / "stereo.flac", np.stack([samples, 0.5 * samples], axis=1), RATE)
+    return folder / "stereo.flac"
+
+
+EXACT = [
+    written("a.flac"),
+    written("a.wav", subtype="PCM_24"),
+    written("float.wav", subtype="FLOAT"),
+    written("a.WAV", format="NIST", subtype="PCM_16"),
+    stereo,
+    by_hand,
+    written("high.wav", 48000),
+]
+LOSSY = [written("a.mp3"), written("a.ogg"), written("telephone.wav", 8000)]
+
+
+def call(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def speech(real_utterances: list[Utterance]) -> np.ndarray:
+    return read_audio(real_utterances[25].audio_path)
+
+
+@pytest.fixture(scope="module")
+def phones(speech: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    path = written("plain.wav")(tmp_path_factory.mktemp("plain"), speech)
+    return call("transcribe", path).split("\t")[1].split()
+
+
+@pytest.mark.parametrize("write", [*EXACT, *LOSSY])
+def test_every_format_through_every_command(
+    write: Callable[[Path, np.ndarray], Path], speech: np.ndarray, phones: list[str], tmp_path: Path
+) -> None:
+    path = write(tmp_path, speech)
+    found = json.loads(call("transcribe", "--model", MODEL, path, "--format", "json"))
+    heard = [phone["symbol"] for phone in found["phones"]]
+    apart = jiwer.wer(" ".join(phones), " ".join(heard))
+    assert apart <= (0.1 if write in EXACT else 0.5)  # a phone in fifteen may hang on rounding
+    assert found["duration_s"] == pytest.approx(len(speech) / RATE, abs=0.1)
+    aligned = call("align", MODEL, path, "--phones", " ".join(phones)).splitlines()
+    assert [line.split()[4] for line in aligned] == phones
+    page = Path(call("explain", MODEL, path, "--out", tmp_path / "page").strip())
+    assert page.stat().st_size > 100_000
+
+
+def test_an_hour(speech: np.ndarray, phones: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "hour.flac"
+    times = 3600 * RATE // len(speech)
+    soundfile.write(path, np.tile(speech, times), RATE)
+    lines = call("transcribe", path, "--format", "ctm").splitlines()
+    assert 0.9 * times < len(lines) / len(phones) < 1.1 * times
+    ends = [float(line.split()[2]) + float(line.split()[3]) for line in lines]
+    assert ends == sorted(ends)
+    assert ends[-1] <= times * len(speech) / RATE + 0.01
+    aligned = call("align", MODEL, path, "--phones", " ".join(phones * 3)).splitlines()
+    assert len(aligned) == 3 * len(phones)
