@@ -5,12 +5,14 @@
     phones.txt            a symbol a line, line i is symbol id i, the blank first
     statistics.safetensors  mean and standard deviation of each feature, where the normalization is global
     README.md             the model card: data, command, score
+    checksums.txt         SHA-256 of the files above but the card
     aligner.safetensors   where phones begin and end (`asr.aligner`), put there after training
     confidence.yaml       the temperature for confidences (`asr.scoring.confidence`), put there after training
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.
 """
 
+import hashlib
 import os
 import shutil
 import zipfile
@@ -36,7 +38,8 @@ FORMAT = 1
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
-STATISTICS_FILE = "statistics.safetensors"
+STATISTICS_FILE, CHECKSUMS_FILE = "statistics.safetensors", "checksums.txt"
+CHECKED = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE)
 
 
 @dataclass
@@ -88,6 +91,11 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
         if "" in bundle.statistics:
             known = bundle.statistics[""]
             (partial / STATISTICS_FILE).write_bytes(save({"mean": known.mean, "std": known.std}))
+        names = sorted(file.name for file in partial.iterdir() if file.name != "README.md")
+        lines = [f"{_sha256(partial / name)}  {name}\n" for name in names]
+        (partial / CHECKSUMS_FILE).write_text("".join(lines), encoding="utf-8")
+        for file in partial.iterdir():
+            _sync(file)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
     except OSError as error:
@@ -112,6 +120,7 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")
+    check_checksums(path)
     found = read_yaml(path / "config.yaml")
     symbols = tuple(read_text(path / "phones.txt", "a phone a line").split())
     if found.get("format") != FORMAT:
@@ -129,6 +138,36 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     if precision == "int8":
         model.recurrent.quantize()
     return Bundle(model, model_config, features, phones, str(found.get("convention")), known, precision)
+
+
+def check_checksums(path: Path) -> None:
+    """Refuse a bundle of which a file is not as it was written; one without checksums is taken as it is.
+
+    Raises:
+        InputError: it names the file.
+    """
+    if not (path / CHECKSUMS_FILE).exists():
+        return
+    for line in read_text(path / CHECKSUMS_FILE, "a checksum and a name a line").splitlines():
+        digest, _, name = line.partition("  ")
+        if name not in CHECKED or not (path / name).is_file():
+            raise InputError(
+                f"{path}/{CHECKSUMS_FILE}: {line[:100]!r}, expected a checksum and one of {', '.join(CHECKED)}"
+            )
+        if _sha256(path / name) != digest:
+            raise InputError(
+                f"{path}/{name}: does not agree with its checksum, expected it as written, or no {CHECKSUMS_FILE}"
+            )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Have the disk write a file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def start_from(model: AcousticModel, phones: PhoneInventory, path: Path) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from asr.commands import models, prepare, scoring, transcribe
-from asr.errors import InputError, TrainingError
+from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import KEPT_IN_TRAINING, tune_process
 
 app = typer.Typer(
@@ -70,6 +70,9 @@ def main() -> None:
     except TrainingError as error:
         print(f"asr: {error}", file=sys.stderr)
         sys.exit(1)
+    except Interrupted as stopped:
+        print(f"asr: {stopped}", file=sys.stderr)
+        sys.exit(128 + stopped.number)
     except BrokenPipeError:  # the reader of our output (head, say) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

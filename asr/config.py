@@ -167,6 +167,7 @@ class TrainerConfig:
     average_count: int = _within(1, 1000)
     ema_decay: float = _within(0, 1)
     keep_best: int = _within(1, 1000)
+    checkpoint_minutes: float = _within(0, 100000)
     early_stopping_epochs: int = _within(0, 10000)
     aligner_epochs: int = _within(0, 1000)
     frozen: list[str] = _any()

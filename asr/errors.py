@@ -9,6 +9,17 @@ class InputError(Exception):
     """
 
 
+class Interrupted(Exception):  # noqa: N818  it is none of the program's errors
+    """A signal ended the work; what was done is saved, and the message says where.
+
+    The command line exits with 128 and the signal's number.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class TrainingError(Exception):
     """Training cannot go on although the input was accepted: a loss or gradient that is not finite.
 

@@ -10,9 +10,10 @@ what an update is.
 import json
 import logging
 import math
+import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -23,24 +24,28 @@ from asr.bundle import save_bundle
 from asr.config import TrainConfig
 from asr.ctc import consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
 from asr.dataset import Batch, Item
-from asr.errors import TrainingError
+from asr.errors import Interrupted, TrainingError
 from asr.evaluate import choose_temperature, recognize, score_hypotheses
 from asr.score import Score
 from asr.scoring.confidence import save_temperature
 from asr.scoring.results import headline
+from asr.system.lock import only_process_in
 from asr.system.progress import progress
+from asr.system.signals import Stop, noting_stops
 from asr.training.aligner import train_aligner
 from asr.training.checkpoint import load_checkpoint
-from asr.training.optim import Weights, average_weights, gradient_norms
+from asr.training.optim import Weights, average_weights, gradient_norms, weight_noise
 from asr.training.run import (
     Run,
     check_run_dir,
     checkpoint,
+    checkpoint_epoch,
     describe,
     last_good,
     log_to,
     model_card,
     restore,
+    resumable,
     starts_from_another,
     write_config,
 )
@@ -63,52 +68,64 @@ def train(config: TrainConfig, run_dir: Path) -> float:
     """
     check_run_dir(config, run_dir)
     run = Run(config, run_dir)
+    with only_process_in(run_dir) if run.accelerator.is_main_process else nullcontext():
+        return _train(run)
+
+
+def _train(run: Run) -> float:
+    config, run_dir = run.config, run.run_dir
+    another = starts_from_another(config, run_dir)
     if run.accelerator.is_main_process:
         write_config(run)
     with log_to(run_dir, run.accelerator.is_main_process):
-        if config.resume:
+        if resumable(run_dir):
             restore(run)
         run.accelerator.init_trackers("tensorboard")
         log.info(describe(run))
-        if starts_from_another(config):
+        if another:
             log.info("weights of %s; as they were: %s", config.init_from, "; ".join(run.left_fresh) or "none")
-        while run.progress.epoch < config.trainer.epochs and not stops_early(run):
-            train_epoch(run)
-            if run.accelerator.is_main_process:
-                checkpoint(run)
-            run.accelerator.wait_for_everyone()
+        with noting_stops() as stop:
+            while run.progress.epoch < config.trainer.epochs and not stops_early(run):
+                train_epoch(run, stop)
+                if run.accelerator.is_main_process:
+                    checkpoint_epoch(run)
+                run.accelerator.wait_for_everyone()
         dev = finish(run)
         run.accelerator.end_training()
     return dev.total.per
 
 
-def train_epoch(run: Run) -> None:
-    """One pass over the training set, then the dev set; a record of both in the history."""
+def train_epoch(run: Run, stop: Stop) -> None:
+    """One pass over what is left of the training set, then the dev set; a record of both in the history.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+    """
     state, trainer = run.progress, run.config.trainer
-    started, epoch = time.perf_counter(), state.epoch
+    epoch = state.epoch
     plan = run.plan(epoch)
     groups = [plan[start : start + trainer.accumulation] for start in range(0, len(plan), trainer.accumulation)]
-    loss_sum, loss_count = 0.0, 0.0
+    last_rate = learning_rate_at(run, (epoch + (len(groups) - 1) / len(groups)) / trainer.epochs)
     run.model.train()
-    for number, (group, batches) in enumerate(shares(run, groups, epoch)):
-        done = (epoch + number / len(groups)) / trainer.epochs
-        learning_rate = run.config.optimizer.learning_rate * run.schedule.factor(done)
+    for group, batches in shares(run, groups, epoch):
+        learning_rate = learning_rate_at(run, (epoch + state.groups / len(groups)) / trainer.epochs)
         weight = group_weight(run, group)
         loss = update(run, batches, weight, learning_rate)
-        loss_sum, loss_count = loss_sum + loss * weight, loss_count + weight
+        state.loss_sum, state.loss_count = state.loss_sum + loss * weight, state.loss_count + weight
+        state.groups += 1
+        save_or_stop(run, stop)
     dev = validate(run)
     run.schedule.epoch_done(dev.total.per)
-    state.epoch += 1
-    state.minutes += (time.perf_counter() - started) / 60
     record = {
-        "epoch": state.epoch,
+        "epoch": epoch + 1,
         "objective": "flat start" if epoch < trainer.flat_start_epochs else "CTC",
-        "train_loss": loss_sum / loss_count,
+        "train_loss": state.loss_sum / state.loss_count,
         "dev_per": dev.total.per,
-        "learning_rate": learning_rate,
-        "minutes": state.minutes,
+        "learning_rate": last_rate,
+        "minutes": state.minutes + (time.perf_counter() - run.clock) / 60,
     }
     state.history.append(record)
+    state.epoch, state.groups, state.loss_sum, state.loss_count = epoch + 1, 0, 0.0, 0.0
     run.accelerator.log({key: value for key, value in record.items() if key != "objective"}, step=state.update)
     log.info(
         "epoch %d (%s): loss %.4f, dev PER %.2f %%, learning rate %.3g, %.1f minutes",
@@ -116,9 +133,26 @@ def train_epoch(run: Run) -> None:
         record["objective"],
         record["train_loss"],
         100 * dev.total.per,
-        learning_rate,
-        state.minutes,
+        last_rate,
+        record["minutes"],
     )
+
+
+def learning_rate_at(run: Run, done: float) -> float:
+    """The learning rate where so much of all updates is done, 0 to 1."""
+    return run.config.optimizer.learning_rate * run.schedule.factor(done)
+
+
+def save_or_stop(run: Run, stop: Stop) -> None:
+    """Save the state when it is time to, or when the run was asked to stop."""
+    signals = run.accelerator.reduce(torch.tensor(stop.signal)) if run.accelerator.num_processes > 1 else stop.signal
+    due = (time.perf_counter() - run.clock) / 60 >= (run.config.trainer.checkpoint_minutes or math.inf)
+    if run.accelerator.is_main_process and (due or signals):
+        checkpoint(run)
+    if signals:
+        run.accelerator.wait_for_everyone()
+        saved = f"saved in {run.run_dir / 'checkpoints'}, the same command with resume=true goes on"
+        raise Interrupted(f"stopped after {run.progress.update} updates; {saved}", stop.signal or signal.SIGTERM)
 
 
 def update(run: Run, batches: Sequence[Share], weight: float, learning_rate: float) -> float:
@@ -185,11 +219,15 @@ def views_of(run: Run) -> int:
 
 
 def shares(run: Run, groups: Sequence[list[list[Item]]], epoch: int) -> Iterator[tuple[list[list[Item]], list[Share]]]:
-    """For each group of the plan, this process' part of its batches: every n-th utterance of each."""
+    """For each group of the plan, this process' part of its batches: every n-th utterance of each.
+
+    Those that an interrupted run has done are left out.
+    """
     rank, processes = run.accelerator.process_index, run.accelerator.num_processes
-    parts = [batch[rank::processes] or batch[:1] for group in groups for batch in group]
+    left = groups[run.progress.groups :]
+    parts = [batch[rank::processes] or batch[:1] for group in left for batch in group]
     batches = run.train_set.batches(parts, run.config.augment, (run.config.seed, epoch), views_of(run))
-    taken = progress(groups, f"epoch {epoch + 1}", len(groups)) if rank == 0 else groups
+    taken = progress(left, f"epoch {epoch + 1}", len(left)) if rank == 0 else left
     for group in taken:
         yield group, [(next(batches), float(rank < len(batch))) for batch in group]
 
@@ -214,23 +252,6 @@ def stops_early(run: Run) -> bool:
     """Whether the dev PER has not improved for ``early_stopping_epochs`` epochs."""
     patience, pers = run.config.trainer.early_stopping_epochs, [record["dev_per"] for record in run.progress.history]
     return bool(patience and pers and len(pers) - 1 - pers.index(min(pers)) >= patience)
-
-
-@contextmanager
-def weight_noise(model: nn.Module, std: float) -> Iterator[None]:
-    """Gaussian noise on the weights while a gradient is computed (Graves, "Practical variational inference", 2011)."""
-    if not std:
-        yield
-        return
-    noisy = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    clean = [parameter.detach().clone() for parameter in noisy]
-    with torch.no_grad():
-        for parameter in noisy:
-            parameter.add_(torch.randn_like(parameter), alpha=std)
-    yield
-    with torch.no_grad():
-        for parameter, value in zip(noisy, clean, strict=True):
-            parameter.copy_(value)
 
 
 def validate(run: Run) -> Score:

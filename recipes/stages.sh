@@ -28,10 +28,8 @@ train_run() {
   shift
   if [[ -d $run_dir/model ]]; then
     echo "$run_dir/model is there already; remove $run_dir to train anew"
-  elif [[ -f $run_dir/checkpoints/last.pt ]]; then
-    asr train "$@" run_dir="$run_dir" resume=true
   else
-    asr train "$@" run_dir="$run_dir"
+    asr train "$@" run_dir="$run_dir" resume=true
   fi
 }
 

@@ -88,6 +88,7 @@ def test_bundles_that_cannot_be_used(saved: Path) -> None:
     for message, damage in cases.items():
         path = saved.with_name("damaged")
         shutil.copytree(saved, path)
+        (path / "checksums.txt").unlink()
         damage(path)
         with pytest.raises(InputError, match=message) as error:
             load_bundle(path)
@@ -96,6 +97,20 @@ def test_bundles_that_cannot_be_used(saved: Path) -> None:
         shutil.rmtree(path)
     with pytest.raises(InputError, match="expected a model folder"):
         load_bundle(saved / "nowhere")
+
+
+def test_a_bit_that_has_changed_is_found(saved: Path) -> None:
+    assert load_bundle(saved)
+    for name in ("config.yaml", "model.safetensors", "phones.txt"):
+        content = (saved / name).read_bytes()
+        (saved / name).write_bytes(content[:-2] + bytes([content[-2] ^ 1]) + content[-1:])
+        with pytest.raises(InputError, match=f"model/{name}: does not agree with its checksum"):
+            load_bundle(saved)
+        (saved / name).write_bytes(content)
+    with (saved / "checksums.txt").open("a") as file:
+        file.write(f"{'0' * 64}  ../../secret\n")
+    with pytest.raises(InputError, match=r"secret', expected a checksum and one of config.yaml, "):
+        load_bundle(saved)
 
 
 def test_a_bundle_that_cannot_be_written(tmp_path: Path) -> None:

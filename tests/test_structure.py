@@ -7,7 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    {"errors", "models", "system.files", "system.process", "system.progress"},
+    {"errors", "models", "system.files", "system.process", "system.progress", "system.signals"},
+    {"system.lock"},
     {"config", "phones", "audio"},
     {"manifest", "features", "decoding.lexicon", "output.notation"},
     {"output.formats"},

@@ -2,9 +2,13 @@
 
 import json
 import math
+import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,14 +19,17 @@ from asr.bundle import Bundle, load_bundle
 from asr.compose import compose
 from asr.config import TrainConfig
 from asr.dataset import Batch, Dataset
-from asr.errors import InputError, TrainingError
+from asr.errors import InputError, Interrupted, TrainingError
 from asr.evaluate import evaluate, recognize
 from asr.manifest import Utterance, read_manifest, write_corpus
 from asr.scoring.edits import count_errors
-from asr.train import train, weight_noise
+from asr.system.signals import Stop
+from asr.train import train
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
+from asr.training.optim import weight_noise
 from asr.training.run import Run
 from tests.conftest import TINY_MODEL, make_utterances
+from tests.faults import kill_and_resume
 
 FAST = (
     *TINY_MODEL,
@@ -83,10 +90,10 @@ def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> Non
     class KilledError(Exception):
         pass
 
-    def train_or_die(run: Run) -> None:
+    def train_or_die(run: Run, stop: Stop) -> None:
         if next(calls, "end"):
             raise KilledError
-        epoch(run)
+        epoch(run, stop)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asr.train, "train_epoch", train_or_die)
@@ -149,6 +156,7 @@ def test_the_output_layer_of_other_phones_stays_fresh(tone_corpus: Path, tmp_pat
     first = run(tone_corpus, tmp_path / "first")
     phones = (first / "phones.txt").read_text().replace("AA", "AX").replace("Z\nZH", "ZH\nZX")
     (first / "phones.txt").write_text(phones)
+    (first / "checksums.txt").unlink()
     text = (first / "config.yaml").read_text()
     (first / "config.yaml").write_text(text.replace("inventory: arpabet39", "inventory: mine"))
     left = start(tone_corpus, tmp_path / "second", f"init_from={first}").left_fresh
@@ -232,8 +240,81 @@ def test_an_earlier_run_is_not_overwritten(tone_corpus: Path, tmp_path: Path) ->
         run(tone_corpus, tmp_path / "run")
     with pytest.raises(InputError, match=r"model.hidden is 17, expected 16 as in the run to resume"):
         run(tone_corpus, tmp_path / "run", "model.hidden=17", "resume=true")
-    with pytest.raises(InputError, match="expected a run to resume"):
-        run(tone_corpus, tmp_path / "other", "resume=true")
+
+
+def test_resuming_starts_where_nothing_is_there_and_ends_where_all_is_done(tone_corpus: Path, tmp_path: Path) -> None:
+    first = run(tone_corpus, tmp_path / "first")
+    second = run(tone_corpus, tmp_path / "second", "resume=true")
+    weights = (first / "model.safetensors").read_bytes()
+    assert (second / "model.safetensors").read_bytes() == weights
+    again = run(tone_corpus, tmp_path / "second", "resume=true")
+    assert (again / "model.safetensors").read_bytes() == weights
+    shutil.rmtree(tmp_path / "second" / "checkpoints")
+    with pytest.raises(InputError, match="holds a model and no state to go on from, expected another run_dir"):
+        run(tone_corpus, tmp_path / "second", "resume=true")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_where(tone_corpus: Path, tmp_path: Path, number: int) -> None:
+    settings = ("trainer.epochs=3", "model.dropout=0.2", "trainer.batch_utterances=2", "trainer.accumulation=2")
+    whole = run(tone_corpus, tmp_path / "whole", *settings)
+    plain, calls = asr.train.update, iter(range(100))
+
+    def update_and_signal(*arguments: Any) -> float:
+        loss = plain(*arguments)
+        if next(calls) == 4:  # the second update of the second epoch
+            os.kill(os.getpid(), number)
+        return loss
+
+    before = signal.getsignal(number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asr.train, "update", update_and_signal)
+        with pytest.raises(
+            Interrupted, match="stopped after 5 updates; saved in .*checkpoints, the same command"
+        ) as stopped:
+            run(tone_corpus, tmp_path / "parts", *settings)
+    assert stopped.value.number == number
+    assert signal.getsignal(number) == before
+    state = load_checkpoint(tmp_path / "parts" / "checkpoints" / "last.pt")["progress"]
+    assert (state["epoch"], state["groups"]) == (1, 2)
+    parts = run(tone_corpus, tmp_path / "parts", *settings, "resume=true")
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+    assert kill_and_resume.history(tmp_path / "whole") == kill_and_resume.history(tmp_path / "parts")
+
+
+def test_killed_at_any_moment_it_ends_the_same(tone_corpus: Path, tmp_path: Path) -> None:
+    overrides = [*TINY_MODEL, "trainer.batch_utterances=1", "trainer.epochs=30"]
+    assert kill_and_resume.check(tone_corpus, tmp_path, 3, 2, overrides) == []
+
+
+def test_the_checkpoint_before_stands_in_for_a_damaged_one(
+    tone_corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = run(tone_corpus, tmp_path / "whole", "trainer.epochs=4")
+    killed_after_two_epochs(tone_corpus, tmp_path / "parts", "trainer.epochs=4")
+    last = tmp_path / "parts" / "checkpoints" / "last.pt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    parts = run(tone_corpus, tmp_path / "parts", "trainer.epochs=4", "resume=true")
+    log = (tmp_path / "parts" / "train.log").read_text()
+    assert f"{last}: {len(content)} bytes that do not agree with their checksum" in log
+    assert "the one before is used" in log
+    assert "resumed after epoch 1" in log
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+def test_a_second_process_is_refused_with_the_first_ones_id(tone_corpus: Path, tmp_path: Path) -> None:
+    holder = "import sys, time; from pathlib import Path; from asr.system.lock import only_process_in\n"
+    holder += "with only_process_in(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "in\n"
+        with pytest.raises(InputError, match=f"process {first.pid} works in it, expected it to end first"):
+            run(tone_corpus, tmp_path)
+        first.kill()
+        first.wait()
+    run(tone_corpus, tmp_path)
 
 
 @pytest.mark.parametrize("setting", [("seed", 2), ("optimizer.learning_rate", 0.5)])
@@ -250,9 +331,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     whole = (tmp_path / "last.pt").read_bytes()
     for content in (b"", whole[: len(whole) // 2], b"cos\nsystem\n(S'true'\ntR."):
         (tmp_path / "last.pt").write_bytes(content)
-        with pytest.raises(InputError, match=r"last\.pt: not readable"):
+        with pytest.raises(InputError, match=r"last\.pt: \d+ bytes that do not agree with their checksum"):
             load_checkpoint(tmp_path / "last.pt")
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="No such file"):
         load_checkpoint(tmp_path / "none.pt")
     with pytest.raises(InputError, match="cannot be written"):
         save_checkpoint({}, tmp_path / "last.pt" / "x" / "y.pt")

@@ -1,7 +1,8 @@
 """Optimizers, learning-rate schedules, weight averages and gradient norms."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -121,3 +122,20 @@ def gradient_norms(model: nn.Module) -> Mapping[str, float]:
         key = owner + layer
         squares[key] = squares.get(key, 0.0) + float(parameter.grad.double().square().sum())
     return {key: math.sqrt(value) for key, value in squares.items()}
+
+
+@contextmanager
+def weight_noise(model: nn.Module, std: float) -> Iterator[None]:
+    """Gaussian noise on the weights while a gradient is computed (Graves, "Practical variational inference", 2011)."""
+    if not std:
+        yield
+        return
+    noisy = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    clean = [parameter.detach().clone() for parameter in noisy]
+    with torch.no_grad():
+        for parameter in noisy:
+            parameter.add_(torch.randn_like(parameter), alpha=std)
+    yield
+    with torch.no_grad():
+        for parameter, value in zip(noisy, clean, strict=True):
+            parameter.copy_(value)

@@ -3,6 +3,7 @@
 import logging
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from asr.phones import PhoneInventory, inventory
 from asr.score import Score
 from asr.scoring.results import headline
 from asr.system.progress import progress
-from asr.training.checkpoint import LAST, load_checkpoint, save_checkpoint
+from asr.training.checkpoint import BEFORE, LAST, load_last, save_checkpoint, save_last
 from asr.training.optim import MovingAverage, Schedule, copy_weights, make_optimizer
 
 log = logging.getLogger("asr.train")
@@ -39,6 +40,9 @@ class Progress:
     """Where a run stands; all of it is in the checkpoint."""
 
     epoch: int = 0
+    groups: int = 0  # of the epoch's batches, done
+    loss_sum: float = 0.0  # of the epoch
+    loss_count: float = 0.0
     update: int = 0
     minutes: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -68,7 +72,8 @@ class Run:
         phones = inventory(config.corpus.inventory)
         self.train_set, self.dev_set = load_datasets(config, phones)
         model = build_model(config.model, config.features, phones)
-        self.left_fresh = start_from(model, phones, find_model(config.init_from)) if starts_from_another(config) else []
+        other = starts_from_another(config, run_dir)
+        self.left_fresh = start_from(model, phones, find_model(config.init_from)) if other else []
         freeze(model, trainer.frozen)
         known = self.train_set.known if config.features.normalization == "global" else {}
         self.bundle = Bundle(model, config.model, config.features, phones, config.corpus.convention, known)
@@ -77,6 +82,7 @@ class Run:
         self.schedule = Schedule(config.schedule)
         self.average = MovingAverage(model, trainer.ema_decay) if trainer.average == "ema" else None
         self.progress = Progress()
+        self.clock = time.perf_counter()
 
     @property
     def plain_model(self) -> AcousticModel:
@@ -108,15 +114,20 @@ def freeze(model: AcousticModel, prefixes: Sequence[str]) -> None:
         raise InputError("configuration: trainer.frozen leaves no weight to train, expected at least one")
 
 
-def starts_from_another(config: TrainConfig) -> bool:
+def starts_from_another(config: TrainConfig, run_dir: Path) -> bool:
     """Whether the weights of another model come first; in a run that is taken up they have been there before."""
-    return bool(config.init_from) and not config.resume
+    return bool(config.init_from) and not resumable(run_dir)
+
+
+def resumable(run_dir: Path) -> bool:
+    """Whether a run left a state to go on from."""
+    return any((run_dir / "checkpoints" / name).exists() for name in (LAST, BEFORE))
 
 
 def checkpoint(run: Run) -> None:
-    """Write the state of the run, and the weights of this epoch where it is one of the best or last."""
-    folder, trainer, done = run.run_dir / "checkpoints", run.config.trainer, run.progress
-    save_checkpoint(copy_weights(run.plain_model), folder / f"epoch_{done.epoch:04d}.pt")
+    """Write the state of the run, anywhere in an epoch."""
+    done, now = run.progress, time.perf_counter()
+    done.minutes, run.clock = done.minutes + (now - run.clock) / 60, now
     state = {
         "model": copy_weights(run.plain_model),
         "optimizer": run.optimizer.state_dict(),
@@ -125,7 +136,14 @@ def checkpoint(run: Run) -> None:
         "generators": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         "progress": vars(done),
     }
-    save_checkpoint(state, folder / LAST)
+    save_last(state, run.run_dir / "checkpoints")
+
+
+def checkpoint_epoch(run: Run) -> None:
+    """The same after an epoch; its weights as well, as long as it is one of the best or last."""
+    folder, trainer, done = run.run_dir / "checkpoints", run.config.trainer, run.progress
+    save_checkpoint(copy_weights(run.plain_model), folder / f"epoch_{done.epoch:04d}.pt")
+    checkpoint(run)
     last = [record["epoch"] for record in done.history[-trainer.average_count :]]
     kept = {*last, *(record["epoch"] for record in done.best(max(trainer.keep_best, trainer.average_count)))}
     for record in done.history:
@@ -135,7 +153,7 @@ def checkpoint(run: Run) -> None:
 
 def restore(run: Run) -> None:
     """Take up the state that `checkpoint` left."""
-    state = load_checkpoint(run.run_dir / "checkpoints" / LAST)
+    state = load_last(run.run_dir / "checkpoints")
     run.plain_model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
     run.schedule.state = state["schedule"]
@@ -145,18 +163,21 @@ def restore(run: Run) -> None:
     cpu, *cuda = state["generators"]
     torch.set_rng_state(cpu)
     torch.cuda.set_rng_state_all(cuda)
-    log.info("resumed after epoch %d", run.progress.epoch)
+    run.clock = time.perf_counter()
+    log.info("resumed after epoch %d and %d updates", run.progress.epoch, run.progress.update)
 
 
 def check_run_dir(config: TrainConfig, run_dir: Path) -> None:
-    """Refuse to train over an earlier run, to resume where there is none, and to resume one with other settings."""
-    stored, resumable = run_dir / CONFIG_FILE, run_dir / "checkpoints" / LAST
-    if not config.resume:
-        if resumable.exists() or (run_dir / "model").exists():
-            raise InputError(f"{run_dir}: holds a training already, expected resume=true or another run_dir")
+    """Refuse to train over an earlier run without ``resume``, and to resume one with other settings."""
+    stored = run_dir / CONFIG_FILE
+    if not resumable(run_dir):
+        if (run_dir / "model").exists():
+            raise InputError(f"{run_dir}: holds a model and no state to go on from, expected another run_dir")
         return
-    if not stored.is_file() or not resumable.is_file():
-        raise InputError(f"{run_dir}: no {CONFIG_FILE} and checkpoints/{LAST}, expected a run to resume")
+    if not config.resume:
+        raise InputError(f"{run_dir}: holds a training already, expected resume=true or another run_dir")
+    if not stored.is_file():
+        raise InputError(f"{run_dir}: no {CONFIG_FILE}, expected the settings of the run to resume")
     before = _flat(yaml.safe_load(stored.read_text(encoding="utf-8")))
     now = _flat(yaml.safe_load(to_yaml(config)))
     for key in sorted(before.keys() | now.keys()):
@@ -251,7 +272,7 @@ def model_card(run: Run, dev: Score, weights: str) -> str:
 | training | {run.progress.epoch} epochs, {run.progress.minutes:.1f} minutes, {today}, seed {run.config.seed} |
 | command | `{shlex.join(["asr", *sys.argv[1:]])}` |
 
-Evaluate it with `asr evaluate MODEL CUTS`, use it with `asr transcribe MODEL AUDIO`.
+Evaluate it with `asr evaluate MODEL CUTS`, use it with `asr transcribe --model MODEL AUDIO`.
 """
 
 

@@ -1,0 +1,1 @@
+"""Faults on purpose: what is left after them is what would be there without."""
