@@ -26,12 +26,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from asr.config import FeatureConfig, ModelConfig, from_mapping, read_yaml
+from asr.config import FeatureConfig, ModelConfig, from_mapping
 from asr.errors import InputError
 from asr.features import FeatureStatistics, feature_dim
 from asr.model import AcousticModel
 from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 from asr.system.files import read_text
+from asr.system.plain_yaml import read_yaml
 
 FORMAT = 1
 """Raised when a bundle of an earlier version could no longer be read."""

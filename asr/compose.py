@@ -22,8 +22,8 @@ def compose(overrides: Sequence[str]) -> TrainConfig:
     try:
         with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
             return parse(hydra.compose("train", overrides=list(overrides)))
-    # ValueError: Hydra's own, for a group that is set to a number.
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    # ValueError: Hydra's own, for a group that is set to a number. OSError: for a name too long for a file.
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         raise InputError(f"configuration: {one_line(error)}") from error
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -247,21 +246,6 @@ def from_mapping(schema: type[T], mapping: Mapping[str, Any] | DictConfig, where
     for setting in fields(schema):  # type: ignore[arg-type]
         _check_value(f"{where}.{setting.name}", getattr(result, setting.name), setting.metadata)
     return result
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        InputError: it cannot be read or is something else.
-    """
-    try:
-        found = OmegaConf.to_container(OmegaConf.load(path))
-    except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable ({type(error).__name__}), expected YAML") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: {type(found).__name__}, expected settings with a value each")
-    return {str(key): value for key, value in found.items()}
 
 
 def to_yaml(config: Any) -> str:

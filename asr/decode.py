@@ -22,12 +22,13 @@ import numba
 import numpy as np
 from torch import Tensor
 
-from asr.config import BeamConfig, from_mapping, read_yaml, to_yaml
+from asr.config import BeamConfig, from_mapping, to_yaml
 from asr.ctc import BLANK_ID
 from asr.errors import InputError
 from asr.lm import Automaton, NGram, compile_ngram, read_arpa, write_arpa
 from asr.phones import PhoneInventory
 from asr.system.files import write_text
+from asr.system.plain_yaml import read_yaml
 
 SETTINGS_FILE, NGRAM_FILE = "decoder.yaml", "ngram.arpa"
 

@@ -18,6 +18,8 @@ from asr.system.files import read_text, write_text
 
 BEGIN, END = "<s>", "</s>"
 MAX_ORDER = 6
+LARGEST = 1e6
+"""Of log probabilities and weights in a file, either way; -99 is the usual zero."""
 UNSEEN_DISCOUNT = 0.5
 """Where no n-gram, or none but such as occur once or twice, is there to estimate the discount from."""
 NEVER = -99.0
@@ -214,7 +216,7 @@ def _parse_entry(text: str, size: int, where: str) -> tuple[Gram, tuple[float, f
     try:
         probability, backoff = float(fields[0]), float(fields[size + 1]) if len(fields) == size + 2 else 0.0
     except ValueError:
-        probability, backoff = math.nan, math.nan
-    if len(fields) not in (size + 1, size + 2) or not (math.isfinite(probability) and math.isfinite(backoff)):
+        probability, backoff = math.inf, math.inf
+    if len(fields) not in (size + 1, size + 2) or not (abs(probability) <= LARGEST and abs(backoff) <= LARGEST):
         raise InputError(f"{where}: {text!r}, expected a log probability, {size} phones and perhaps a backoff weight")
     return tuple(fields[1 : size + 1]), (probability, backoff)

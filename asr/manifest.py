@@ -5,6 +5,7 @@ has the words as ``text``, ``speaker``, ``gender`` and the phones, space-separat
 corpus gives times, ``alignment["phone"]`` has them too. Other ``custom`` fields (age, dialect) are details.
 """
 
+import gzip
 import json
 import os
 from collections import Counter
@@ -17,6 +18,8 @@ from lhotse.audio import AudioSource
 from lhotse.supervision import AlignmentItem
 
 from asr.errors import InputError
+
+LONGEST_LINE_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def read_manifest(path: Path) -> list[Utterance]:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected a manifest (cuts_*.jsonl.gz, see `asr prepare --help`)")
     try:
+        _check_lines(path)
         utterances = [_from_cut(path, cut) for cut in CutSet.from_file(path)]
     except InputError:
         raise
@@ -92,6 +96,14 @@ def read_manifest(path: Path) -> list[Utterance]:
         raise InputError(f"{path}: 0 utterances, expected at least 1")
     check_unique_ids(path, utterances)
     return utterances
+
+
+def _check_lines(path: Path) -> None:
+    """Refuse a line that no cut is as long as, before all of it is in memory: gzip makes gigabytes of a few kilobytes."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        while line := file.readline(LONGEST_LINE_BYTES + 1):
+            if len(line) > LONGEST_LINE_BYTES:
+                raise InputError(f"{path}: a line of more than {LONGEST_LINE_BYTES} bytes, expected a cut a line")
 
 
 def check_unique_ids(path: Path, utterances: Iterable[Utterance]) -> None:

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from asr.compose import compose
 from asr.config import FeatureConfig, config_dir, from_mapping, to_yaml
 from asr.errors import InputError
 from asr.phones import inventory
+from asr.system.plain_yaml import read_yaml
 from asr.training.optim import Schedule, make_optimizer
 from tests.conftest import settings
 
@@ -47,6 +49,7 @@ def test_the_promised_experiments_are_there() -> None:
         (["optimizer=adamm"], "optimizer/adamm"),
         (["optimizer.name=adamm"], "optimizer.name is 'adamm', expected one of adamw, adadelta, sgd"),
         (["optimizer=3"], "override must be a string"),
+        ([f"optimizer{'.be' * 300}=1"], "File name too long"),
         (["trainer.trackers=[paper]"], "trainer.trackers is 'paper', expected one of tensorboard"),
         (["seed=one"], "seed is 'one', expected int"),
         (["seed=-1"], "seed is -1, expected 0 or more"),
@@ -82,3 +85,20 @@ def test_the_schema_has_no_defaults_and_the_yaml_no_code() -> None:
         assert "_target_" not in path.read_text(), path
     schema = (Path(__file__).parents[1] / "asr" / "config.py").read_text()
     assert "default=" not in schema
+
+
+def test_yaml_that_grows_out_of_a_few_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.yaml"
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise("abcdefghi")]
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"bomb.yaml: has the alias \*a, expected YAML without aliases"):
+        read_yaml(path)
+    path.write_text("a: " + "[" * 5000)
+    with pytest.raises(InputError, match="nested more than 20 deep"):
+        read_yaml(path)
+    path.write_text("")
+    assert read_yaml(path) == {}
+    path.write_text("!!python/object/apply:os.system [exit]")
+    with pytest.raises(InputError, match="bomb.yaml"):
+        read_yaml(path)

@@ -110,3 +110,13 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="out: cannot be written"):
         write_corpus(out, {"train": [one(tmp_path / "a")]}, {})
     assert not (out / "stats.json").exists()
+
+
+def test_a_line_that_grows_out_of_a_few_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cuts.jsonl.gz"
+    with gzip.open(path, "wb", 1) as file:
+        for _ in range(64):
+            file.write(b" " * 2**20)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(InputError, match="a line of more than 16777216 bytes, expected a cut a line"):
+        read_manifest(path)

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    {"errors", "models", "system.files", "system.process", "system.progress", "system.signals"},
+    {"errors", "models", "system.files", "system.plain_yaml", "system.process", "system.progress", "system.signals"},
     {"system.lock"},
     {"config", "phones", "audio"},
     {"manifest", "features", "decoding.lexicon", "output.notation"},

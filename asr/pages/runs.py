@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asr.config import read_yaml
 from asr.errors import InputError
 from asr.pages.figures import draw_curves, draw_ladder
 from asr.report import Drawing, Section, Table, write_page
 from asr.score import interval
 from asr.scoring.results import Evaluation, percent, read_json
 from asr.system.files import read_text
+from asr.system.plain_yaml import read_yaml
 
 NOT_SETTINGS = ("run_dir", "resume")
 RECORD = ("epoch", "minutes", "train_loss", "dev_per")

@@ -14,10 +14,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from asr.config import read_yaml
 from asr.ctc import align_tokens
 from asr.errors import InputError
 from asr.system.files import write_text
+from asr.system.plain_yaml import read_yaml
 
 FILE = "confidence.yaml"
 TEMPERATURES = (0.2, 20.0)
