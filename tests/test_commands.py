@@ -303,7 +303,6 @@ def test_train_refuses_before_it_writes(refused: Callable[..., None], tone_corpu
     refused("frequency_warp is 0.1 with features mfcc, expected 0 or fbank", "train", *TRAIN, good, run_dir, *warp)
     refused("no such file, expected a manifest", "train", *TRAIN, f"corpus.dir={tmp_path}", run_dir)
     refused("run_dir has no value", "train", *TRAIN, good)
-    refused("expected a run to resume", "train", *TRAIN, good, run_dir, "resume=true")
     assert not (tmp_path / "run").exists()
     (tmp_path / "file").touch()
     refused("cannot be written", "train", *TRAIN, good, f"run_dir={tmp_path / 'file' / 'run'}")

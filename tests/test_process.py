@@ -1,12 +1,14 @@
 """The process' settings."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from asr import cli
+from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import SPINS, tune_process
 
 
@@ -24,6 +26,7 @@ def test_freed_memory_is_kept() -> None:
     program = """
 import resource
 from asr import cli
+from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import KEPT_IN_TRAINING, tune_process
 if {tuned}:
     tune_process(KEPT_IN_TRAINING)
@@ -53,3 +56,29 @@ def test_the_command_tunes_its_process_first(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(cli, "app", lambda: calls.append("ran"))
     cli.main()
     assert calls == ["tuned", "ran"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [
+        (InputError("x.wav: empty file, expected audio"), 2),
+        (TrainingError("loss is nan"), 1),
+        (Interrupted("stopped after 3 updates", signal.SIGTERM), 143),
+        (Interrupted("stopped after 3 updates", signal.SIGINT), 130),
+        (OSError(28, "No space left on device", "x.json"), 2),
+    ],
+    ids=repr,
+)
+def test_how_the_command_ends(
+    raised: Exception, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise raised
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == status
+    said = capsys.readouterr().err
+    assert said.startswith("asr: ")
+    assert said.count("\n") == 1
