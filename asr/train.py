@@ -47,6 +47,7 @@ from asr.training.run import (
     restore,
     resumable,
     starts_from_another,
+    stops_early,
     write_config,
 )
 
@@ -90,6 +91,8 @@ def _train(run: Run) -> float:
                 if run.accelerator.is_main_process:
                     checkpoint_epoch(run)
                 run.accelerator.wait_for_everyone()
+                if signals_to_stop(run, stop):  # which came while the dev set was recognized
+                    raise interrupted(run, stop)
         dev = finish(run)
         run.accelerator.end_training()
     return dev.total.per
@@ -145,14 +148,24 @@ def learning_rate_at(run: Run, done: float) -> float:
 
 def save_or_stop(run: Run, stop: Stop) -> None:
     """Save the state when it is time to, or when the run was asked to stop."""
-    signals = run.accelerator.reduce(torch.tensor(stop.signal)) if run.accelerator.num_processes > 1 else stop.signal
+    signals = signals_to_stop(run, stop)
     due = (time.perf_counter() - run.clock) / 60 >= (run.config.trainer.checkpoint_minutes or math.inf)
     if run.accelerator.is_main_process and (due or signals):
         checkpoint(run)
     if signals:
         run.accelerator.wait_for_everyone()
-        saved = f"saved in {run.run_dir / 'checkpoints'}, the same command with resume=true goes on"
-        raise Interrupted(f"stopped after {run.progress.update} updates; {saved}", stop.signal or signal.SIGTERM)
+        raise interrupted(run, stop)
+
+
+def signals_to_stop(run: Run, stop: Stop) -> int:
+    """0 as long as no process has been asked to stop, the same in every one."""
+    return int(run.accelerator.reduce(torch.tensor(stop.signal))) if run.accelerator.num_processes > 1 else stop.signal
+
+
+def interrupted(run: Run, stop: Stop) -> Interrupted:
+    """What ends a run whose state is saved."""
+    saved = f"saved in {run.run_dir / 'checkpoints'}, the same command with resume=true goes on"
+    return Interrupted(f"stopped after {run.progress.update} updates; {saved}", stop.signal or signal.SIGTERM)
 
 
 def update(run: Run, batches: Sequence[Share], weight: float, learning_rate: float) -> float:
@@ -246,12 +259,6 @@ def check_finite(run: Run, losses: Tensor, ids: Sequence[str]) -> None:
     if not torch.isfinite(losses).all():
         bad = [f"{name} ({loss})" for name, loss in zip(ids, losses.tolist(), strict=True) if not math.isfinite(loss)]
         raise TrainingError(f"loss is not finite for utterance {', '.join(bad)}; {last_good(run)}")
-
-
-def stops_early(run: Run) -> bool:
-    """Whether the dev PER has not improved for ``early_stopping_epochs`` epochs."""
-    patience, pers = run.config.trainer.early_stopping_epochs, [record["dev_per"] for record in run.progress.history]
-    return bool(patience and pers and len(pers) - 1 - pers.index(min(pers)) >= patience)
 
 
 def validate(run: Run) -> Score:

@@ -282,6 +282,22 @@ def test_a_signal_saves_and_says_where(tone_corpus: Path, tmp_path: Path, number
     assert kill_and_resume.history(tmp_path / "whole") == kill_and_resume.history(tmp_path / "parts")
 
 
+def test_a_signal_in_the_last_validation_stops_as_well(tone_corpus: Path, tmp_path: Path) -> None:
+    plain = asr.train.validate
+
+    def validate_and_signal(run: Run) -> Any:
+        if run.progress.epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asr.train, "validate", validate_and_signal)
+        with pytest.raises(Interrupted, match="stopped after 6 updates"):
+            run(tone_corpus, tmp_path)
+    assert not (tmp_path / "model").exists()
+    run(tone_corpus, tmp_path, "resume=true")
+
+
 def test_killed_at_any_moment_it_ends_the_same(tone_corpus: Path, tmp_path: Path) -> None:
     overrides = [*TINY_MODEL, "trainer.batch_utterances=1", "trainer.epochs=30"]
     assert kill_and_resume.check(tone_corpus, tmp_path, 3, 2, overrides) == []

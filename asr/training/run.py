@@ -124,6 +124,12 @@ def resumable(run_dir: Path) -> bool:
     return any((run_dir / "checkpoints" / name).exists() for name in (LAST, BEFORE))
 
 
+def stops_early(run: Run) -> bool:
+    """Whether the dev PER has not improved for ``early_stopping_epochs`` epochs."""
+    patience, pers = run.config.trainer.early_stopping_epochs, [record["dev_per"] for record in run.progress.history]
+    return bool(patience and pers and len(pers) - 1 - pers.index(min(pers)) >= patience)
+
+
 def checkpoint(run: Run) -> None:
     """Write the state of the run, anywhere in an epoch."""
     done, now = run.progress, time.perf_counter()
