@@ -1,12 +1,13 @@
 """A phone n-gram for a model, and the search's weight and bonus chosen on a dev set."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from asr.bundle import load_bundle
 from asr.config import BeamConfig
 from asr.decode import BeamSearch, save_decoder
 from asr.evaluate import choose_temperature, dataset_of, log_probs_of, score_hypotheses
-from asr.lm import NGram, compile_ngram, estimate, read_arpa
+from asr.lm import Automaton, NGram, compile_ngram, estimate, read_arpa
 from asr.manifest import read_manifest
 from asr.phones import PhoneInventory
 from asr.score import Score
@@ -52,13 +53,18 @@ def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = 
         }
         return score_hypotheses(bundle, dataset, hypotheses)
 
-    grid = [BeamConfig(TUNING_BEAM, weight, bonus) for weight in WEIGHTS for bonus in BONUSES]
-    errors = {
-        index: result(BeamSearch(one.beam, automaton, one.weight, one.bonus)).total.errors
-        for index, one in enumerate(progress(grid, "tuning", len(grid)))
-    }
-    chosen = grid[min(errors, key=lambda index: (errors[index], grid[index].weight, abs(grid[index].bonus)))]
+    chosen = choose_search(automaton, result)
     chosen.beam = beam
     save_decoder(chosen, arpa, model)
     save_temperature(choose_temperature(bundle, dataset), model)
     return chosen, result(BeamSearch(chosen.beam, automaton, chosen.weight, chosen.bonus))
+
+
+def choose_search(automaton: Automaton, score_of: Callable[[BeamSearch], Score]) -> BeamConfig:
+    """Weight and bonus of the search with the fewest errors; of equals the smallest weight, then bonus."""
+    grid = [BeamConfig(TUNING_BEAM, weight, bonus) for weight in WEIGHTS for bonus in BONUSES]
+    errors = {
+        index: score_of(BeamSearch(one.beam, automaton, one.weight, one.bonus)).total.errors
+        for index, one in enumerate(progress(grid, "tuning", len(grid)))
+    }
+    return grid[min(errors, key=lambda index: (errors[index], grid[index].weight, abs(grid[index].bonus)))]
