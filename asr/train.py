@@ -50,6 +50,7 @@ from asr.training.run import (
     stops_early,
     write_config,
 )
+from asr.training.several import together
 
 log = logging.getLogger("asr.train")
 
@@ -65,11 +66,12 @@ def train(config: TrainConfig, run_dir: Path) -> float:
 
     Raises:
         InputError: the configuration, the manifests or the run folder cannot be used.
-        TrainingError: a loss or gradient is not finite.
+        TrainingError: a loss or gradient is not finite, or another process is gone.
     """
     check_run_dir(config, run_dir)
     run = Run(config, run_dir)
-    with only_process_in(run_dir) if run.accelerator.is_main_process else nullcontext():
+    alone = only_process_in(run_dir) if run.accelerator.is_main_process else nullcontext()
+    with alone, together(run.accelerator, run_dir / "checkpoints"):
         return _train(run)
 
 
@@ -280,10 +282,8 @@ def finish(run: Run) -> Score:
             aligner = train_aligner(run.bundle, run.train_set, run.config.trainer.aligner_epochs, run.config.seed)
             save_aligner(aligner, run.run_dir / "model")
     log.info("dev PER of the model (%s): %s", what, headline(dev))
-    left = run.progress.infeasible
-    log.info(
-        "utterances left out of the loss at least once, their phones being longer than their frames: %d", len(left)
-    )
+    left_out = "utterances left out of the loss at least once, their phones being longer than their frames: %d"
+    log.info(left_out, len(run.progress.infeasible))
     log.info("model: %s", run.run_dir / "model")
     return dev
 

@@ -32,7 +32,7 @@ ORDER = [
     {"exchange.front_end", "exchange.network"},
     {"exchange.onnx", "exchange.state_dict"},
     {"aligner"},
-    {"training.optim", "training.checkpoint", "training.aligner"},
+    {"training.optim", "training.checkpoint", "training.aligner", "training.several"},
     {"windows"},
     {"recognizer"},
     {"evaluate", "transcribe"},

@@ -478,23 +478,3 @@ def test_no_room_for_the_run_is_one_line(tone_corpus: Path, tmp_path: Path, limi
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run" / "model").exists()
     assert not list(tmp_path.rglob("*.partial"))
-
-
-def test_two_processes_give_the_losses_of_one(tone_corpus: Path, tmp_path: Path) -> None:
-    settings = (*FAST, "trainer.precision=float32", "trainer.batch_utterances=5", "optimizer.learning_rate=0.01")
-    losses = {}
-    for processes in (1, 2):
-        run_dir = tmp_path / str(processes)
-        launch = [
-            "-m",
-            "accelerate.commands.launch",
-            "--cpu",
-            f"--num_processes={processes}",
-            "--num_cpu_threads_per_process=1",
-        ]
-        train_arguments = ["-m", "asr", "train", "experiment=speechocean762", *settings, f"corpus.dir={tone_corpus}"]
-        command = [sys.executable, *launch, "--mixed_precision=no", *train_arguments, f"run_dir={run_dir}"]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        losses[processes] = [record["train_loss"] for record in json.loads((run_dir / "history.json").read_text())]
-    assert losses[2] == pytest.approx(losses[1], rel=1e-5)

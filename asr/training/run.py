@@ -11,10 +11,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
-from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, set_seed
+from accelerate.utils import set_seed
 
 from asr.bundle import Bundle, build_model, start_from
 from asr.config import TrainConfig, to_yaml
@@ -29,6 +29,7 @@ from asr.scoring.results import headline
 from asr.system.progress import progress
 from asr.training.checkpoint import BEFORE, LAST, load_last, save_checkpoint, save_last
 from asr.training.optim import MovingAverage, Schedule, copy_weights, make_optimizer
+from asr.training.several import make_accelerator
 
 log = logging.getLogger("asr.train")
 
@@ -59,16 +60,10 @@ class Run:
     def __init__(self, config: TrainConfig, run_dir: Path) -> None:
         trainer = config.trainer
         self.config, self.run_dir = config, run_dir
-        self.accelerator = Accelerator(
-            cpu=trainer.device == "cpu",
-            log_with=list(trainer.trackers) or None,
-            project_config=ProjectConfiguration(str(run_dir), logging_dir=str(run_dir)),
-        )
-        if trainer.device == "cuda" and self.accelerator.device.type != "cuda":
-            raise InputError("configuration: trainer.device is cuda, expected cpu or auto: no CUDA device is at hand")
+        self.accelerator = make_accelerator(trainer, run_dir)
         if trainer.threads:
             torch.set_num_threads(trainer.threads)
-        set_seed(config.seed)
+        set_seed(config.seed, device_specific=True)  # so that each process drops other values
         phones = inventory(config.corpus.inventory)
         self.train_set, self.dev_set = load_datasets(config, phones)
         model = build_model(config.model, config.features, phones)
@@ -166,9 +161,13 @@ def restore(run: Run) -> None:
     run.progress = Progress(**state["progress"])
     if run.average:
         run.average.updates, run.average.weights = state["average"]["updates"], state["average"]["weights"]
-    cpu, *cuda = state["generators"]
-    torch.set_rng_state(cpu)
-    torch.cuda.set_rng_state_all(cuda)
+    if run.accelerator.is_main_process:
+        cpu, *cuda = state["generators"]
+        torch.set_rng_state(cpu)
+        torch.cuda.set_rng_state_all(cuda)
+    else:  # of the others there may be more or fewer than before
+        key = (run.config.seed, run.accelerator.process_index, run.progress.update)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
     run.clock = time.perf_counter()
     log.info("resumed after epoch %d and %d updates", run.progress.epoch, run.progress.update)
 
@@ -252,7 +251,12 @@ def describe(run: Run) -> str:
         for name, dataset in (("train", run.train_set), ("dev", run.dev_set))
     ]
     device, count = run.accelerator.device.type, count_parameters(run.plain_model)
-    return f"{run.config.model.name}, {count:,} parameters, on {device}; {'; '.join(sizes)}; run folder {run.run_dir}"
+    where = (
+        f"on {device}, {run.accelerator.num_processes} processes"
+        if run.accelerator.num_processes > 1
+        else f"on {device}"
+    )
+    return f"{run.config.model.name}, {count:,} parameters, {where}; {'; '.join(sizes)}; run folder {run.run_dir}"
 
 
 def last_good(run: Run) -> str:

@@ -1,0 +1,54 @@
+"""Several processes that train one model: the short form of `tests/faults/processes.py`, and how they are started."""
+
+import os
+from pathlib import Path
+
+import pytest
+import submitit
+import torch
+
+from asr.errors import InputError
+from asr.training.several import join_submitit_job, make_accelerator
+from tests.conftest import settings
+from tests.faults import processes
+
+
+def test_two_processes_give_the_losses_of_one(tone_corpus: Path, tmp_path: Path) -> None:
+    assert processes.losses_apart(tone_corpus, tmp_path, 50) <= processes.TOLERANCE
+
+
+def test_the_death_of_one_ends_the_other_and_two_go_on(tone_corpus: Path, tmp_path: Path) -> None:
+    assert processes.death(tone_corpus, tmp_path, 0, 2, ["trainer.epochs=60"]) == []
+
+
+def test_processes_that_do_not_find_each_other_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("asr.training.several.Accelerator", Lonely)
+    with pytest.raises(InputError, match=r"process group: 1 joined, expected 2 \(WORLD_SIZE\)"):
+        make_accelerator(settings().trainer, tmp_path)
+
+
+class Lonely:
+    num_processes = 1
+
+    def __init__(self, **given: object) -> None:
+        self.cpu = given["cpu"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="NOT TESTED: there is a CUDA device")
+def test_without_a_cuda_device_the_cpu_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("asr.training.several.Accelerator", Lonely)
+    assert make_accelerator(settings().trainer, tmp_path).cpu is True
+
+
+def test_the_tasks_of_a_submitit_job_know_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    given = {"JOB_ID": "7", "JOB_NUM_NODES": "1", "NTASKS": "3", "GLOBALID": "2", "LOCALID": "2"}
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    for name, value in given.items():
+        monkeypatch.setenv(f"SUBMITIT_LOCAL_{name}", value)
+    assert submitit.JobEnvironment().num_tasks == 3
+    join_submitit_job()
+    assert (os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ["LOCAL_RANK"]) == ("2", "3", "2")
