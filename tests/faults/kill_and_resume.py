@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as folder:
         found = check(chosen.corpus, Path(folder), chosen.kills, chosen.seed, chosen.overrides)
     if found:

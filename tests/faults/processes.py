@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--updates", type=int, default=50)
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     if chosen.record:
         record(chosen.record, chosen.updates, chosen.overrides)
         return
