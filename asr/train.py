@@ -34,6 +34,7 @@ from asr.system.progress import progress
 from asr.system.signals import Stop, noting_stops
 from asr.training.aligner import train_aligner
 from asr.training.checkpoint import load_checkpoint
+from asr.training.finite import check_finite, check_weights
 from asr.training.optim import Weights, average_weights, gradient_norms, weight_noise
 from asr.training.run import (
     Run,
@@ -66,7 +67,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
 
     Raises:
         InputError: the configuration, the manifests or the run folder cannot be used.
-        TrainingError: a loss or gradient is not finite, or another process is gone.
+        TrainingError: a loss, a gradient or a weight is not finite, or another process is gone.
     """
     check_run_dir(config, run_dir)
     run = Run(config, run_dir)
@@ -153,6 +154,7 @@ def save_or_stop(run: Run, stop: Stop) -> None:
     signals = signals_to_stop(run, stop)
     due = (time.perf_counter() - run.clock) / 60 >= (run.config.trainer.checkpoint_minutes or math.inf)
     if run.accelerator.is_main_process and (due or signals):
+        check_weights(run)
         checkpoint(run)
     if signals:
         run.accelerator.wait_for_everyone()
@@ -179,7 +181,7 @@ def update(run: Run, batches: Sequence[Share], weight: float, learning_rate: flo
     with weight_noise(run.plain_model, run.config.trainer.weight_noise):
         for batch, share in batches:
             losses = batch_losses(run, batch.to(run.accelerator.device)) * share
-            check_finite(run, losses, batch.ids[: len(losses)])
+            check_finite(run, losses, batch)
             total += losses.detach().sum()
             # Gradients are averaged over processes, so that the sum over all of them needs this factor.
             run.accelerator.backward(losses.sum() * run.accelerator.num_processes / weight)
@@ -256,15 +258,9 @@ def group_weight(run: Run, group: list[list[Item]]) -> float:
     return float(len(items)) if reduction == "utterance" else 1.0
 
 
-def check_finite(run: Run, losses: Tensor, ids: Sequence[str]) -> None:
-    """Stop at a loss that is not a finite number, and say whose."""
-    if not torch.isfinite(losses).all():
-        bad = [f"{name} ({loss})" for name, loss in zip(ids, losses.tolist(), strict=True) if not math.isfinite(loss)]
-        raise TrainingError(f"loss is not finite for utterance {', '.join(bad)}; {last_good(run)}")
-
-
 def validate(run: Run) -> Score:
     """The dev set, scored; every process does all of it, which keeps them in step."""
+    check_weights(run)
     run.plain_model.eval()
     return score_hypotheses(run.bundle, run.dev_set, recognize(run.bundle, run.dev_set))
 

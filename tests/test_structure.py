@@ -40,6 +40,7 @@ ORDER = [
     {"decoding.tune", "decoding.words", "pages.examine", "pages.listening"},
     {"pages.explain"},
     {"training.run"},
+    {"training.finite"},
     {"train"},
     {"compose"},
     {"commands.options"},

@@ -18,7 +18,7 @@ import asr.train
 from asr.bundle import Bundle, load_bundle
 from asr.compose import compose
 from asr.config import TrainConfig
-from asr.dataset import Batch, Dataset
+from asr.dataset import Batch, Dataset, Item
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.evaluate import evaluate, recognize
 from asr.manifest import Utterance, read_manifest, write_corpus
@@ -385,6 +385,66 @@ def test_numbers_that_are_not_finite_stop_the_run(
         run(tone_corpus, tmp_path)
     assert "-" in str(error.value)
     assert load_checkpoint(tmp_path / "checkpoints" / "last.pt")["progress"]["epoch"] == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_features_that_are_not_finite_are_named(
+    tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = Dataset.features, [0]
+
+    def features(dataset: Dataset, item: Item) -> torch.Tensor:
+        found = plain(dataset, item).clone()
+        if dataset.utterances[item.utterance].id == "b-2":
+            calls[0] += 1
+            if calls[0] == 2:  # in the second epoch
+                found[7, 3] = math.nan
+        return found
+
+    monkeypatch.setattr(Dataset, "features", features)
+    with pytest.raises(TrainingError, match=r"^features are not finite for utterance b-2; last good checkpoint: "):
+        run(tone_corpus, tmp_path, "trainer.consistency=0.2", "augment.time_masks=0", "augment.frequency_masks=0")
+    assert load_checkpoint(tmp_path / "checkpoints" / "last.pt")["progress"]["epoch"] == 1
+
+
+@pytest.mark.parametrize("epoch", [0, 1])  # flat start, then CTC
+def test_every_weight_that_is_not_finite_is_named_at_the_step(tone_corpus: Path, tmp_path: Path, epoch: int) -> None:
+    everything = ("model=cnn_blstm_attention", "model.projection=8", "model.layer_norm=true")
+    parts = start(tone_corpus, tmp_path, *everything, "model.layers=2", "model.hidden=16")
+    parts.progress.epoch = epoch
+    (batch,) = parts.train_set.batches(parts.plan(0)[:1])
+    weights = dict(parts.plain_model.named_parameters())
+    assert len(weights) > 20
+    for name, weight in weights.items():
+        values, place = weight.detach(), (-1,) * weight.ndim
+        before, values[place] = values[place].clone(), math.nan
+        with pytest.raises(TrainingError) as error:
+            asr.train.update(parts, [(batch, 1.0)], 1.0, 0.001)
+        what = f"{name} (1 of {weight.numel()} values)"
+        assert str(error.value) == f"weights are not finite after 0 updates: {what}; there is no checkpoint yet"
+        values[place] = before
+    asr.train.update(parts, [(batch, 1.0)], 1.0, 0.001)
+
+
+@pytest.mark.parametrize(("settings", "after"), [((), 6), (("trainer.checkpoint_minutes=1e-9",), 5)])
+def test_weights_that_are_not_finite_are_not_saved(
+    tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], after: int
+) -> None:
+    plain = asr.train.update
+
+    def update(parts: Run, *others: Any) -> float:
+        loss = plain(parts, *others)
+        if parts.progress.update == after:
+            parts.plain_model.output.bias.detach()[3] = math.inf
+        return loss
+
+    monkeypatch.setattr(asr.train, "update", update)
+    message = rf"weights are not finite after {after} updates: output.bias \(1 of 40 values\); last good checkpoint: "
+    with pytest.raises(TrainingError, match=message):
+        run(tone_corpus, tmp_path, *settings)
+    saved = load_checkpoint(tmp_path / "checkpoints" / "last.pt")
+    assert all(weight.isfinite().all() for weight in saved["model"].values())
+    assert saved["progress"]["update"] == (after - 1 if settings else 3)
     assert not (tmp_path / "model").exists()
 
 
