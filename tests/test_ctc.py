@@ -1,14 +1,22 @@
-"""CTC against brute force over every path of a small case."""
+"""CTC against brute force over every path of a small case, and against a second implementation on larger ones."""
 
 import math
 from collections import defaultdict
 from itertools import groupby, product
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
 from torch import Tensor
 
 from asr.ctc import best_path, consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
+from asr.manifest import Utterance, write_corpus
+from tests.faults import ctc_numbers
+from tests.faults.ctc_reference import loss_and_gradient
 
 
 def collapse(path: tuple[int, ...]) -> tuple[int, ...]:
@@ -41,18 +49,101 @@ def test_loss_is_brute_force_over_all_paths(frames: int) -> None:
         assert float(loss) == pytest.approx(-math.log(probability), abs=1e-9)
 
 
-def test_gradients_are_brute_force_too() -> None:
-    logits = torch.randn(1, 4, 3, dtype=torch.float64, requires_grad=True)
-    tokens, lengths = pad([(1, 1)])
-    ctc_loss(logits.log_softmax(-1), torch.tensor([4]), tokens, lengths)[0].sum().backward()
+def brute_force(log_probs: Tensor, labels: tuple[int, ...]) -> tuple[float, np.ndarray]:
+    """Loss of one utterance (frames, symbols) and its gradient by log-probabilities: paths listed, no recursion.
+
+    The gradient is minus the share that the paths through a symbol at a frame have of all paths with these labels.
+    """
+    probabilities, through = log_probs.exp().numpy(), np.zeros(tuple(log_probs.shape))
+    total = 0.0
+    for path in product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        if collapse(path) == labels:
+            probability = probabilities[range(len(path)), path].prod()
+            total += probability
+            through[range(len(path)), path] += probability
+    return (-math.log(total), -through / total) if total else (math.inf, through)
+
+
+@st.composite
+def small_cases(draw: st.DrawFn) -> tuple[Tensor, tuple[int, ...]]:
+    """Logits (frames, symbols) float64 of 1 to 4 frames and 2 to 4 symbols, and up to 5 labels, whether they fit or not."""
+    frames, symbols = draw(st.integers(1, 4)), draw(st.integers(2, 4))
+    noise = np.random.default_rng(draw(st.integers(0, 2**32))).standard_normal((frames, symbols))
+    labels = draw(st.lists(st.integers(1, symbols - 1), max_size=frames + 1))
+    return torch.from_numpy(draw(st.sampled_from([0.0, 1.0, 5.0])) * noise), tuple(labels)
+
+
+@bounds(max_examples=60, deadline=None, derandomize=True)
+@given(case=small_cases())
+@example(case=(torch.zeros(4, 2, dtype=torch.float64), ()))  # blanks only
+@example(case=(torch.zeros(4, 3, dtype=torch.float64), (1, 1)))  # a repeated phone
+@example(case=(torch.zeros(2, 3, dtype=torch.float64), (1, 1)))  # which needs a third frame
+@example(case=(torch.zeros(3, 3, dtype=torch.float64), (1, 2, 1, 2)))
+def test_losses_and_gradients_are_brute_force_over_all_paths(case: tuple[Tensor, tuple[int, ...]]) -> None:
+    drawn, labels = case
+    log_probs = drawn.log_softmax(-1)
+    loss, gradient = brute_force(log_probs, labels)
+    second_loss, second_gradient = loss_and_gradient(log_probs.numpy(), np.array(labels, dtype=np.int64))
+    assert second_loss == pytest.approx(loss, abs=1e-9)
+    np.testing.assert_allclose(second_gradient, gradient, atol=1e-9)
+    for kind, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
+        # Other utterances stand on either side: longer, of other labels, and one that has no path.
+        batch = torch.randn(4, len(drawn) + 2, drawn.shape[1], dtype=torch.float64)
+        batch[1, : len(drawn)] = drawn
+        logits = batch.to(kind).requires_grad_()
+        tokens, token_lengths = pad([(1,), labels, (1,) * 9, ()])
+        lengths = torch.tensor([len(drawn) + 2, len(drawn), 1, 0])
+        losses, feasible = ctc_loss(logits.log_softmax(-1), lengths, tokens, token_lengths)
+        losses.sum().backward()
+        assert logits.grad is not None
+        assert feasible.tolist() == [True, math.isfinite(loss), False, True]
+        assert float(losses[1].detach()) == pytest.approx(loss if math.isfinite(loss) else 0, abs=tolerance)
+        # The softmax adds each probability: a frame's gradients sum to -1, or to 0 where labels have no path.
+        expected = gradient + log_probs.exp().numpy() if math.isfinite(loss) else gradient
+        np.testing.assert_allclose(logits.grad[1, : len(drawn)].numpy(), expected, atol=tolerance)
+        assert logits.grad[1, len(drawn) :].abs().sum() == 0
+        assert logits.grad[2:].abs().sum() == 0
+
+
+@bounds(max_examples=60, deadline=None, derandomize=True)
+@given(
+    best=st.lists(st.integers(0, 3), min_size=1, max_size=12),
+    labels=st.lists(st.integers(1, 3), max_size=8),
+    kind=st.sampled_from([torch.float32, torch.float64]),
+)
+def test_impossible_looking_labels_have_finite_losses_and_gradients(
+    best: list[int], labels: list[int], kind: torch.dtype
+) -> None:
+    """One symbol of each frame is certain, the others have a log-probability of -10,000."""
+    frames = len(best)
+    logits = torch.full((1, frames, 4), -1e4, dtype=kind)
+    logits[0, range(frames), best] = 0
+    logits.requires_grad_()
+    losses, feasible = ctc_loss(logits.log_softmax(-1), torch.tensor([frames]), *pad([tuple(labels)]))
+    losses.sum().backward()
     assert logits.grad is not None
-    for frame, symbol in product(range(4), range(3)):
-        losses = []
-        for step in (1e-5, -1e-5):
-            moved = logits.detach().clone()
-            moved[0, frame, symbol] += step
-            losses.append(-math.log(label_probabilities(moved[0].log_softmax(-1))[(1, 1)]))
-        assert float(logits.grad[0, frame, symbol]) == pytest.approx((losses[0] - losses[1]) / 2e-5, abs=1e-6)
+    assert logits.grad.isfinite().all()
+    certain = torch.where(torch.arange(4) == torch.tensor(best)[:, None], 0.0, -1e4)
+    loss, gradient = loss_and_gradient(certain.numpy(), np.array(labels, dtype=np.int64))
+    assert bool(feasible) == math.isfinite(loss)
+    if feasible:
+        # A float32 of 100,000 is right to 0.008, and posteriors are exponentials of differences of such numbers.
+        assert float(losses.detach()) == pytest.approx(loss, rel=1e-6, abs=1e-3)
+        expected = gradient + certain.double().exp().numpy()
+        np.testing.assert_allclose(logits.grad[0].numpy(), expected, atol=0.05 if kind == torch.float32 else 1e-6)
+
+
+def test_real_batches_agree_with_the_second_implementation(real_utterances: list[Utterance], tmp_path: Path) -> None:
+    write_corpus(tmp_path, {"train": real_utterances[::2]}, {})
+    found = ctc_numbers.check(tmp_path, "speechocean762-small", 2)
+    assert (found.batches, found.utterances, found.infeasible) == (2, 20, 0)
+    assert found.agree, found
+
+
+def test_batches_of_tones_agree_with_the_second_implementation(tone_corpus: Path) -> None:
+    found = ctc_numbers.check(tone_corpus, "speechocean762-small", 4, ["trainer.batch_utterances=4"])
+    assert (found.batches, found.utterances) == (4, 16)
+    assert found.agree, found
 
 
 def test_a_batch_gives_each_utterance_its_own_loss() -> None:
