@@ -59,6 +59,9 @@ class AcousticModel(nn.Module):
             (batch, frames', symbols) float32 natural-log probabilities and (batch,) int64 lengths in output frames, where
             frames' = ceil(frames / time_reduction).
         """
+        if features.numel() == 0:  # no utterance, or none that has a frame
+            shape = (len(features), -(-features.shape[1] // self.time_reduction), self.output.out_features)
+            return features.new_zeros(shape), reduced_length(lengths, self.time_reduction)
         hidden, lengths = self.front_end(features, lengths)
         hidden = self.recurrent(hidden, lengths)
         for layer in self.attention:

@@ -1,0 +1,277 @@
+"""What a model says of an utterance is the same whatever the batch, its order, its padding, the neighbours and the threads.
+
+On the model that comes with the package, and on one of each kind of the zoo.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import example, given
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
+from torch import Tensor
+
+from asr.audio import read_audio, read_blocks
+from asr.bundle import Bundle, build_model
+from asr.config import config_dir
+from asr.features import extract, extract_blocks, frame_count, normalize
+from asr.manifest import Utterance
+from asr.models import DEFAULT, find_model
+from asr.phones import inventory
+from asr.recognizer import load
+from asr.windows import log_probs_of
+from tests.conftest import settings
+
+ZOO = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
+MODELS = [DEFAULT, *ZOO]
+TOLERANCE = 1e-4
+"""Of natural-log probabilities: what float32 rounds, in another order of additions."""
+POOL = 64
+SPREAD = 2.0
+"""Of each symbol's log-probability over frames, in nats, where weights are random: that of a model that has learned."""
+
+
+@cache
+def bundle_of(name: str) -> Bundle:
+    """The model that comes with the package, or one of the zoo with weights drawn at random."""
+    if name == DEFAULT:
+        return load(find_model(DEFAULT)).bundle
+    return random_bundle(f"model={name}", "model.hidden=24")
+
+
+def random_bundle(*overrides: str) -> Bundle:
+    """A model with weights drawn at random, and what it says spread as if it had learned."""
+    torch.manual_seed(1)
+    config, phones = settings("features.normalization=none", *overrides), inventory("arpabet39")
+    model = build_model(config.model, config.features, phones).eval()
+    bundle = Bundle(model, config.model, config.features, phones, "plain")
+    (said,) = forward(bundle, [features_of(speechlike(3, 0), bundle)])
+    model.output.weight.data *= SPREAD / said.std(dim=0).mean()
+    return bundle
+
+
+def speechlike(seconds: float, seed: int) -> np.ndarray:
+    """(samples,) float32 at 16 kHz: a tone of another pitch and loudness every 80 ms or so, in a little noise."""
+    generator = np.random.default_rng(seed)
+    count = round(seconds * 16000)
+    pieces = max(1, count // 1280)
+    edges = np.sort(generator.integers(0, max(1, count), pieces - 1))
+    piece = np.searchsorted(edges, np.arange(count), side="right")
+    pitch, loudness = generator.uniform(150, 4000, pieces), generator.uniform(0, 0.4, pieces) ** 2
+    tone = loudness[piece] * np.sin(2 * np.pi * np.cumsum(pitch[piece]) / 16000)
+    return (tone + 0.001 * generator.standard_normal(count)).astype(np.float32)
+
+
+def features_of(samples: np.ndarray, bundle: Bundle) -> Tensor:
+    """What the model is given of these samples; without a normalization of its own, at about its scale."""
+    raw = normalize(extract(samples, bundle.features), bundle.features)
+    return raw if bundle.features.normalization == "utterance" else (raw - 8) / 4
+
+
+@cache
+def pool(name: str) -> list[Tensor]:
+    """Features (frames, dim) of utterances of every length from one frame on, mostly short."""
+    seconds = [0.025, 0.035, 0.045, 0.055, *np.random.default_rng(0).exponential(0.6, POOL - 4).clip(0.06, 4)]
+    return [features_of(speechlike(length, seed), bundle_of(name)) for seed, length in enumerate(seconds)]
+
+
+def forward(bundle: Bundle, chosen: list[Tensor], padding: int = 0) -> list[Tensor]:
+    """Log-probabilities of each utterance out of one batch, padded with zeros to the longest and some frames more."""
+    lengths = torch.tensor([len(one) for one in chosen], dtype=torch.int64)
+    features = torch.zeros(len(chosen), max(len(one) for one in chosen) + padding, chosen[0].shape[1])
+    for row, one in enumerate(chosen):
+        features[row, : len(one)] = one
+    with torch.inference_mode():
+        log_probs, out_lengths = bundle.log_probs(features, lengths)
+    reduction = bundle.model.time_reduction
+    assert out_lengths.tolist() == [-(-len(one) // reduction) for one in chosen]
+    return [one[:length] for one, length in zip(log_probs, out_lengths.tolist(), strict=True)]
+
+
+@cache
+def alone(name: str, number: int) -> Tensor:
+    """What the model says of an utterance of the pool in a batch of its own, without padding, on one thread."""
+    with threads(1):
+        return forward(bundle_of(name), [pool(name)[number]])[0]
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many of torch's threads meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+def assert_same(found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
+    """Log-probabilities of the same shape, nowhere farther apart."""
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+
+
+BATCHES = st.lists(st.integers(0, POOL - 1), min_size=1, max_size=64)
+"""Utterances of the pool in any order, also the same one more than once."""
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_tells_its_utterances_apart(name: str) -> None:
+    """Else the tests below would hold for one that hears nothing."""
+    assert torch.cat([alone(name, number) for number in range(POOL)]).std(dim=0).mean() > 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_batch_order_padding_neighbours_and_threads_change_nothing(name: str) -> None:
+    bundle = bundle_of(name)
+
+    @bounds(max_examples=8, deadline=None, derandomize=True)
+    @given(chosen=BATCHES, padding=st.sampled_from([0, 1, 2, 3, 17, 600]), count=st.sampled_from([1, 2]))
+    @example(chosen=list(range(POOL)), padding=3, count=2)
+    @example(chosen=list(reversed(range(POOL))), padding=0, count=1)
+    @example(chosen=[0], padding=600, count=2)
+    @example(chosen=[5] * 64, padding=1, count=2)
+    def holds(chosen: list[int], padding: int, count: int) -> None:
+        with threads(count):
+            found = forward(bundle, [pool(name)[number] for number in chosen], padding)
+        for number, log_probs in zip(chosen, found, strict=True):
+            assert_same(log_probs, alone(name, number))
+
+    holds()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_recognized_together_is_as_alone(name: str) -> None:
+    bundle = bundle_of(name)
+
+    @bounds(max_examples=4, deadline=None, derandomize=True)
+    @given(chosen=BATCHES, empty=st.integers(0, 64), frames=st.integers(1, 3000))
+    def holds(chosen: list[int], empty: int, frames: int) -> None:
+        features = [pool(name)[number] for number in chosen]
+        features.insert(empty, features[0][:0])  # a recording shorter than a frame
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("asr.windows.BATCH_FRAMES", frames)
+            found = log_probs_of(bundle, features)
+        assert found.pop(min(empty, len(chosen))).shape == (0, 40)
+        for number, log_probs in zip(chosen, found, strict=True):
+            assert_same(log_probs, alone(name, number))
+
+    holds()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("shape", [(0, 10), (0, 0), (2, 0)])
+def test_no_utterances_or_no_frames_give_no_log_probabilities(name: str, shape: tuple[int, int]) -> None:
+    bundle = bundle_of(name)
+    log_probs, lengths = bundle.model(torch.zeros(*shape, 40), torch.zeros(shape[0], dtype=torch.int64))
+    assert log_probs.shape == (shape[0], -(-shape[1] // bundle.model.time_reduction), 40)
+    assert lengths.tolist() == [0] * shape[0]
+
+
+def test_no_recordings_give_no_transcripts() -> None:
+    assert load(find_model(DEFAULT)).transcribe_batch([]) == []
+
+
+def test_real_speech_is_recognized_the_same_in_any_company(real_utterances: list[Utterance]) -> None:
+    bundle = bundle_of(DEFAULT)
+    features = [features_of(read_audio(one.audio_path), bundle) for one in real_utterances[:16]]
+    lonely = [forward(bundle, [one])[0] for one in features]
+
+    @bounds(max_examples=5, deadline=None, derandomize=True)
+    @given(chosen=st.permutations(range(16)), size=st.integers(1, 16), padding=st.integers(0, 50))
+    def holds(chosen: list[int], size: int, padding: int) -> None:
+        for number, log_probs in zip(
+            chosen[:size], forward(bundle, [features[number] for number in chosen[:size]], padding), strict=True
+        ):
+            assert_same(log_probs, lonely[number])
+
+    holds()
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_file_read_in_pieces_of_any_size_is_heard_as_in_one(rate: int, tmp_path: Path) -> None:
+    recognizer, path = load(find_model(DEFAULT)), tmp_path / "a.wav"
+    samples = np.interp(np.arange(9.3 * rate) / rate, np.arange(9.3 * 16000) / 16000, speechlike(9.3, 7))
+    soundfile.write(path, samples, rate, subtype="FLOAT")
+    whole = torch.from_numpy(recognizer.log_probs(path))  # half a minute at once
+
+    @bounds(max_examples=10, deadline=None, derandomize=True)
+    @given(block_s=st.integers(1, 10), cuts=st.lists(st.integers(0, 148800), max_size=12))
+    @example(block_s=1, cuts=[1, 399, 400, 559, 560, 148799])
+    def holds(block_s: int, cuts: list[int]) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("asr.audio.BLOCK_S", block_s)
+            assert_same(torch.from_numpy(recognizer.log_probs(path)), whole)
+            read = np.concatenate(list(read_blocks(path)))
+        config = recognizer.bundle.features
+        raw, count = extract_blocks(np.split(read, sorted(cuts)), len(read), config)
+        assert count == len(read)
+        found = log_probs_of(recognizer.bundle, [normalize(raw, config)])[0]
+        assert_same(found, whole)
+
+    holds()
+
+
+@bounds(max_examples=10, deadline=None, derandomize=True)
+@given(
+    seconds=st.floats(0.1, 3),
+    silence_s=st.floats(0, 2),
+    noise=st.sampled_from([0.0, 1e-4, 1e-2]),
+    reduction=st.integers(1, 4),
+)
+def test_silence_after_an_utterance_changes_nothing_before_it_where_nothing_looks_ahead(
+    seconds: float, silence_s: float, noise: float, reduction: int
+) -> None:
+    """A model of one direction on features that are not normalized by the utterance."""
+    bundle = random_bundle("model=lstm", "model.hidden=16", "model.layers=2", f"model.time_reduction={reduction}")
+    samples = speechlike(seconds, 3)
+    silence = noise * np.random.default_rng(4).standard_normal(round(silence_s * 16000))
+    longer = np.concatenate([samples, silence]).astype(np.float32)
+    with threads(1):
+        before, after = (forward(bundle, [features_of(one, bundle)])[0] for one in (samples, longer))
+    # An output frame that the end of the utterance leaves incomplete is filled up by the silence.
+    complete = frame_count(len(samples), bundle.features) // reduction
+    assert_same(after[:complete], before[:complete])
+
+
+def test_every_minute_of_an_hour_that_repeats_is_heard_alike() -> None:
+    """Windows of 200 s do not begin where the minutes do, and their joins are near rather than the same.
+
+    Each begins with a fresh state, of which a trace is left where it takes over.
+    """
+    bundle = random_bundle("model=cnn_blstm", "model.hidden=16", "model.layers=1", "model.time_reduction=4")
+    minute = features_of(np.tile(speechlike(60, 5), 2), bundle)[:6000]  # the last frames reach into the next minute
+    (hour,) = log_probs_of(bundle, [minute.repeat(60, 1)])
+    assert hour.shape == (90_000, 40)
+    second = hour[1500:3000]  # far from the joins
+    for one in hour.split(1500)[1:-1]:
+        assert_same(one, second, 0.01)
+
+
+HOUR = """
+import resource, sys
+import numpy as np
+from asr.models import DEFAULT, find_model
+from asr.recognizer import load
+found = load(find_model(DEFAULT)).log_probs(sys.argv[1])
+assert np.allclose(np.exp(found).sum(axis=1), 1, atol=1e-4)
+print(len(found), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_an_hour_is_recognized_in_little_memory(tmp_path: Path) -> None:
+    with soundfile.SoundFile(tmp_path / "hour.wav", "w", 16000, 1) as file:
+        for number in range(60):
+            file.write(speechlike(60, number))
+    done = subprocess.run([sys.executable, "-c", HOUR, tmp_path / "hour.wav"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    frames, mib = (int(word) for word in done.stdout.split())
+    assert frames == -(-359_998 // 4)
+    assert mib < 1024
