@@ -19,7 +19,12 @@ SAMPLE_RATE_HZ = 16_000
 """The rate of TIMIT, and of every model whose configuration does not say otherwise."""
 
 BLOCK_S = 30
-"""Of audio that is read at once."""
+"""Of audio that is read at once; less where there are several channels."""
+RATES_HZ = (1000, 1_000_000)
+LONGEST_H = 24
+"""Far beyond any recording. A header may say any rate and length, and what memory is asked for follows from them."""
+LOUDEST = 2.0**32
+"""A sample in a file of floating point, whose writer may have taken integers for it; the power of louder ones overflows."""
 SPHERE_HEADER_BYTES = 1024
 RIFF_SIZE_UNKNOWN = (0, 0xFFFFFFFF)
 """RIFF sizes written by programs that stream, which cannot know the length in advance."""
@@ -43,7 +48,8 @@ def probe_audio(path: Path) -> AudioInfo:
     """Rate, samples per channel and channels, from the header alone.
 
     Raises:
-        InputError: the file is missing, empty, not audio, truncated, or compressed with shorten.
+        InputError: the file is missing, empty, not audio, truncated, compressed with shorten, or of a rate or length that
+            no recording has.
     """
     if not path.is_file():
         raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected an audio file")
@@ -58,7 +64,12 @@ def probe_audio(path: Path) -> AudioInfo:
         raise InputError(f"{path}: not readable as audio ({_reason(error)}), expected {FORMATS}") from error
     if header.frames == 0:
         raise InputError(f"{path}: 0 samples, expected at least 1")
-    return AudioInfo(header.samplerate, header.frames, header.channels)
+    info = AudioInfo(header.samplerate, header.frames, header.channels)
+    if not RATES_HZ[0] <= info.sample_rate_hz <= RATES_HZ[1]:
+        raise InputError(f"{path}: {info.sample_rate_hz} samples a second, expected {RATES_HZ[0]} to {RATES_HZ[1]}")
+    if info.duration_s > LONGEST_H * 3600:
+        raise InputError(f"{path}: {info.duration_s / 3600:.0f} hours by its header, expected at most {LONGEST_H}")
+    return info
 
 
 def read_audio(
@@ -90,9 +101,9 @@ def read_blocks(
         stream = soxr.ResampleStream(info.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
     silent = True
     for read, mono in _mono_blocks(path, start, count):
-        if not np.isfinite(mono).all():
-            index = int(np.argmin(np.isfinite(mono)))
-            raise InputError(f"{path}: sample {read + index} is {mono[index]}, expected finite numbers")
+        if not (usable := np.abs(mono) <= LOUDEST).all():
+            index = int(np.argmin(usable))
+            raise InputError(f"{path}: sample {read + index} is {mono[index]}, expected finite numbers around 1")
         silent = silent and not mono.any()
         last = read + len(mono) == start + count
         yield mono if stream is None else stream.resample_chunk(mono, last=last)
@@ -107,7 +118,7 @@ def _mono_blocks(path: Path, start: int, count: int) -> Iterator[tuple[int, np.n
         with soundfile.SoundFile(str(path)) as file:
             file.seek(start)
             while read < start + count:
-                wanted = min(BLOCK_S * file.samplerate, start + count - read)
+                wanted = min(BLOCK_S * file.samplerate // file.channels, start + count - read)
                 samples = file.read(wanted, dtype="float32", always_2d=True)
                 if len(samples) == 0:
                     raise InputError(f"{path}: truncated, {read} samples, the header says {file.frames}")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from asr.aligner import FrameClassifier, align, load_aligner, without_silence
-from asr.audio import probe_audio, read_blocks, resample
+from asr.audio import LOUDEST, probe_audio, read_blocks, resample
 from asr.bundle import Bundle, load_bundle
 from asr.ctc import Decoder, align_tokens, best_path, best_path_spans, required_frames
 from asr.errors import InputError
@@ -61,8 +61,8 @@ class Recognizer:
             expected = "floating point (samples,) or (samples, channels)"
             raise InputError(f"samples are {audio.dtype} {audio.shape}, expected {expected}")
         mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32)
-        if not np.isfinite(mono).all():
-            raise InputError("a sample is not finite, expected numbers")
+        if not (np.abs(mono) <= LOUDEST).all():
+            raise InputError("a sample is not finite or beyond all bounds, expected numbers around 1")
         return resample(mono, sample_rate_hz, self.sample_rate_hz)
 
     def features(self, audio: Audio, sample_rate_hz: int | None = None) -> tuple[Tensor, float]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asr.audio import SAMPLE_RATE_HZ, read_audio
+from asr.audio import SAMPLE_RATE_HZ, read_blocks
 from asr.errors import InputError
 from asr.manifest import Utterance
 from asr.system.progress import progress
@@ -81,4 +81,5 @@ def warn(notes: Iterable[str]) -> None:
 
 def _check_samples(utterance: Utterance) -> None:
     # At its own rate: what is asked is whether the samples are sound, and resampling would only take time.
-    read_audio(utterance.audio_path, utterance.sample_rate_hz)
+    for _ in read_blocks(utterance.audio_path, utterance.sample_rate_hz):
+        pass

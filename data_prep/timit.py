@@ -23,6 +23,7 @@ STANDARD_COUNTS = {"train": (3696, 462), "dev": (400, 50), "test": (192, 24), "f
 MAX_OVERHANG_SAMPLES = 400
 """How far the last phone may reach beyond the audio, 25 ms at 16 kHz; it is then cut at the end of the audio."""
 
+SAMPLE = re.compile(r"\d{1,12}")
 DIALECT = re.compile(r"DR[1-8]")
 SPEAKER = re.compile(r"[FM][A-Z]{3}\d")
 SENTENCE_FILE = re.compile(r"(S[AIX]\d+)\.(WAV|WAV\.WAV|PHN|WRD|TXT)")
@@ -103,7 +104,7 @@ def read_phn(path: Path, num_samples: int) -> tuple[list[PhoneSegment], int]:
     overhang = 0
     for number, line in read_lines(path):
         where, fields = f"{path}: line {number}", line.split()
-        if len(fields) != 3 or not (fields[0].isdecimal() and fields[1].isdecimal()):
+        if len(fields) != 3 or not all(SAMPLE.fullmatch(field) for field in fields[:2]):
             raise InputError(f"{where}: {line.strip()!r}, expected: start end phone, in samples")
         start, end, phone = int(fields[0]), int(fields[1]), fields[2]
         if phone not in timit_folding():

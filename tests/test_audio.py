@@ -6,6 +6,9 @@ import soundfile
 
 from asr.audio import probe_audio, read_audio
 from asr.errors import InputError
+from asr.models import DEFAULT, find_model
+from asr.recognizer import load
+from tests.faults.fuzz import limited
 
 RATE = 16000
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -106,6 +109,9 @@ def test_bad_files_are_refused_with_one_line(tmp_path: Path) -> None:
         sphere(tmp_path / "short.sph", coding="pcm,embedded-shorten-v2.00"): "expected uncompressed SPHERE",
         _write(tmp_path / "none.wav", wav_bytes(tmp_path / "n.wav", TONE[:0])): "0 samples, expected at least 1",
         _write(tmp_path / "zeros.wav", wav_bytes(tmp_path / "z.wav", 0 * TONE)): "all 16000 samples are zero",
+        _write(
+            tmp_path / "loud.wav", wav_bytes(tmp_path / "l.wav", 1e30 + TONE, subtype="FLOAT")
+        ): "sample 0 is 1.00000001",
         _write(tmp_path / "nan.wav", wav_bytes(tmp_path / "y.wav", nan, subtype="FLOAT")): "sample 77 is nan",
         flac: "cut.flac",
     }
@@ -123,6 +129,40 @@ def test_damaged_sphere_headers_are_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"sample_count -i 16000", b"sample_count -i 1x000"))
     with pytest.raises(InputError, match="header field sample_count is '1x000', expected a whole number"):
         read_audio(path)
+
+
+def test_headers_that_claim_what_is_not_there_ask_for_no_memory(tmp_path: Path) -> None:
+    wav = bytearray(wav_bytes(tmp_path / "good.wav", TONE))
+    wav[4:8] = wav[40:44] = b"\xff\xff\xff\xfe"
+    slow, fast = bytearray(wav_bytes(tmp_path / "good.wav", TONE)), bytearray(wav_bytes(tmp_path / "good.wav", TONE))
+    slow[24:28], fast[24:28] = b"\1\0\0\0", b"\xff\xff\xff\x7f"
+    soundfile.write(tmp_path / "good.mp3", TONE, RATE)
+    mp3 = bytearray((tmp_path / "good.mp3").read_bytes())
+    frames = mp3.index(b"Xing") + 8
+    mp3[frames : frames + 4] = b"\x7f\xff\xff\xff"
+    cases = {
+        _write(tmp_path / "long.wav", bytes(wav)): "truncated, 32044 bytes, its header says 4278190087",
+        _write(tmp_path / "slow.wav", bytes(slow)): "1 samples a second, expected 1000 to 1000000",
+        _write(tmp_path / "fast.wav", bytes(fast)): "2147483647 samples a second, expected 1000 to 1000000",
+        _write(tmp_path / "long.mp3", bytes(mp3)): "hours by its header, expected at most 24",
+        claiming_flac(tmp_path / "long.flac", 2**31): "37 hours by its header, expected at most 24",
+        claiming_flac(tmp_path / "hours.flac", 20 * 3600 * RATE): "hours.flac: ",
+        sphere(tmp_path / "long.sph", claimed=2**31): "truncated, 32000 bytes of samples, its header says 4294967296",
+    }
+    recognizer = load(find_model(DEFAULT))
+    for path, expected in cases.items():
+        for read in (read_audio, recognizer.features):
+            with limited(), pytest.raises(InputError) as error:
+                read(path)
+            assert expected in str(error.value)
+
+
+def claiming_flac(path: Path, samples: int) -> Path:
+    """One second whose header claims another number of samples: the lower 36 bits of its bytes 18 to 26."""
+    soundfile.write(path, TONE, RATE)
+    content = path.read_bytes()
+    claimed = int.from_bytes(content[18:26], "big") >> 36 << 36 | samples
+    return _write(path, content[:18] + claimed.to_bytes(8, "big") + content[26:])
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -256,6 +256,7 @@ BAD_PHN = {
     "two fields": ("0 400 h#\n400 800\n", "line 2: '400 800', expected: start end phone"),
     "not a number": ("0 4OO h#\n", "line 1: '0 4OO h#', expected: start end phone"),
     "negative": ("-1 400 h#\n", "line 1: '-1 400 h#', expected: start end phone"),
+    "thousands of digits": (f"0 {'9' * 5000} h#\n", "expected: start end phone"),
     "unknown phone": ("0 400 h#\n400 800 SH\n", "line 2: unknown phone 'SH', expected one of the 61"),
     "no length": ("0 400 h#\n400 400 sh\n", "line 2: ends at sample 400, expected after its start at 400"),
     "backwards": ("0 400 h#\n800 400 sh\n", "line 2: ends at sample 400, expected after its start at 800"),
