@@ -56,9 +56,15 @@ class Bundle:
     precision: str = "float32"
 
     def log_probs(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What `AcousticModel.forward` gives, in the bundle's precision."""
+        """What `AcousticModel.forward` gives, in the bundle's precision.
+
+        Raises:
+            InputError: weights so large that they give no numbers, which no decoder could use.
+        """
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             log_probs, out_lengths = self.model(features, lengths)
+        if not log_probs.isfinite().all():
+            raise InputError("model: its log-probabilities are not finite, expected the weights of a trained model")
         return log_probs, out_lengths
 
 
@@ -121,6 +127,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")
+    for file in path.iterdir():
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise InputError(f"{file}: a link to {file.resolve()}, expected a file in the model's folder")
     check_checksums(path)
     found = read_yaml(path / "config.yaml")
     symbols = tuple(read_text(path / "phones.txt", "a phone a line").split())
@@ -129,12 +138,15 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     features = from_mapping(FeatureConfig, found.get("features", {}), f"{path}/config.yaml: features")
     model_config = from_mapping(ModelConfig, found.get("model", {}), f"{path}/config.yaml: model")
     phones = _inventory(path, str(found.get("inventory")), symbols)
+    with torch.device("meta"):  # sizes alone: settings must not ask for memory that the weights do not fill
+        expected = build_model(model_config, features, phones).state_dict()
+    weights = read_weights(path / "model.safetensors", expected)
     model = build_model(model_config, features, phones)
-    load_weights(model, path / "model.safetensors")
+    model.load_state_dict(weights)
     known = {}
     if features.normalization == "global":
-        tensors = read_tensors(path / STATISTICS_FILE)
-        known[""] = FeatureStatistics(tensors["mean"], tensors["std"])
+        size = torch.empty(feature_dim(features))
+        known[""] = FeatureStatistics(**read_weights(path / STATISTICS_FILE, {"mean": size, "std": size}))
     model = model.to(device).eval()
     if precision == "int8":
         model.recurrent.quantize()
@@ -231,12 +243,17 @@ def is_pickle(path: Path) -> bool:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Copy the weights of a safetensors file into a network.
+    """Copy the weights of a safetensors file into a network, which `read_weights` checks."""
+    model.load_state_dict(read_weights(path, model.state_dict()))
+
+
+def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, in float32, which must have the names and shapes expected.
 
     Raises:
-        InputError: not readable, or it does not fit: every key and shape that differs is named.
+        InputError: not readable, or it does not fit: every key and shape that differs is named; or a value is not finite.
     """
-    weights, expected = read_tensors(path), model.state_dict()
+    weights = read_tensors(path)
     wrong = [f"{key} is missing" for key in expected.keys() - weights.keys()]
     wrong += [f"{key} is unknown" for key in weights.keys() - expected.keys()]
     wrong += [
@@ -246,7 +263,10 @@ def load_weights(model: nn.Module, path: Path) -> None:
     ]
     if wrong:
         raise InputError(f"{path}: weights do not fit the model: {'; '.join(sorted(wrong))}")
-    model.load_state_dict(weights)
+    weights = {key: tensor.float() for key, tensor in weights.items()}
+    if wrong := [key for key, tensor in weights.items() if not tensor.isfinite().all()]:
+        raise InputError(f"{path}: {wrong[0]} has a value that is not finite, expected numbers")
+    return weights
 
 
 def _inventory(path: Path, name: str, symbols: tuple[str, ...]) -> PhoneInventory:

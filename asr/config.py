@@ -187,7 +187,7 @@ class DecoderConfig:
 class BeamConfig:
     """Prefix beam search with the n-gram that lies beside it (see `asr.decode`)."""
 
-    beam: int = _within(1, 100000)
+    beam: int = _within(1, 10000)
     weight: float = _within(0, 100)
     bonus: float = _within(-100, 100)
 

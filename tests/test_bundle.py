@@ -10,6 +10,7 @@ from asr.errors import InputError
 from asr.features import FeatureStatistics
 from asr.phones import PhoneInventory, inventory
 from tests.conftest import TINY_MODEL, settings
+from tests.faults.fuzz import limited
 
 
 def make_bundle(*overrides: str, phones: PhoneInventory | None = None) -> Bundle:
@@ -111,6 +112,62 @@ def test_a_bit_that_has_changed_is_found(saved: Path) -> None:
         file.write(f"{'0' * 64}  ../../secret\n")
     with pytest.raises(InputError, match=r"secret', expected a checksum and one of config.yaml, "):
         load_bundle(saved)
+
+
+def test_settings_cannot_ask_for_memory_that_no_weights_fill(saved: Path) -> None:
+    (saved / "checksums.txt").unlink()
+    edit(saved / "config.yaml", "hidden: 16", "hidden: 4096")
+    edit(saved / "config.yaml", "layers: 1", "layers: 20")
+    with limited(), pytest.raises(InputError, match="weights do not fit the model"):
+        load_bundle(saved)
+
+
+def test_weights_that_claim_more_than_there_is_are_refused(saved: Path) -> None:
+    (saved / "checksums.txt").unlink()
+    header = b'{"output.bias":{"dtype":"F32","shape":[536870912],"data_offsets":[0,2147483648]}}'
+    for length in (len(header), 2**31, 2**63):
+        (saved / "model.safetensors").write_bytes(length.to_bytes(8, "little") + header + b"\0" * 40)
+        with (
+            limited(),
+            pytest.raises(InputError, match=r"model.safetensors: not readable .*, expected a safetensors file"),
+        ):
+            load_bundle(saved)
+
+
+def test_links_out_of_a_bundle_are_refused(saved: Path, tmp_path: Path) -> None:
+    load_bundle(saved)
+    (saved / "phones.txt").rename(tmp_path / "elsewhere.txt")
+    for target in (tmp_path / "elsewhere.txt", Path("../elsewhere.txt")):
+        (saved / "phones.txt").symlink_to(target)
+        with pytest.raises(
+            InputError, match=r"phones.txt: a link to .*elsewhere.txt, expected a file in the model's folder"
+        ):
+            load_bundle(saved)
+        (saved / "phones.txt").unlink()
+    (tmp_path / "elsewhere.txt").rename(saved / "phones.txt")
+    (tmp_path / "link").symlink_to(saved)
+    load_bundle(tmp_path / "link")
+
+
+def test_values_and_statistics_that_cannot_be_used(tmp_path: Path) -> None:
+    save_bundle(make_bundle("features.normalization=global"), tmp_path / "model", "")
+    (tmp_path / "model" / "checksums.txt").unlink()
+    whole = load_file(tmp_path / "model" / "model.safetensors")
+    save_file(whole | {"output.bias": torch.full((40,), torch.nan)}, tmp_path / "model" / "model.safetensors")
+    with pytest.raises(InputError, match=r"output.bias has a value that is not finite"):
+        load_bundle(tmp_path / "model")
+    huge = {key: torch.full_like(tensor, 3e38) for key, tensor in whole.items()}
+    save_file(huge, tmp_path / "model" / "model.safetensors")
+    with pytest.raises(InputError, match="log-probabilities are not finite"):
+        load_bundle(tmp_path / "model").log_probs(torch.randn(1, 50, 40), torch.tensor([50]))
+    save_file({key: tensor.double() for key, tensor in whole.items()}, tmp_path / "model" / "model.safetensors")
+    assert load_bundle(tmp_path / "model").model.output.bias.dtype == torch.float32
+    save_file({"mean": torch.zeros(40), "std": torch.ones(39)}, tmp_path / "model" / "statistics.safetensors")
+    with pytest.raises(InputError, match=r"statistics.safetensors: .* std is \[39\], expected \[40\]"):
+        load_bundle(tmp_path / "model")
+    save_file({"mean": torch.zeros(40)}, tmp_path / "model" / "statistics.safetensors")
+    with pytest.raises(InputError, match=r"statistics.safetensors: .* std is missing"):
+        load_bundle(tmp_path / "model")
 
 
 def test_a_bundle_that_cannot_be_written(tmp_path: Path) -> None:

@@ -87,6 +87,19 @@ def test_the_schema_has_no_defaults_and_the_yaml_no_code() -> None:
     assert "default=" not in schema
 
 
+@pytest.mark.parametrize("text", ["4294967295", "- 5", "word", "--- ~"])
+def test_yaml_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"x.yaml: a list or a single value, expected settings with a value each"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_yaml_that_refers_to_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("name: ${oc.env:HOME}")
+    with pytest.raises(InputError, match=r"x.yaml: has the reference '\$\{oc.env:HOME\}', expected plain values"):
+        read_yaml(tmp_path / "x.yaml")
+
+
 def test_yaml_that_grows_out_of_a_few_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.yaml"
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
@@ -96,6 +109,9 @@ def test_yaml_that_grows_out_of_a_few_bytes_is_refused(tmp_path: Path) -> None:
         read_yaml(path)
     path.write_text("a: " + "[" * 5000)
     with pytest.raises(InputError, match="nested more than 20 deep"):
+        read_yaml(path)
+    path.write_text("a: b\n" + "#" * 2**14)
+    with pytest.raises(InputError, match="16389 bytes, expected settings of at most 16384"):
         read_yaml(path)
     path.write_text("")
     assert read_yaml(path) == {}
