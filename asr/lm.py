@@ -25,6 +25,9 @@ UNSEEN_DISCOUNT = 0.5
 NEVER = -99.0
 """log10 probability of what is never predicted (the sentence's begin), as ARPA files have it."""
 
+LARGEST_TABLE = 80_000_000
+"""Scores in an automaton, which takes less than 2 GiB while it is made; that of the package's model has one million."""
+
 Gram = tuple[str, ...]
 
 
@@ -153,6 +156,9 @@ def compile_ngram(model: NGram, phones: PhoneInventory) -> Automaton:
             if gram[-1] in columns:
                 extensions[gram[:-1]].append((columns[gram[-1]], probability))
     histories = _closed_under_suffixes(extensions)
+    if len(histories) * len(symbols) > LARGEST_TABLE:
+        size = f"{len(histories)} histories of {len(symbols)} symbols"
+        raise InputError(f"n-gram has {size}, expected at most {LARGEST_TABLE} pairs of them")
     states = {history: state for state, history in enumerate(histories)}
     scores = np.zeros((len(histories), len(symbols)))
     following = np.zeros((len(histories), len(symbols)), dtype=np.int32)

@@ -20,6 +20,9 @@ from lhotse.supervision import AlignmentItem
 from asr.errors import InputError
 
 LONGEST_LINE_BYTES = 2**24
+LONGEST_S = 1e9
+GROWTH = 100
+"""Bytes that gzip makes of one, beyond the first lines; of a manifest it makes about ten."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,15 @@ def read_manifest(path: Path) -> list[Utterance]:
 
 
 def _check_lines(path: Path) -> None:
-    """Refuse a line that no cut is as long as, before all of it is in memory: gzip makes gigabytes of a few kilobytes."""
+    """Refuse a line, or lines, of a length that no cuts have: gzip makes gigabytes of a few kilobytes."""
+    left = LONGEST_LINE_BYTES + GROWTH * path.stat().st_size
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         while line := file.readline(LONGEST_LINE_BYTES + 1):
+            left -= len(line)
             if len(line) > LONGEST_LINE_BYTES:
                 raise InputError(f"{path}: a line of more than {LONGEST_LINE_BYTES} bytes, expected a cut a line")
+            if left < 0:
+                raise InputError(f"{path}: unpacks to more than {GROWTH} times its size, expected cuts")
 
 
 def check_unique_ids(path: Path, utterances: Iterable[Utterance]) -> None:
@@ -175,7 +182,7 @@ def _from_cut(path: Path, cut: MonoCut) -> Utterance:
         raise InputError(f"{where}: no phones, expected custom['phones'] or alignment['phone']")
     if not supervision.speaker:
         raise InputError(f"{where}: no speaker, expected one")
-    return Utterance(
+    found = Utterance(
         id=cut.id,
         audio_path=audio_path,
         sample_rate_hz=cut.recording.sampling_rate,
@@ -188,6 +195,19 @@ def _from_cut(path: Path, cut: MonoCut) -> Utterance:
         details={key: str(value) for key, value in custom.items()},
         start_s=cut.start,
     )
+    _check_values(where, found)
+    return found
+
+
+def _check_values(where: str, found: Utterance) -> None:
+    """Refuse what JSON may have in the place of a text or a number."""
+    times = [time for pair in found.phone_times_s or () for time in pair]
+    texts = [found.id, found.speaker, found.words, found.sex, *found.phones]
+    wrong: list[object] = [text for text in texts if not isinstance(text, str)]
+    numbers = (found.sample_rate_hz, found.duration_s, found.start_s, *times)
+    wrong += [number for number in numbers if not isinstance(number, int | float) or not abs(number) < LONGEST_S]
+    if wrong:
+        raise InputError(f"{where}: has {str(wrong[0])[:100]!r}, expected texts and numbers in their places")
 
 
 def _statistics(utterances: Sequence[Utterance]) -> dict[str, object]:

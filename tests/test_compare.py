@@ -138,6 +138,8 @@ def test_figures_come_back_from_json(tmp_path: Path) -> None:
     [
         (lambda found: "{", "not JSON"),
         (lambda found: "[]", "expected figures as"),
+        (lambda found: "[" * 100_000, "not readable (RecursionError), expected figures as"),
+        (lambda found: "9" * 5000, "not readable (ValueError), expected figures as"),
         (lambda found: json.dumps({key: found[key] for key in found if key != "references"}), "no 'references' in it"),
         (lambda found: json.dumps(found | {"convention": "x"}), "scoring convention 'x', expected one of plain"),
         (lambda found: json.dumps(found | {"hypotheses": {}}), "no 'u1' in it"),

@@ -7,6 +7,7 @@ import pytest
 from asr.errors import InputError
 from asr.lm import BEGIN, END, Gram, NGram, compile_ngram, estimate, read_arpa, write_arpa
 from asr.phones import PhoneInventory, make_inventory
+from tests.faults.fuzz import limited
 
 ABC = make_inventory("abc", {"a": "a", "b": "b", "c": "c"})
 UTTERANCES = [("a", "b"), ("a", "b"), ("a", "c")]
@@ -148,6 +149,15 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         read_arpa(tmp_path / "none.arpa")
     with pytest.raises(InputError, match="cannot be written"):
         write_arpa(estimate(UTTERANCES, 1, ["a"]), tmp_path / "none" / "m.arpa")
+
+
+def test_an_automaton_that_would_not_fit_in_memory_is_refused() -> None:
+    many = [f"p{number}" for number in range(10_000)]
+    unigrams: dict[Gram, tuple[float, float]] = {(symbol,): (-1.0, 0.0) for symbol in (*many, BEGIN, END)}
+    bigrams: dict[Gram, tuple[float, float]] = {(symbol, END): (-1.0, 0.0) for symbol in many}
+    phones = make_inventory("many", {phone: phone for phone in many})
+    with limited(), pytest.raises(InputError, match="n-gram has 10001 histories of 10001 symbols, expected at most"):
+        compile_ngram(NGram([unigrams, bigrams]), phones)
 
 
 def test_what_cannot_be_estimated_is_refused() -> None:

@@ -10,6 +10,7 @@ from lhotse import CutSet
 from asr.errors import InputError
 from asr.manifest import Utterance, read_manifest, write_corpus
 from tests.conftest import make_utterances
+from tests.faults.fuzz import limited
 
 
 def one(folder: Path) -> Utterance:
@@ -78,6 +79,8 @@ def test_manifests_that_cannot_be_used(tmp_path: Path) -> None:
         ({".speaker": None}, "utterance s-0: no speaker"),
         ({".alignment": None, ".custom": {}}, "utterance s-0: no phones"),
         ({"supervisions": []}, "utterance s-0: 0 supervisions, expected 1"),
+        ({".speaker": ["s"]}, r"utterance s-0: has \"\['s'\]\", expected texts and numbers"),
+        ({"duration": 1e300}, "utterance s-0: has '1e.300', expected texts and numbers"),
     ]
     for change, message in changes:
         path.write_bytes(whole)
@@ -118,5 +121,10 @@ def test_a_line_that_grows_out_of_a_few_bytes_is_refused(tmp_path: Path) -> None
         for _ in range(64):
             file.write(b" " * 2**20)
     assert path.stat().st_size < 2**20
-    with pytest.raises(InputError, match="a line of more than 16777216 bytes, expected a cut a line"):
+    with limited(), pytest.raises(InputError, match="a line of more than 16777216 bytes, expected a cut a line"):
+        read_manifest(path)
+    with gzip.open(path, "wb") as file:
+        for _ in range(40):
+            file.write(b"{}\n" * 2**18)
+    with limited(), pytest.raises(InputError, match="unpacks to more than 100 times its size, expected cuts"):
         read_manifest(path)

@@ -11,6 +11,7 @@ from asr.errors import InputError
 from asr.phones import timit_folding
 from asr.score import Score, conventions_for, interval, score
 from asr.scoring.edits import Counts, align, count_errors
+from tests.faults.fuzz import limited
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,16 @@ def test_counts_are_those_of_sclite(optional: bool, sctk: Path, tmp_path: Path) 
 def test_an_alignment_step_by_step() -> None:
     edits = align(["sil", "a", "b"], ["b", "c"], {"sil"})
     assert [tuple(edit) for edit in edits] == [(0, "sil", None), (2, "a", None), (0, "b", "b"), (3, None, "c")]
+
+
+def test_an_utterance_too_long_to_align_is_refused() -> None:
+    phones = ["a"] * 2**15
+    with (
+        limited(),
+        pytest.raises(InputError, match="32768 phones against 32768 in one utterance, expected fewer than 16384"),
+    ):
+        align(phones, phones)
+    assert count_errors(phones, phones[:7]) == Counts(0, 2**15 - 7, 0, 2**15)
 
 
 def test_rates_of_nothing() -> None:

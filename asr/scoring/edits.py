@@ -13,6 +13,10 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from asr.errors import InputError
+
+MOST_PAIRS = 2**28
+"""Of a reference's and a hypothesis' phones, a byte each: 16,000 of either, half an hour of speech in one utterance."""
 CORRECT, SUBSTITUTION, DELETION, INSERTION = range(4)
 
 
@@ -58,7 +62,14 @@ class Edit(NamedTuple):
 
 
 def align(reference: Sequence[str], hypothesis: Sequence[str], optional: Collection[str] = ()) -> list[Edit]:
-    """The edits that turn the reference into the hypothesis, in order. ``optional`` phones may be missing at no cost."""
+    """The edits that turn the reference into the hypothesis, in order. ``optional`` phones may be missing at no cost.
+
+    Raises:
+        InputError: both are longer than any utterance.
+    """
+    if len(reference) * len(hypothesis) > MOST_PAIRS:
+        sizes = f"{len(reference)} phones against {len(hypothesis)} in one utterance"
+        raise InputError(f"{sizes}, expected fewer than {round(MOST_PAIRS**0.5)}: cut the recording")
     edits, row, column = [], 0, 0
     for kind in _kinds(reference, hypothesis, optional):
         spoken = None if kind == INSERTION else reference[row]
@@ -95,23 +106,23 @@ def _kinds(reference: Sequence[str], hypothesis: Sequence[str], optional: Collec
 @numba.njit(cache=True, nogil=True)
 def _best_alignment(spoken: np.ndarray, heard: np.ndarray, deletion_costs: np.ndarray) -> np.ndarray:
     rows, columns = len(spoken), len(heard)
-    cost = np.zeros((rows + 1, columns + 1), np.int64)
+    above, cost = np.zeros(columns + 1, np.int64), 3 * np.arange(columns + 1)
     last = np.zeros((rows + 1, columns + 1), np.uint8)
-    for column in range(1, columns + 1):
-        cost[0, column], last[0, column] = 3 * column, INSERTION
+    last[0, 1:] = INSERTION
     for row in range(1, rows + 1):
-        cost[row, 0], last[row, 0] = cost[row - 1, 0] + deletion_costs[row - 1], DELETION
+        above, cost = cost, above
+        cost[0], last[row, 0] = above[0] + deletion_costs[row - 1], DELETION
         for column in range(1, columns + 1):
             same = spoken[row - 1] == heard[column - 1]
-            diagonal = cost[row - 1, column - 1] + (0 if same else 4)
-            deleted = cost[row - 1, column] + deletion_costs[row - 1]
-            inserted = cost[row, column - 1] + 3
+            diagonal = above[column - 1] + (0 if same else 4)
+            deleted = above[column] + deletion_costs[row - 1]
+            inserted = cost[column - 1] + 3
             if diagonal <= deleted and diagonal <= inserted:
-                cost[row, column], last[row, column] = diagonal, CORRECT if same else SUBSTITUTION
+                cost[column], last[row, column] = diagonal, CORRECT if same else SUBSTITUTION
             elif deleted < inserted:
-                cost[row, column], last[row, column] = deleted, DELETION
+                cost[column], last[row, column] = deleted, DELETION
             else:
-                cost[row, column], last[row, column] = inserted, INSERTION
+                cost[column], last[row, column] = inserted, INSERTION
     kinds = np.empty(rows + columns, np.uint8)
     first, row, column = len(kinds), rows, columns
     while row > 0 or column > 0:
