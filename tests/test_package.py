@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 SHORT = ("model.hidden=8", "model.layers=1", "trainer.epochs=1", "trainer.flat_start_epochs=1")
@@ -28,6 +31,32 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
     (path,) = folder.glob("*.whl")
     return path
+
+
+def test_the_wheel_is_the_same_bytes_wherever_and_whenever_it_is_built(wheel: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("asr", "data_prep", "conf"):
+        shutil.copytree(ROOT / name, elsewhere / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+        shutil.copy(ROOT / name, elsewhere)
+    for file in elsewhere.rglob("*"):
+        os.utime(file, (10**9, 10**9))
+        file.chmod(0o700 if file.is_dir() else 0o600)
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, elsewhere)
+    run("sh", "-c", 'umask 077; exec "$@"', "sh", *build, cwd=tmp_path)
+    assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_every_dependency_has_a_lowest_and_a_highest_release() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = settings["project"]
+    listed = [project["dependencies"], settings["build-system"]["requires"], *project["optional-dependencies"].values()]
+    wanted = [Requirement(line) for lines in listed for line in lines]
+    assert len(wanted) > 30
+    for one in wanted:
+        bounds = {part.operator for part in one.specifier}
+        closed = bounds & {"==", "~="} or (bounds & {">=", ">"} and bounds & {"<", "<="})
+        assert closed or one.name == project["name"], f"{one} lacks a lowest or a highest release"
 
 
 def try_out(asr: Path, folder: Path) -> None:
