@@ -23,5 +23,5 @@ class Interrupted(Exception):  # noqa: N818  it is none of the program's errors
 class TrainingError(Exception):
     """Training cannot go on although the input was accepted: numbers that are not finite, or a process that is gone.
 
-    The message names utterances, weights or the process, and the last good checkpoint; the command line exits with status 1.
+    The message names utterances, weights or the process, and the last checkpoint; the command line exits with status 1.
     """

@@ -102,7 +102,7 @@ def check(corpus: Path, folder: Path, kills: int, seed: int, overrides: Sequence
     moments = [MOMENTS[number % len(MOMENTS)] for number in range(kills)]
     done = 0
     for moment in moments:
-        wait_s = draw.uniform(0, 0.5 * whole_s if moment == "start" else whole_s / kills)
+        wait_s = draw.uniform(0, 0.5 * whole_s if moment == "start" else 0.5 * whole_s / kills)
         if not killed(call, parts / "checkpoints", moment, wait_s):
             break
         done += 1
