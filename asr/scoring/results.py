@@ -125,10 +125,7 @@ def read_json(path: Path) -> Evaluation:
         unknown = [name for name in names if name not in CONVENTIONS]
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error}), expected {expected}") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # json's own, for a number of thousands of digits and for deep nesting
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or deep nesting
         raise InputError(f"{path}: not readable ({type(error).__name__}), expected {expected}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: no {error} in it, expected {expected}") from error

@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--only", default=",".join(GUIDED))
-    parser.add_argument("--keep", type=Path, default=Path("findings"))
+    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "findings")
     parser.add_argument("--reader", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     chosen.keep.mkdir(parents=True, exist_ok=True)
