@@ -13,6 +13,8 @@ export PATH="$PWD/.venv/bin:$PATH"
 experiment="${EXPERIMENT:-speechocean762}"
 data="${DATA:-data/speechocean762}"
 run="${RUN:-runs/$experiment}"
+dev="$data/cuts_dev.jsonl.gz"
+[[ $dev == /* ]] || dev="$PWD/$dev"
 corpus="${rest[0]:-}"
 overrides=(${rest[@]+"${rest[@]:1}"})
 if [[ -z $corpus ]]; then
@@ -39,7 +41,7 @@ if at 2 "make speech in $data-made"; then
 fi
 if at 3 "pretrain in $run-made"; then
   train_run "$run-made" experiment="$experiment" pretraining=made corpus.dir="$data-made" \
-    corpus.dev="$PWD/$data/cuts_dev.jsonl.gz" ${shared[@]+"${shared[@]}"}
+    corpus.dev="$dev" ${shared[@]+"${shared[@]}"}
 fi
 if at 4 "train in $run"; then
   train_run "$run" experiment="$experiment" corpus.dir="$data" init_from="$run-made/model" trainer.flat_start_epochs=0 \

@@ -14,6 +14,8 @@ export PATH="$PWD/.venv/bin:$PATH"
 experiment="${EXPERIMENT:-timit}"
 data="${DATA:-data/timit}"
 run="${RUN:-runs/$experiment}"
+dev="$data/cuts_dev.jsonl.gz"
+[[ $dev == /* ]] || dev="$PWD/$dev"
 overrides=(${rest[@]+"${rest[@]:1}"})
 shared_overrides ${overrides[@]+"${overrides[@]}"}
 from_made=(init_from="$run-made/model" trainer.flat_start_epochs=0)
@@ -42,7 +44,7 @@ if ((${#from_made[@]})) && at 2 "make speech in $data-made"; then
 fi
 if ((${#from_made[@]})) && at 3 "pretrain in $run-made"; then
   train_run "$run-made" experiment="$experiment" pretraining=made corpus.dir="$data-made" \
-    corpus.dev="$PWD/$data/cuts_dev.jsonl.gz" ${shared[@]+"${shared[@]}"}
+    corpus.dev="$dev" ${shared[@]+"${shared[@]}"}
 fi
 if at 4 "train in $run"; then
   train_run "$run" experiment="$experiment" corpus.dir="$data" ${from_made[@]+"${from_made[@]}"} \
