@@ -24,8 +24,7 @@ def make_timit(out: Path, train: int = TRAIN_SPEAKERS, test: int = TEST_SPEAKERS
     prepare_synth(made, train + test, len(SENTENCES), seed, jobs=2)
     for number, folder in enumerate(sorted(made.glob("TIMIT/*/*/*"))):
         in_test = number >= train
-        # TIMIT's own names end in 0 and 1.
-        name = listed[number - train] if 0 <= number - train < len(listed) else f"{folder.name[:-1]}9"
+        name = listed[number - train] if 0 <= number - train < len(listed) else folder.name
         target = out / ("TEST" if in_test else "TRAIN") / folder.parent.name / name
         target.mkdir(parents=True)
         for path in sorted(folder.iterdir()):

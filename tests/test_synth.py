@@ -15,6 +15,7 @@ from asr.errors import InputError
 from asr.manifest import Utterance, read_manifest
 from asr.phones import timit_folding
 from data_prep import speakers, synth
+from data_prep.checking import read_speakers
 from data_prep.espeak import Manner, Phoneme, Speech, make_data_folder, speak
 from data_prep.rooms import Channel, record
 from data_prep.segments import CLOSURES, VOWELS, Segment, label
@@ -154,6 +155,11 @@ def test_same_seed_same_bytes_whatever_the_jobs(corpus: Corpus, tmp_path: Path) 
     prepare_synth(tmp_path / "other", 3, 1, SEED + 1, jobs=2)
     audio = {name: digest for name, digest in digests(corpus[0]).items() if name.endswith(".WAV")}
     assert not set(digests(tmp_path / "other").values()) & set(audio.values())
+
+
+def test_no_made_speaker_has_the_name_of_one_of_timits() -> None:
+    real = read_speakers("timit_dev.txt") | read_speakers("timit_core_test.txt")
+    assert not {make_speaker(index, 1).name for index in range(speakers.MAX_SPEAKERS)} & {name.upper() for name in real}
 
 
 def test_more_speakers_than_espeak_knows_voices(tmp_path: Path) -> None:
