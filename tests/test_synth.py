@@ -62,7 +62,7 @@ def test_layout_and_names_are_timits(corpus: Corpus) -> None:
     files = [path.relative_to(out / "TIMIT").as_posix() for path in (out / "TIMIT").rglob("*") if path.is_file()]
     assert len(files) == SPEAKERS * UTTERANCES * 4
     assert all(
-        re.fullmatch(r"(TRAIN|TEST)/DR[1-8]/[FM][A-Z]{3}0/SX[1-9]\d*\.(WAV|PHN|WRD|TXT)", name) for name in files
+        re.fullmatch(r"(TRAIN|TEST)/DR[1-8]/[FM][A-Z]{3}9/SX[1-9]\d*\.(WAV|PHN|WRD|TXT)", name) for name in files
     )
     assert len({name.split("/")[2] for name in files}) == SPEAKERS
     assert {path.name for path in out.iterdir()} == {
