@@ -6,7 +6,7 @@ from torch import Tensor
 
 from asr.audio import resample
 from asr.config import AugmentConfig, FeatureConfig
-from asr.features import mel_centres_hz
+from asr.mel import mel_centres_hz
 
 
 def perturb_speed(samples: np.ndarray, factor: float, sample_rate_hz: int) -> np.ndarray:

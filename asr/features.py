@@ -4,26 +4,33 @@ Conventions are Kaldi's (``compute-fbank-feats`` without dither, frames that lie
 scaled to 16-bit integers, each frame loses its mean, is pre-emphasized, Povey-windowed and zero-padded to a power of
 two; the power spectrum goes through triangular filters on the HTK mel scale; natural log. Times are in milliseconds,
 frequencies in Hz. Every function takes one utterance: nothing here ever sees padding or a neighbour.
+
+One thing is not Kaldi's: a frame of digital silence, which a microphone never gives but editing does, becomes a copy of a
+quiet frame of the same utterance. Its log of nothing would draw the utterance's mean and variance away from all speech.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from asr.config import FeatureConfig
 from asr.errors import InputError
+from asr.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 
 INT16_SCALE = 32768.0
 LOG_FLOOR = torch.finfo(torch.float32).eps
 """Kaldi's floor under energies, before the log."""
 
-CEPSTRAL_LIFTER = 22.0
 DELTA_WINDOW = 2
+SILENT_RANGE = 1.0
+"""One step of a file of 16 bits. A frame whose samples differ by less is digital silence, with an offset or without."""
+QUIET_ONE_IN = 10
+"""One in so many frames of an utterance is taken to be without speech."""
 STD_FLOOR = 1e-3
 """Below this standard deviation a feature is constant, and dividing by it would only enlarge rounding errors."""
 
@@ -49,7 +56,8 @@ def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     Returns:
         (frames, feature_dim(config)) float32; 0 frames where the signal is shorter than one.
     """
-    return _with_deltas(FRONT_ENDS[config.name](samples, config), config)
+    static = FRONT_ENDS[config.name](samples, config)
+    return _with_deltas(_without_digital_silence(static, frame_ranges(samples, config)), config)
 
 
 def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: FeatureConfig) -> tuple[Tensor, int]:
@@ -59,14 +67,40 @@ def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: Featu
     """
     length, shift = frame_samples(config)
     static = torch.empty(frame_count(num_samples, config) + SPARE_FRAMES, feature_dim(replace(config, delta_order=0)))
+    ranges = torch.empty(len(static))
     rest, done, count = np.zeros(0, np.float32), 0, 0
     for block in blocks:
         rest, count = np.concatenate([rest, block]), count + len(block)
         frames = frame_count(len(rest), config)
         if frames > 0:
-            static[done : done + frames] = FRONT_ENDS[config.name](rest[: (frames - 1) * shift + length], config)
+            whole = rest[: (frames - 1) * shift + length]
+            static[done : done + frames] = FRONT_ENDS[config.name](whole, config)
+            ranges[done : done + frames] = frame_ranges(whole, config)
             rest, done = rest[frames * shift :], done + frames
-    return _with_deltas(static[:done], config), count
+    return _with_deltas(_without_digital_silence(static[:done], ranges[:done]), config), count
+
+
+def frame_ranges(samples: np.ndarray, config: FeatureConfig) -> Tensor:
+    """The largest sample of each frame minus the smallest, in 16-bit scale: (frames,)."""
+    length, shift = frame_samples(config)
+    if len(samples) < length:
+        return torch.zeros(0)
+    signal = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+    pooled = functional.max_pool1d(torch.stack([signal, -signal])[:, None], length, shift)
+    return pooled.sum(0)[0] * INT16_SCALE
+
+
+def _without_digital_silence(static: Tensor, ranges: Tensor) -> Tensor:
+    """Features (frames, dim) with those of digital silence replaced, in place, by those of a quiet frame.
+
+    Not the quietest one: digital silence may have cut into that. Of ten frames in order of their ranges it is the second.
+    """
+    silent = ranges < SILENT_RANGE
+    sounding = (~silent).nonzero()[:, 0]
+    if silent.any() and len(sounding) > 0:
+        order = ranges[sounding].argsort(stable=True)
+        static[silent] = static[sounding[order[len(order) // QUIET_ONE_IN]]].clone()
+    return static
 
 
 def _with_deltas(static: Tensor, config: FeatureConfig) -> Tensor:
@@ -238,62 +272,3 @@ def frame_samples(config: FeatureConfig) -> tuple[int, int]:
     """Length and shift of a frame in samples."""
     per_ms = config.sample_rate_hz / 1000
     return int(config.frame_length_ms * per_ms), int(config.frame_shift_ms * per_ms)
-
-
-def fft_size_of(length: int) -> int:
-    """The next power of two."""
-    return 1 << (length - 1).bit_length()
-
-
-def mel_centres_hz(config: FeatureConfig) -> np.ndarray:
-    """The centre of each mel bin of `fbank`, (bins,) float64."""
-    lowest, highest = (1127.0 * math.log1p(hz / 700.0) for hz in (config.low_hz, upper_edge_hz(config)))
-    return 700.0 * np.expm1(np.linspace(lowest, highest, config.bins + 2)[1:-1] / 1127.0)
-
-
-def upper_edge_hz(config: FeatureConfig) -> float:
-    """The upper edge; 0 or less counts down from the Nyquist rate."""
-    return config.high_hz if config.high_hz > 0 else config.sample_rate_hz / 2 + config.high_hz
-
-
-@cache
-def povey_window(length: int) -> Tensor:
-    """Kaldi's own window: a Hann window to the power of 0.85."""
-    return torch.hann_window(length, periodic=False, dtype=torch.float64).pow(0.85).float()
-
-
-@cache
-def mel_filters(sample_rate_hz: int, fft_size: int, bins: int, low_hz: float, high_hz: float) -> Tensor:
-    """Triangles, equally spaced and straight in mel: (fft_size / 2 + 1, bins). HTK's scale, 1127 ln(1 + f / 700)."""
-    if not 0 <= low_hz < high_hz <= sample_rate_hz / 2:
-        raise InputError(
-            f"configuration: features from {low_hz:g} to {high_hz:g} Hz, expected within 0 to {sample_rate_hz / 2:g} Hz"
-        )
-
-    def mel(hz: Tensor) -> Tensor:
-        return 1127.0 * torch.log1p(hz / 700.0)
-
-    edges = torch.tensor([low_hz, high_hz], dtype=torch.float64)
-    lowest, highest = mel(edges).tolist()
-    points = torch.linspace(lowest, highest, bins + 2, dtype=torch.float64)
-    left, centre, right = points[:-2], points[1:-1], points[2:]
-    spectrum = mel(torch.arange(fft_size // 2 + 1, dtype=torch.float64) * sample_rate_hz / fft_size)[:, None]
-    rising, falling = (spectrum - left) / (centre - left), (right - spectrum) / (right - centre)
-    filters = torch.minimum(rising, falling).clamp_min(0).float()
-    filters[-1] = 0  # as Kaldi, which leaves out the Nyquist bin
-    if (empty := int((filters.sum(0) == 0).sum())) > 0:
-        raise InputError(f"configuration: {empty} of {bins} mel bins hold no FFT bin, expected fewer features.bins")
-    return filters
-
-
-@cache
-def dct(bins: int, cepstra: int) -> Tensor:
-    """Orthonormal DCT-II with Kaldi's lifter: (bins, cepstra)."""
-    if cepstra > bins:
-        raise InputError(f"configuration: features.cepstra is {cepstra}, expected at most features.bins, {bins}")
-    order = torch.arange(cepstra, dtype=torch.float64)
-    position = torch.arange(bins, dtype=torch.float64)[:, None] + 0.5
-    basis = torch.cos(math.pi / bins * position * order) * math.sqrt(2.0 / bins)
-    basis[:, 0] = math.sqrt(1.0 / bins)
-    lifter = 1 + CEPSTRAL_LIFTER / 2 * torch.sin(math.pi * order / CEPSTRAL_LIFTER)
-    return (basis * lifter).float()

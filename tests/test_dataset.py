@@ -9,7 +9,8 @@ import torch
 from asr.augment import perturb_speed, spec_augment, warp_frequencies
 from asr.dataset import Dataset, Item, plan_evaluation, plan_training
 from asr.errors import InputError
-from asr.features import extract, mel_centres_hz, normalize, statistics
+from asr.features import extract, normalize, statistics
+from asr.mel import mel_centres_hz
 from asr.phones import inventory
 from tests.conftest import make_utterances, settings
 

@@ -10,11 +10,22 @@ import pytest
 import torch
 import torchaudio
 
+import asr
 from asr.audio import read_audio
 from asr.config import FeatureConfig
 from asr.errors import InputError
-from asr.features import FRAMES_AT_ONCE, deltas, extract, feature_dim, frame_count, normalize, statistics
+from asr.features import (
+    FRAMES_AT_ONCE,
+    deltas,
+    extract,
+    extract_blocks,
+    feature_dim,
+    frame_count,
+    normalize,
+    statistics,
+)
 from asr.manifest import Utterance
+from asr.scoring.edits import count_errors
 from tests.conftest import settings
 
 
@@ -51,6 +62,51 @@ def test_fbank_agrees_with_kaldi(overrides: list[str], energy: bool) -> None:
     ours = extract(samples, features)
     assert ours.shape == (328, features.bins + energy)
     np.testing.assert_allclose(ours.numpy(), kaldi_fbank(samples, features), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "override", ["features=fbank", "features=mfcc", "features=librosa_mel", "features.energy=true"]
+)
+@pytest.mark.parametrize("offset", [0.0, 0.1])
+def test_digital_silence_becomes_a_quiet_frame(override: str, offset: float) -> None:
+    features, sounding = config(override, "features.delta_order=0"), signal(1.0)
+    before, after = (np.full(size, offset, np.float32) for size in (8000, 16000))
+    found = extract(np.concatenate([before, sounding, after]), features)
+    frames = np.lib.stride_tricks.sliding_window_view(np.concatenate([before, sounding, after]), 400)[::160]
+    ranges = np.ptp(frames, axis=1)
+    heard = [index for index, size in enumerate(ranges) if size * 32768 >= 1]
+    assert heard == list(range(48, 150))  # those that reach into samples 8,000 to 23,999
+    quiet = sorted(heard, key=lambda index: ranges[index])[10]
+    alone = extract(sounding, features)
+    np.testing.assert_allclose(found[50:148].numpy(), alone.numpy(), atol=2e-2)
+    assert 50 <= quiet < 148
+    for index in [*range(48), *range(150, len(found))]:
+        assert torch.equal(found[index], found[quiet])
+
+
+def test_an_utterance_of_digital_silence_alone_stays_as_it_is() -> None:
+    found = extract(np.zeros(16000, np.float32), config())
+    assert torch.equal(found, torch.full((98, 40), math.log(2**-23)))
+
+
+def test_digital_silence_is_the_same_in_blocks() -> None:
+    samples = np.concatenate([np.zeros(3000, np.float32), signal(1.0), np.zeros(9000, np.float32)])
+    for size in (700, 4000, 20000):
+        blocks = [samples[start : start + size] for start in range(0, len(samples), size)]
+        found, count = extract_blocks(blocks, len(samples), config())
+        assert count == len(samples)
+        torch.testing.assert_close(found, extract(samples, config()), atol=1e-3, rtol=0)
+
+
+def test_appended_digital_silence_hardly_changes_what_is_heard(real_utterances: list[Utterance]) -> None:
+    recognizer = asr.load("speechocean762-small")
+    changed = phones = 0
+    for utterance in real_utterances:
+        samples = read_audio(utterance.audio_path)
+        alone = recognizer.transcribe(samples, 16000).symbols
+        longer = recognizer.transcribe(np.concatenate([samples, np.zeros(8000, np.float32)]), 16000).symbols
+        changed, phones = changed + count_errors(alone, longer).errors, phones + len(alone)
+    assert changed < 0.15 * phones  # as much as noise at the recording's own floor changes; it was 45 %
 
 
 def test_fbank_agrees_with_kaldi_on_real_speech(real_utterances: list[Utterance]) -> None:

@@ -10,6 +10,7 @@ ORDER = [
     {"errors", "models", "system.files", "system.plain_yaml", "system.process", "system.progress", "system.signals"},
     {"system.lock"},
     {"config", "phones", "audio"},
+    {"mel"},
     {"manifest", "features", "decoding.lexicon", "output.notation"},
     {"output.formats"},
     {"augment"},

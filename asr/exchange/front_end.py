@@ -14,15 +14,13 @@ from asr.features import (
     DELTA_WINDOW,
     INT16_SCALE,
     LOG_FLOOR,
+    QUIET_ONE_IN,
+    SILENT_RANGE,
     STD_FLOOR,
     FeatureStatistics,
-    dct,
-    fft_size_of,
     frame_samples,
-    mel_filters,
-    povey_window,
-    upper_edge_hz,
 )
+from asr.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 
 
 def features(g: Graph, samples: str, num_samples: str, config: FeatureConfig) -> tuple[str, str]:
@@ -39,10 +37,27 @@ def features(g: Graph, samples: str, num_samples: str, config: FeatureConfig) ->
         parts = _frames(g, samples, INT16_SCALE * (np.eye(length) - 1 / length), shift)
         energy = _log(g, g("ReduceSumSquare", parts, axes=[2], keepdims=1))
         static = g("Concat", energy, log_mel, axis=2)
+    static = _without_digital_silence(g, static, lengths, samples, config)
     orders = [static]
     for _ in range(config.delta_order):
         orders.append(_deltas(g, orders[-1], lengths))
     return (g("Concat", *orders, axis=2) if config.delta_order else static), lengths
+
+
+def _without_digital_silence(g: Graph, static: str, lengths: str, samples: str, config: FeatureConfig) -> str:
+    """Frames of digital silence become a quiet frame of the same utterance, as in `asr.features`."""
+    length, shift = frame_samples(config)
+    pools = {"kernel_shape": [length], "strides": [shift]}
+    signal = g("Unsqueeze", samples, np.array([1]))
+    ranges = g("Add", g("MaxPool", signal, **pools), g("MaxPool", g("Neg", signal), **pools))
+    ranges = g("Squeeze", ranges, np.array([1]))  # (batch, frames)
+    silent = g("Less", ranges, single(SILENT_RANGE / INT16_SCALE))
+    sounding = g("And", g("Not", silent), g.inside(lengths, g.size(static, 1)))
+    order = g.ascending(g("Where", sounding, ranges, single(np.inf)))
+    count = g("ReduceSum", g("Cast", sounding, to=7), np.array([1]), keepdims=1)
+    place = g("GatherElements", order, g("Div", count, np.array([QUIET_ONE_IN])), axis=1)  # (batch, 1)
+    quiet = g("GatherND", static, place, batch_dims=1)  # (batch, dim)
+    return g("Where", g("Unsqueeze", silent, np.array([2])), g("Unsqueeze", quiet, np.array([1])), static)
 
 
 def normalized(g: Graph, values: str, lengths: str, config: FeatureConfig, known: FeatureStatistics | None) -> str:

@@ -50,6 +50,12 @@ class Graph:
         self.nodes[-1].output.append(second)
         return first, second
 
+    def ascending(self, values: str) -> str:
+        """(batch, count) values -> (batch, count) int64, their places from the smallest on, the first of equals before."""
+        smallest = self("TopK", values, self.size(values, 1), axis=1, largest=0)
+        self.nodes[-1].output.append(f"{smallest}_places")
+        return f"{smallest}_places"
+
     def size(self, tensor: str, axis: int) -> str:
         """The length of an axis, (1,) int64."""
         return self("Slice", self("Shape", tensor), np.array([axis]), np.array([axis + 1]))
