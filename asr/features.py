@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from asr.config import FeatureConfig
 from asr.errors import InputError
@@ -85,9 +84,12 @@ def frame_ranges(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     length, shift = frame_samples(config)
     if len(samples) < length:
         return torch.zeros(0)
-    signal = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-    pooled = functional.max_pool1d(torch.stack([signal, -signal])[:, None], length, shift)
-    return pooled.sum(0)[0] * INT16_SCALE
+    step = math.gcd(length, shift)  # frames overlap: what they share is looked at once
+    steps = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[: len(samples) // step * step].view(
+        -1, step
+    )
+    smallest, largest = (one.unfold(0, length // step, shift // step) for one in steps.aminmax(dim=1))
+    return (largest.amax(1) - smallest.amin(1)) * INT16_SCALE
 
 
 def _without_digital_silence(static: Tensor, ranges: Tensor) -> Tensor:
