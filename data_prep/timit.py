@@ -14,11 +14,14 @@ from pathlib import Path
 from asr.audio import AudioInfo, probe_audio
 from asr.errors import InputError
 from asr.manifest import Utterance, write_corpus
-from asr.phones import timit_folding
+from asr.phones import fold_timit, timit_folding
 from data_prep.checking import check_audio, compare_counts, compare_sample_rates, read_lines, read_speakers, warn
 
 STANDARD_COUNTS = {"train": (3696, 462), "dev": (400, 50), "test": (192, 24), "fulltest": (1344, 168)}
 """Split -> (utterances, speakers) of the full corpus without SA sentences."""
+
+STANDARD_SCORED_PHONES = {"dev": 15057, "test": 7215}
+"""Split of standard size -> phones that the convention ``kaldi`` scores, the N of published error rates."""
 
 MAX_OVERHANG_SAMPLES = 400
 """How far the last phone may reach beyond the audio, 25 ms at 16 kHz; it is then cut at the end of the audio."""
@@ -65,11 +68,21 @@ def prepare_timit(source: Path, out: Path, jobs: int) -> None:
         "test": _of_speakers(full_test, "timit_core_test.txt"),
         "fulltest": full_test,
     }
-    notes = compare_counts(splits, STANDARD_COUNTS) + compare_sample_rates(utterances)
+    notes = compare_counts(splits, STANDARD_COUNTS) + compare_scored_phones(splits) + compare_sample_rates(utterances)
     notes += [f"{count} utterances {oddity}" for oddity, count in oddities.items()]
     warn(notes)
     check_audio(utterances, jobs)
     write_corpus(out, splits, left_out, notes)
+
+
+def compare_scored_phones(splits: Mapping[str, Sequence[Utterance]]) -> list[str]:
+    """A note for each split that has its standard size and other phones, folded, than TIMIT has there."""
+    notes = []
+    for name, standard in STANDARD_SCORED_PHONES.items():
+        found = sum(len(fold_timit(utterance.phones)) for utterance in splits[name])
+        if len(splits[name]) == STANDARD_COUNTS[name][0] and found != standard:
+            notes.append(f"split {name} has {found} phones to score, the standard one has {standard}")
+    return notes
 
 
 def find_timit(source: Path) -> Path:

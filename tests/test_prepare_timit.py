@@ -9,6 +9,7 @@ import soundfile
 
 from asr.errors import InputError
 from asr.manifest import Utterance, read_manifest
+from data_prep import timit as prepare_module
 from data_prep.checking import read_speakers
 from data_prep.timit import PhoneSegment, find_timit, prepare_timit, read_phn
 from tests.made_timit import make_timit as make_made_timit
@@ -159,8 +160,20 @@ def test_the_standard_counts_of_a_whole_timit(tmp_path: Path, capsys: pytest.Cap
         "fulltest": (1344, 168),
     }
     assert found["left_out"] == {"SA sentences": 1260}
-    assert found["notes"] == []
-    assert capsys.readouterr().err == ""
+    notes = [f"split {name} has {count} phones to score" for name, count in (("dev", "400"), ("test", "192"))]
+    wanted = [f"{note}, the standard one has {count}" for note, count in zip(notes, ("15057", "7215"), strict=True)]
+    assert found["notes"] == wanted
+    assert capsys.readouterr().err == "".join(f"warning: {note}\n" for note in wanted)
+
+
+def test_the_standard_number_of_phones_is_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_module, "STANDARD_COUNTS", {"dev": (2, 1), "test": (1, 1)})
+    monkeypatch.setattr(prepare_module, "STANDARD_SCORED_PHONES", {"dev": 5, "test": 3})
+    two = [Utterance(f"A_{n}", Path("x"), 16000, 1.0, "A", ("h#", "q", "ix", "h#")[: 4 - n], "") for n in (0, 1)]
+    assert prepare_module.compare_scored_phones({"dev": two, "test": two[:1]}) == []  # q is not scored
+    assert prepare_module.compare_scored_phones({"dev": two[:1], "test": two[1:]}) == [
+        "split test has 2 phones to score, the standard one has 3"
+    ]
 
 
 def test_no_timit(tmp_path: Path) -> None:
