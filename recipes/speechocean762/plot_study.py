@@ -1,4 +1,4 @@
-"""Draw a search's study: how the best PER fell with the trials, and what each setting did.
+"""Draw a study: how the best PER fell with the trials, and what each setting did. The trials go to a CSV beside it.
 
 python recipes/speechocean762/plot_study.py runs/sweep/study.db study.svg
 """
@@ -13,11 +13,8 @@ import optuna
 def main(database: Path, picture: Path) -> None:
     """Both plots, one above the other."""
     (summary,) = optuna.get_all_study_summaries(f"sqlite:///{database}")
-    trials = [
-        trial
-        for trial in optuna.load_study(summary.study_name, f"sqlite:///{database}").trials
-        if trial.value is not None
-    ]
+    study = optuna.load_study(summary.study_name, f"sqlite:///{database}")
+    trials = [trial for trial in study.trials if trial.value is not None]
     if not trials:
         raise SystemExit(f"{database}: 0 finished trials, expected at least 1")
     names = sorted({name for trial in trials for name in trial.params})
@@ -26,12 +23,14 @@ def main(database: Path, picture: Path) -> None:
     axes[0].plot(values, "o", color="tab:gray", label="trial")
     axes[0].plot([min(values[: i + 1]) for i in range(len(values))], drawstyle="steps-post", label="best so far")
     axes[0].set(xlabel="trial", ylabel="PER on dev, %")
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(frameon=False)
     for name, panel in zip(names, axes[1:], strict=True):
         some = [trial for trial in trials if name in trial.params]
         panel.plot([trial.params[name] for trial in some], [100 * trial.value for trial in some], "o", color="tab:gray")
         panel.set(xlabel=name, ylabel="PER, %", xscale="log" if "rate" in name or "decay" in name else "linear")
     figure.savefig(picture)
+    study.trials_dataframe(("number", "state", "value", "params")).to_csv(picture.with_suffix(".csv"), index=False)
 
 
 if __name__ == "__main__":
