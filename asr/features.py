@@ -85,9 +85,8 @@ def frame_ranges(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     if len(samples) < length:
         return torch.zeros(0)
     step = math.gcd(length, shift)  # frames overlap: what they share is looked at once
-    steps = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))[: len(samples) // step * step].view(
-        -1, step
-    )
+    signal = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
+    steps = signal[: len(samples) // step * step].view(-1, step)
     smallest, largest = (one.unfold(0, length // step, shift // step) for one in steps.aminmax(dim=1))
     return (largest.amax(1) - smallest.amin(1)) * INT16_SCALE
 

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import submitit
 import torch
 
-from asr.errors import InputError
-from asr.training.several import join_submitit_job, make_accelerator
+from asr.errors import InputError, TrainingError
+from asr.training.several import join_submitit_job, make_accelerator, together
 from tests.conftest import settings
 from tests.faults import processes
 
@@ -52,3 +53,14 @@ def test_the_tasks_of_a_submitit_job_know_their_places(monkeypatch: pytest.Monke
     assert submitit.JobEnvironment().num_tasks == 3
     join_submitit_job()
     assert (os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ["LOCAL_RANK"]) == ("2", "3", "2")
+
+
+def test_only_what_the_communication_says_is_taken_for_a_lost_process(tmp_path: Path) -> None:
+    class Pair:
+        num_processes, process_index = 2, 0
+
+    pair: Any = Pair()
+    with pytest.raises(TrainingError, match="process 0 of 2 has lost the others"), together(pair, tmp_path):
+        raise RuntimeError("[third_party/gloo/transport/tcp/pair.cc] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="out of memory"), together(pair, tmp_path):
+        raise RuntimeError("out of memory")

@@ -56,7 +56,8 @@ def together(accelerator: Accelerator, checkpoints: Path) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, torch.distributed.DistError) as error:
-        if accelerator.num_processes == 1:
+        lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)  # which raises RuntimeErrors
+        if accelerator.num_processes == 1 or not lost:
             raise
         who = f"process {accelerator.process_index} of {accelerator.num_processes}"
         reason = str(error).strip().splitlines()[0]
