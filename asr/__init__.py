@@ -1,12 +1,13 @@
 """Phone recognition for TIMIT-style corpora: features, a bidirectional LSTM trained with CTC, decoding, scoring.
 
-A model takes files, or arrays with their sample rate, here a second of noise in which it hears nothing:
+A model takes files, or arrays with their sample rate, here a second of noise, in which there is little to hear:
 
 >>> import asr, numpy
 >>> recognizer = asr.load("speechocean762-small")
 >>> noise = 0.01 * numpy.random.default_rng(0).standard_normal(16000)
->>> recognizer.transcribe(noise, sample_rate_hz=16000)
-Transcript(phones=(), duration_s=1.0)
+>>> heard = recognizer.transcribe(noise, sample_rate_hz=16000)
+>>> heard.duration_s, all(phone.confidence < 0.5 for phone in heard.phones)
+(1.0, True)
 >>> recognizer.log_probs(noise, 16000).shape  # an output every 40 ms; the blank and 39 phones
 (25, 40)
 >>> aligned = recognizer.align(noise, ["HH", "AH", "L", "OW"], 16000)

@@ -160,6 +160,8 @@ class TrainerConfig:
     precision: str = _one_of("float32", "bfloat16")
     loss_reduction: str = _one_of("sum", "utterance", "token")
     consistency: float = _within(0, 100)
+    teachers: list[str] = _any()
+    distillation: float = _within(0, 1)
     gradient_clip: float = _within(0)
     weight_noise: float = _within(0, 10)
     average: str = _one_of("none", "best", "last", "ema")

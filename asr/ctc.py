@@ -68,6 +68,16 @@ def consistency_loss(one: Tensor, other: Tensor, lengths: Tensor) -> Tensor:
     return ((there + back) / 2).masked_fill(~inside, 0).sum(dim=1)
 
 
+def distillation_loss(log_probs: Tensor, posteriors: Tensor, lengths: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of a student from the posteriors it is to follow, summed over frames, in nats.
+
+    (batch, frames, symbols) log-probabilities, (batch, frames, symbols) probabilities and (batch,) lengths -> (batch,).
+    """
+    inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
+    apart = functional.kl_div(log_probs, posteriors, reduction="none").sum(dim=2)
+    return apart.masked_fill(~inside, 0).sum(dim=1)
+
+
 def best_path(log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
     """The labels of the most probable path: each frame's best symbol, repeats merged, blanks removed.
 

@@ -25,12 +25,20 @@ LENGTH_JITTER = 0.1
 """Lengths are multiplied by up to 1 +- this before sorting, so that batches differ from epoch to epoch."""
 
 
+class Item(NamedTuple):
+    """One utterance of an epoch's plan: its index in the split, and the speed it is played at."""
+
+    utterance: int
+    speed: float
+
+
 @dataclass(frozen=True)
 class Batch:
     """Utterances padded to the longest, with their true lengths.
 
     features: (batch, frames, dim) float32, zero beyond each length; feature_lengths: (batch,) int64 in frames;
-    tokens: (batch, longest) int64 symbol ids, zero beyond each length; token_lengths: (batch,) int64; ids: their names.
+    tokens: (batch, longest) int64 symbol ids, zero beyond each length; token_lengths: (batch,) int64; ids: their names;
+    items: where in their split they are and how fast they are played.
     """
 
     features: Tensor
@@ -38,6 +46,7 @@ class Batch:
     tokens: Tensor
     token_lengths: Tensor
     ids: tuple[str, ...]
+    items: tuple[Item, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch with its tensors on another device."""
@@ -46,13 +55,6 @@ class Batch:
 
 
 TENSORS = ("features", "feature_lengths", "tokens", "token_lengths")
-
-
-class Item(NamedTuple):
-    """One utterance of an epoch's plan: its index in the split, and the speed it is played at."""
-
-    utterance: int
-    speed: float
 
 
 class Dataset:
@@ -146,7 +148,8 @@ class Dataset:
                 features.append(augment_features(one, augment, self.config, generator) if augment else one)
         tokens = [torch.tensor(self.tokens[item.utterance], dtype=torch.int64) for item in items]
         ids = tuple(self.utterances[item.utterance].id for item in items)
-        return collate(features, tokens * views, ids * views, feature_dim(self.config))
+        batch = collate(features, tokens * views, ids * views, feature_dim(self.config))
+        return replace(batch, items=tuple(items) * views)
 
 
 def collate(features: Sequence[Tensor], tokens: Sequence[Tensor], ids: tuple[str, ...], dim: int) -> Batch:

@@ -17,12 +17,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from asr.aligner import save_aligner
 from asr.bundle import save_bundle
 from asr.config import TrainConfig
-from asr.ctc import consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
 from asr.dataset import Batch, Item
 from asr.errors import Interrupted, TrainingError
 from asr.evaluate import choose_temperature, recognize, score_hypotheses
@@ -35,6 +34,7 @@ from asr.system.signals import Stop, noting_stops
 from asr.training.aligner import train_aligner
 from asr.training.checkpoint import load_checkpoint
 from asr.training.finite import check_finite, check_weights
+from asr.training.objective import batch_losses, views_of
 from asr.training.optim import Weights, average_weights, gradient_norms, weight_noise
 from asr.training.run import (
     Run,
@@ -202,37 +202,6 @@ def update(run: Run, batches: Sequence[Share], weight: float, learning_rate: flo
         run.average.update(run.plain_model)
     run.progress.update += 1
     return loss
-
-
-def batch_losses(run: Run, batch: Batch) -> Tensor:
-    """The loss of each utterance in nats, (batch,); 0 and a word in the log where the labels do not fit the frames.
-
-    Where a batch has two views of each utterance, the mean of both losses and what the views are apart.
-    """
-    half = run.config.trainer.precision == "bfloat16"
-    with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=half):
-        log_probs, lengths = run.model(batch.features, batch.feature_lengths)
-    if run.progress.epoch < run.config.trainer.flat_start_epochs:
-        targets = flat_start_targets(batch.features, batch.feature_lengths, lengths, batch.tokens, batch.token_lengths)
-        return flat_start_loss(log_probs, targets)
-    losses, feasible = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
-    if not feasible.all():
-        needed = required_frames(batch.tokens, batch.token_lengths)
-        for row in (~feasible).nonzero()[:, 0].tolist():
-            if batch.ids[row] not in run.progress.infeasible:
-                reason = f"{int(lengths[row])} output frames, its phones need {int(needed[row])}"
-                run.progress.infeasible[batch.ids[row]] = reason
-                log.warning("utterance %s is left out of the loss: %s", batch.ids[row], reason)
-    if views_of(run) == 1:
-        return losses
-    (one, other), (first, second) = losses.chunk(2), log_probs.chunk(2)
-    apart = consistency_loss(first, second, lengths[: len(one)])
-    return (one + other) / 2 + run.config.trainer.consistency * apart
-
-
-def views_of(run: Run) -> int:
-    """How often a batch has each of its utterances: twice where two views of it are to agree."""
-    return 2 if run.config.trainer.consistency and run.progress.epoch >= run.config.trainer.flat_start_epochs else 1
 
 
 def shares(run: Run, groups: Sequence[list[list[Item]]], epoch: int) -> Iterator[tuple[list[list[Item]], list[Share]]]:

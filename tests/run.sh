@@ -14,7 +14,7 @@ ruff check .
 echo "== types"
 mypy
 echo "== shell scripts"
-shellcheck --external-sources recipes/*.sh recipes/*/run.sh tests/*.sh tests/faults/*.sh .ci/run
+shellcheck --external-sources recipes/*.sh recipes/*/*.sh tests/*.sh tests/faults/*.sh .ci/run
 echo "== tests"
 if (($# > 0)); then
   pytest "$@"

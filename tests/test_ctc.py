@@ -13,7 +13,15 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr.ctc import best_path, consistency_loss, ctc_loss, flat_start_loss, flat_start_targets, required_frames
+from asr.ctc import (
+    best_path,
+    consistency_loss,
+    ctc_loss,
+    distillation_loss,
+    flat_start_loss,
+    flat_start_targets,
+    required_frames,
+)
 from asr.manifest import Utterance, write_corpus
 from tests.faults import ctc_numbers
 from tests.faults.ctc_reference import loss_and_gradient
@@ -238,6 +246,14 @@ def test_consistency_by_hand() -> None:
     found = consistency_loss(one, other, torch.tensor([3, 2]))
     assert found.tolist() == pytest.approx([first + third, first])
     assert consistency_loss(one, one, torch.tensor([3, 2])).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_distillation_by_hand() -> None:
+    student = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]).log()[None].repeat(2, 1, 1)
+    teacher = torch.tensor([[1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2]])[None].repeat(2, 1, 1)
+    third = 0.6 * math.log(3) - 0.2 * math.log(3)
+    found = distillation_loss(student, teacher, torch.tensor([3, 2]))
+    assert found.tolist() == pytest.approx([math.log(2) + third, math.log(2)])
 
 
 def test_consistency_pulls_each_view_to_the_other_held_fixed() -> None:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from asr.dataset import Batch, Dataset, Item
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.evaluate import evaluate, recognize
 from asr.manifest import Utterance, read_manifest, write_corpus
+from asr.phones import inventory
 from asr.scoring.edits import count_errors
 from asr.system.signals import Stop
 from asr.train import train
 from asr.training.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.optim import weight_noise
 from asr.training.run import Run
+from asr.training.teachers import Teachers
 from tests.conftest import TINY_MODEL, make_utterances
 from tests.faults import kill_and_resume
 
@@ -198,6 +201,11 @@ VARIANTS = {
     ),
     "last epochs, accumulation, plateau": ("trainer.average=last", "trainer.accumulation=2", "schedule=plateau"),
     "two views": ("trainer.consistency=0.2",),
+    "two views, a teacher": (
+        "trainer.consistency=0.2",
+        "trainer.teachers=[speechocean762-small]",
+        "model.time_reduction=4",
+    ),
     "no average, attention, librosa": ("trainer.average=none", "model=cnn_blstm_attention", "features=librosa_mel"),
 }
 
@@ -218,6 +226,81 @@ def test_a_resumed_run_ends_with_the_same_weights(
         torch.testing.assert_close(tensor, expected[name], atol=0, rtol=0)
     kept = sorted(path.name for path in (tmp_path / "whole" / "checkpoints").iterdir())
     assert kept == sorted(path.name for path in (tmp_path / "parts" / "checkpoints").iterdir())
+
+
+def same_frames(corpus: Path, run_dir: Path, *overrides: str) -> Path:
+    """A run in which a model sees an utterance at one speed, without masks."""
+    return run(corpus, run_dir, "augment=none", "trainer.precision=float32", "trainer.average=none", *overrides)
+
+
+def losses_of(model: Path) -> list[float]:
+    return [record["train_loss"] for record in json.loads((model.parent / "history.json").read_text())]
+
+
+def test_a_student_is_held_against_the_mean_of_its_teachers(tone_corpus: Path, tmp_path: Path) -> None:
+    teachers = [
+        same_frames(tone_corpus, tmp_path / f"{seed}", f"seed={seed}", "optimizer.learning_rate=0.01")
+        for seed in (1, 2)
+    ]
+    still = ("optimizer.learning_rate=0", f"init_from={teachers[0]}", "trainer.flat_start_epochs=0", "trainer.epochs=1")
+    both = (*still, f"trainer.teachers=[{teachers[0]},{teachers[1]}]")
+    (ctc,) = losses_of(same_frames(tone_corpus, tmp_path / "ctc", *still))
+    alone = (f"trainer.teachers=[{teachers[0]}]", "trainer.distillation=1")
+    (itself,) = losses_of(same_frames(tone_corpus, tmp_path / "itself", *still, *alone))
+    assert abs(itself) < 1e-3 < ctc  # teachers are kept as 16-bit numbers
+    (half,) = losses_of(same_frames(tone_corpus, tmp_path / "half", *both, "trainer.distillation=0.5"))
+
+    bundles = [load_bundle(teacher) for teacher in teachers]
+    utterances = read_manifest(tone_corpus / "cuts_train.jsonl.gz")
+    dataset = Dataset(utterances, bundles[0].features, bundles[0].inventory, cache_gib=1)
+    apart, phones = 0.0, sum(len(tokens) for tokens in dataset.tokens)
+    for index in range(len(dataset)):
+        (batch,) = dataset.batches([[Item(index, 1.0)]])
+        with torch.no_grad():
+            student, other = (one.model(batch.features, batch.feature_lengths)[0][0].double() for one in bundles)
+        mean = (student.exp() + other.exp()) / 2
+        apart += float((mean * (mean.log() - student)).sum())
+    assert half == pytest.approx(0.5 * ctc + 0.5 * apart / phones, rel=1e-2)
+    assert apart / phones > 0.01
+    (none,) = losses_of(same_frames(tone_corpus, tmp_path / "none", *both, "trainer.distillation=0"))
+    assert none == ctc
+
+
+def test_teachers_know_each_speed(tone_corpus: Path, tmp_path: Path) -> None:
+    teacher = run(tone_corpus, tmp_path / "teacher")
+    parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "trainer.consistency=0.2")
+    assert parts.teachers
+    items = [Item(0, 0.9), Item(3, 1.1)]
+    (batch,) = parts.train_set.batches([items], parts.config.augment, (1, 0), views=2)
+    assert batch.items == (*items, *items)
+    found = parts.teachers.posteriors(batch)
+    _, lengths = parts.plain_model(batch.features, batch.feature_lengths)
+    assert found.shape == (4, int(lengths.max()), 40)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(found[row, :length].sum(1), torch.ones(length), atol=2e-3, rtol=0)
+        assert found[row, length:].abs().sum() == 0
+
+
+def test_teachers_do_not_bring_back_what_is_left_out(tone_corpus: Path, tmp_path: Path) -> None:
+    teacher = run(tone_corpus, tmp_path / "teacher")
+    parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "trainer.flat_start_epochs=0")
+    (batch,) = parts.train_set.batches([[Item(0, 1.0), Item(1, 1.0)]])
+    tokens = torch.nn.functional.pad(batch.tokens, (0, 500), value=1)
+    lengths = torch.stack([torch.tensor(500), batch.token_lengths[1]])
+    losses = asr.train.batch_losses(parts, replace(batch, tokens=tokens, token_lengths=lengths))
+    left_out, kept = losses.tolist()
+    assert left_out == 0 < kept
+
+
+def test_a_teacher_that_does_not_fit_is_refused(tone_corpus: Path, tmp_path: Path) -> None:
+    teacher = run(tone_corpus, tmp_path / "teacher")
+    message = r"output frames for utterance \w-\d, expected \d+ as the student has \(time_reduction, frame_shift_ms\)$"
+    with pytest.raises(InputError, match=rf"^teacher .*model: \d+ {message}"):
+        run(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "model.time_reduction=2")
+    parts = start(tone_corpus, tmp_path / "run")
+    student = replace(parts.bundle, inventory=inventory("timit61"))
+    with pytest.raises(InputError, match="has the 39 phones of arpabet39, expected those of timit61$"):
+        Teachers([teacher], student, parts.train_set, [1.0], "float32")
 
 
 def test_seeds_decide(tone_corpus: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from asr.system.progress import progress
 from asr.training.checkpoint import BEFORE, LAST, load_last, save_checkpoint, save_last
 from asr.training.optim import MovingAverage, Schedule, copy_weights, make_optimizer
 from asr.training.several import make_accelerator
+from asr.training.teachers import Teachers
 
 log = logging.getLogger("asr.train")
 
@@ -74,6 +75,8 @@ class Run:
         self.bundle = Bundle(model, config.model, config.features, phones, config.corpus.convention, known)
         optimizer = make_optimizer(model.parameters(), config.optimizer)
         self.model, self.optimizer = self.accelerator.prepare(model.to(self.accelerator.device), optimizer)
+        models, speeds = [find_model(model) for model in trainer.teachers], config.augment.speeds
+        self.teachers = Teachers(models, self.bundle, self.train_set, speeds, trainer.precision) if models else None
         self.schedule = Schedule(config.schedule)
         self.average = MovingAverage(model, trainer.ema_decay) if trainer.average == "ema" else None
         self.progress = Progress()

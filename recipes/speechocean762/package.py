@@ -1,8 +1,8 @@
 """Put a trained model into the package, with a card made from its evaluations.
 
-    python recipes/speechocean762/package.py runs/speechocean762_small speechocean762-small
+    python recipes/speechocean762/package.py runs/speechocean762_small_distilled speechocean762-small
 
-RUN is what `EXPERIMENT=speechocean762_small bash recipes/speechocean762/run.sh CORPUS` leaves. The model is then one of
+RUN is what `EXPERIMENT=speechocean762_small bash recipes/speechocean762/distill.sh CORPUS` leaves. The model is then one of
 `asr models`, and its name serves wherever a model is asked for.
 """
 
@@ -22,7 +22,7 @@ CITATION = (
     'Zhang et al., "speechocean762: An Open-Source Non-native English Speech Corpus For Pronunciation Assessment", '
     "Interspeech 2021"
 )
-COMMAND = "EXPERIMENT=speechocean762_small bash recipes/speechocean762/run.sh PATH/TO/speechocean762"
+COMMAND = "EXPERIMENT=speechocean762_small bash recipes/speechocean762/distill.sh PATH/TO/speechocean762"
 CARD = """# {name}
 
 English phones (ARPAbet's 39) from the read speech of Mandarin speakers, children and adults: {parameters:,} parameters,

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# The best single model on speechocean762: three trainings that differ in their seed, then a student of all three.
+#   recipes/speechocean762/distill.sh CORPUS_DIR [HYDRA OVERRIDE...]
+# Overrides go to the student. With EXPERIMENT=speechocean762_small the student is the small model, of the same teachers.
+# DATA, RUN and TEACHERS change the folders. What is complete is not trained again.
+set -euo pipefail
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then
+  sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"
+  exit 0
+fi
+recipe="$(dirname "${BASH_SOURCE[0]}")/run.sh"
+experiment="${EXPERIMENT:-speechocean762}"
+run="${RUN:-runs/${experiment}_distilled}"
+teachers="${TEACHERS:-runs/speechocean762_teacher}"
+corpus="${1:-}"
+overrides=("${@:2}")
+
+models=()
+for seed in 1 2 3; do
+  teacher="$teachers-$seed"
+  stage=$((seed == 1 ? 0 : 3))
+  EXPERIMENT=speechocean762 RUN="$teacher" bash "$recipe" "$corpus" --stage "$stage" --stop-stage 4 seed="$seed"
+  models+=("$teacher/model")
+done
+EXPERIMENT="$experiment" RUN="$run" bash "$recipe" "$corpus" --stage 3 trainer.epochs=40 \
+  trainer.teachers="[$(IFS=, && echo "${models[*]}")]" ${overrides[@]+"${overrides[@]}"}
