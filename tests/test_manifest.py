@@ -125,6 +125,6 @@ def test_a_line_that_grows_out_of_a_few_bytes_is_refused(tmp_path: Path) -> None
         read_manifest(path)
     with gzip.open(path, "wb") as file:
         for _ in range(40):
-            file.write(b"{}\n" * 2**18)
+            file.write((b"{}" + b" " * 1021 + b"\n") * 2**10)
     with limited(), pytest.raises(InputError, match="unpacks to more than 100 times its size, expected cuts"):
         read_manifest(path)

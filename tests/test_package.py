@@ -117,6 +117,21 @@ def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(name: str, 
         assert (recipe.parent / file).is_file()
 
 
+def test_distillation_trains_three_teachers_and_a_student_of_them(tmp_path: Path) -> None:
+    distill = shutil.copy(ROOT / "recipes" / "speechocean762" / "distill.sh", tmp_path)
+    (tmp_path / "run.sh").write_text('echo "$EXPERIMENT $RUN $*"\n')
+    places = {"EXPERIMENT": "speechocean762_small", "RUN": "runs/a", "TEACHERS": "runs/t"}
+    done = run("bash", distill, "corpus", "model.hidden=8", cwd=tmp_path, **places).stdout.splitlines()
+    teachers = [f"speechocean762 runs/t-{seed} corpus --stage" for seed in (1, 2, 3)]
+    assert done == [
+        f"{teachers[0]} 0 --stop-stage 4 seed=1",
+        f"{teachers[1]} 3 --stop-stage 4 seed=2",
+        f"{teachers[2]} 3 --stop-stage 4 seed=3",
+        "speechocean762_small runs/a corpus --stage 3 trainer.epochs=40 trainer.teachers="
+        "[runs/t-1/model,runs/t-2/model,runs/t-3/model] model.hidden=8",
+    ]
+
+
 def test_set_up_does_nothing_when_current(tmp_path: Path) -> None:
     if not (ROOT / ".venv" / "installed").is_file():
         pytest.skip("NOT TESTED: there is no .venv of recipes/setup.sh")

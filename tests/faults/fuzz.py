@@ -96,6 +96,7 @@ def readers(folder: Path) -> list[Reader]:
     (folder / "settings.yaml").write_text("model:\n  hidden: 16\n  layers: 1\ntrainer:\n  epochs: 2\n")
     bundle = folder / "bundle"
     shutil.copytree(small, bundle)
+    (bundle / "checksums.txt").unlink()  # without which damage gets as far as the code that reads the rest
     statistics = {"mean": torch.zeros(40), "std": torch.ones(40)}
     save_file(statistics, bundle / "statistics.safetensors")
     lines = (bundle / "config.yaml").read_text().replace("normalization: utterance", "normalization: global")
