@@ -115,7 +115,7 @@ class ConvolutionFrontEnd(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, frames, dim) -> (batch, ceil(frames / reduction), output_size), and the new lengths."""
-        maps = features[:, None]  # (batch, 1, frames, dim)
+        maps = features[..., None].permute(0, 3, 1, 2)  # (batch, 1, frames, dim), channels last in memory
         for index, layer in enumerate(self.layers):
             maps = functional.silu(layer(maps))
             if index == len(self.layers) - 1:
