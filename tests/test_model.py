@@ -4,7 +4,7 @@ import torch
 from asr.config import config_dir
 from asr.errors import InputError
 from asr.features import feature_dim
-from asr.model import AcousticModel, count_parameters
+from asr.model import AcousticModel, ConvolutionFrontEnd, count_parameters
 from tests.conftest import settings
 
 MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
@@ -45,6 +45,25 @@ def test_every_input_frame_is_heard() -> None:
         model(features, torch.tensor([40]))[0].square().sum().backward()
         assert features.grad is not None
         assert (features.grad.abs().sum(dim=(0, 2)) > 0).all()
+
+
+def test_the_first_convolution_is_in_channels_last_layout_and_its_gradient() -> None:
+    # It has most of the values; in mixed layouts they are the same, but computed element by element.
+    front_end = ConvolutionFrontEnd(40, [8, 8], 3)
+    maps: list[torch.Tensor] = []
+    gradients: list[torch.Tensor] = []
+
+    def note(_layer: object, _inputs: object, output: torch.Tensor) -> None:
+        maps.append(output)
+        output.register_hook(gradients.append)
+
+    for layer in front_end.layers:
+        layer.register_forward_hook(note)
+    front_end(torch.randn(2, 30, 40), torch.tensor([30, 20]))[0].square().sum().backward()
+    assert len(maps) == len(gradients) == 2
+    for values in (maps[0], gradients[-1]):
+        assert values.is_contiguous(memory_format=torch.channels_last)
+        assert not values.is_contiguous()
 
 
 def test_unidirectional_does_not_look_ahead() -> None:
