@@ -29,12 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(
-    model: "str | Path", device: str = "cpu", precision: str = "float32", decoder: str = "best_path"
-) -> "Recognizer":
+def load(model: "str | Path", device: str = "cpu", precision: str = "auto", decoder: str = "best_path") -> "Recognizer":
     """A recognizer from a model folder, or from the name of one that `asr models` lists.
 
-    ``device`` is cpu, cuda or cuda:N, ``precision`` float32, bfloat16 or int8, ``decoder`` best_path or beam.
+    ``device`` is cpu, cuda or cuda:N, ``decoder`` best_path or beam. ``precision`` is
+    float32, bfloat16, int8, or auto: bfloat16 where the device computes in it, else float32.
 
     Raises:
         asr.errors.InputError: no such model, or its parts do not fit together.

@@ -33,11 +33,12 @@ from asr.model import AcousticModel
 from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 from asr.system.files import read_text
 from asr.system.plain_yaml import read_yaml
+from asr.system.processor import choose_precision
 
 FORMAT = 1
 """Raised when a bundle of an earlier version could no longer be read."""
 
-PRECISIONS = ("float32", "bfloat16", "int8")
+PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
 STATISTICS_FILE, CHECKSUMS_FILE = "statistics.safetensors", "checksums.txt"
 CHECKED = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE)
@@ -113,8 +114,8 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
 def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str = "float32") -> Bundle:
     """The model in a bundle folder, ready for inference on ``device``.
 
-    ``precision`` is one of `PRECISIONS`: float32 is exact; bfloat16 is faster where the processor has it; int8 makes the
-    recurrent weights 8-bit numbers, on CPU alone.
+    ``precision`` is one of `PRECISIONS`: float32 is exact; bfloat16 is faster where the device computes in it; auto is the
+    one or the other (`asr.system.processor`); int8 makes the recurrent weights 8-bit numbers, on CPU alone.
 
     Raises:
         InputError: not a bundle, or its parts do not fit together.
@@ -124,6 +125,7 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
         raise InputError(f"precision is {precision}, expected one of {', '.join(PRECISIONS)}")
     if precision == "int8" and device.type != "cpu":
         raise InputError(f"precision is int8 on {device}, expected cpu")
+    precision = choose_precision(precision, device).name
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")

@@ -157,7 +157,7 @@ class TrainerConfig:
     batch_seconds: float = _within(0.1, 100000)
     batch_utterances: int = _within(1, 100000)
     accumulation: int = _within(1, 10000)
-    precision: str = _one_of("float32", "bfloat16")
+    precision: str = _one_of("auto", "float32", "bfloat16")
     loss_reduction: str = _one_of("sum", "utterance", "token")
     consistency: float = _within(0, 100)
     teachers: list[str] = _any()

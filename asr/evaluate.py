@@ -27,7 +27,7 @@ DECODERS = ("best_path", "beam")
 
 
 def evaluate(
-    model: Path, cuts: Path, device: str = "cpu", precision: str = "float32", decoder: str = "best_path"
+    model: Path, cuts: Path, device: str = "cpu", precision: str = "auto", decoder: str = "best_path"
 ) -> Evaluation:
     """The errors of a bundle on every utterance of a manifest, under the bundle's scoring convention and those beside it.
 
@@ -41,7 +41,7 @@ def evaluate(
     dataset = dataset_of(bundle, cuts)
     hypotheses = recognize(bundle, dataset, decode)
     conventions = conventions_for(bundle.convention, bundle.inventory.symbols)
-    return evaluate_hypotheses(transcribed(dataset, hypotheses), conventions, decoder)
+    return evaluate_hypotheses(transcribed(dataset, hypotheses), conventions, decoder, bundle.precision)
 
 
 def figures_of(path: Path, cuts: Path | None, decoder: str = "best_path") -> Evaluation:

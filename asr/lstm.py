@@ -3,28 +3,27 @@
 `torch.nn.LSTM` on a PackedSequence is exact, but on CPU it misses oneDNN. Here the frames of a batch, longest utterance
 first, are laid out in a few dense pieces (see `Rows`) that oneDNN takes one after the other with the state handed on; the
 backward direction runs over every utterance reversed within its own length. What is left of padding then comes after all
-real frames in both directions and cannot reach them. On two cores the directions run at once, a core each. On CUDA cuDNN
-works on the packed batch.
+real frames in both directions and cannot reach them. The directions run at once, on half of the cores each. On CUDA cuDNN
+works on the packed batch, and in float32 without AVX-512 training goes through `asr.lstm_steps`.
 
 Parameters are named, shaped and ordered as `torch.nn.LSTM` and `torch.nn.GRU` have them, so that state dicts go both ways.
 Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget gates (Gers et al., 2000), no peepholes.
 """
 
 import math
-import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from asr.directions import AtOnce, at_once
 from asr.rows import Rows, length_mask
+from asr.system.processor import uses_avx512
 
-T = TypeVar("T")
 GATES = {"lstm": 4, "gru": 3}
 
 
@@ -112,12 +111,11 @@ class RecurrentStack(nn.Module):
         runs = [
             partial(_run_direction, one, rows, bool(suffix)) for one, suffix in zip(cells, self.suffixes, strict=True)
         ]
-        # More cores than two go to one direction after the other: threads of threads keep each other waiting.
-        at_once = len(runs) == 2 and torch.get_num_threads() == 2
-        if at_once and torch.is_grad_enabled():
-            return _AtOnce.apply(runs, hidden, *weights[0], *weights[1])
+        halves = len(runs) == 2 and torch.get_num_threads() >= 2
+        if halves and torch.is_grad_enabled():
+            return AtOnce.apply(runs, hidden, *weights[0], *weights[1])
         calls = [partial(run, hidden, *each) for run, each in zip(runs, weights, strict=True)]
-        return torch.cat(_at_once(calls) if at_once else [call() for call in calls], dim=1)
+        return torch.cat(at_once(calls) if halves else [call() for call in calls], dim=1)
 
     def quantize(self) -> None:
         """Recognize with weights of 8 bits from now on, on CPU. Parameters stay as they are, and training is over."""
@@ -190,8 +188,22 @@ def _cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequence
     # Converted anew for every piece, so that the pieces' gradients add up in the parameters' own precision.
     cast = [weight.to(inputs.dtype) for weight in weights]
     if name == "lstm":
+        if in_steps(inputs):
+            from asr.lstm_steps import lstm_steps  # numba is not wanted where a model is only used
+
+            return lstm_steps(inputs, states, cast)
         return list(torch.lstm(inputs, list(states), cast, True, 1, 0.0, True, False, False))
     return list(torch.gru(inputs, states[0], cast, True, 1, 0.0, True, False, False))
+
+
+FEWEST = 8
+"""Utterances side by side from which on `asr.lstm_steps` is the faster way to train, where there is no AVX-512."""
+
+
+def in_steps(inputs: Tensor) -> bool:
+    """Whether a piece (frames, utterances, input_size) is trained by `asr.lstm_steps` instead of oneDNN."""
+    training = torch.is_grad_enabled() and inputs.dtype == torch.float32
+    return training and inputs.shape[1] >= FEWEST and not uses_avx512()
 
 
 def _quantized_cell(name: str, weights: Sequence[Tensor]) -> Cell:
@@ -208,64 +220,6 @@ def _quantized_cell(name: str, weights: Sequence[Tensor]) -> Cell:
         return [output, *after] if name == "lstm" else [output, after]
 
     return cell
-
-
-class _AtOnce(torch.autograd.Function):
-    """Two directions at once, in a thread each, forward and backward; the weights are the first's, then the second's."""
-
-    @staticmethod
-    def forward(ctx: Any, runs: Sequence[Callable[..., Tensor]], hidden: Tensor, *weights: Tensor) -> Tensor:
-        half = len(weights) // 2
-        ctx.leaves = [_leaves(hidden, *weights[:half]), _leaves(hidden, *weights[half:])]
-        ctx.outputs = _at_once([partial(run, *leaves) for run, leaves in zip(runs, ctx.leaves, strict=True)], grad=True)
-        return torch.cat([output.detach() for output in ctx.outputs], dim=1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        parts = gradients[0].chunk(2, dim=1)
-        triples = zip(ctx.outputs, ctx.leaves, parts, strict=True)
-        one, other = _at_once([partial(_gradients, *triple) for triple in triples], grad=True)
-        total = None if one[0] is None or other[0] is None else one[0] + other[0]
-        return None, total, *one[1:], *other[1:]
-
-
-def _leaves(*tensors: Tensor) -> list[Tensor]:
-    """The same values outside any graph, with gradients where they are wanted."""
-    return [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
-
-
-def _gradients(output: Tensor, leaves: list[Tensor], gradient: Tensor) -> list[Tensor | None]:
-    """Gradients of the leaves that want one, None for the others."""
-    wanted = [leaf for leaf in leaves if leaf.requires_grad]
-    found = iter(torch.autograd.grad(output, wanted, gradient.contiguous()) if wanted else ())
-    return [next(found) if leaf.requires_grad else None for leaf in leaves]
-
-
-def _at_once(calls: Sequence[Callable[[], T]], *, grad: bool = False) -> list[T]:
-    """What two calls return, each run in a thread that has one core."""
-
-    def run(call: Callable[[], T]) -> T:
-        with torch.set_grad_enabled(grad):
-            return call()
-
-    futures = [worker.submit(run, call) for worker, call in zip(_workers(os.getpid()), calls, strict=True)]
-    return [future.result() for future in futures]
-
-
-@cache
-def _workers(_process: int) -> list[ThreadPoolExecutor]:
-    """Two threads that use one core each, for this process: a fork has none of its parent's threads."""
-    threads = torch.get_num_threads()
-    workers = [ThreadPoolExecutor(1, "direction", _use_one_core) for _ in range(2)]
-    for worker in workers:
-        worker.submit(int).result()
-    torch.set_num_threads(threads)  # the last one to set it sets the default of threads to come
-    return workers
-
-
-def _use_one_core() -> None:
-    torch.get_num_threads()  # the first call in a thread sets the default, whatever was set before
-    torch.set_num_threads(1)
 
 
 class Gates(NamedTuple):

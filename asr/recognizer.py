@@ -172,7 +172,7 @@ class Recognizer:
         return _with_silences(known, len(tokens), duration_s)
 
 
-def load(model: str | Path, device: str = "cpu", precision: str = "float32", decoder: str = "best_path") -> Recognizer:
+def load(model: str | Path, device: str = "cpu", precision: str = "auto", decoder: str = "best_path") -> Recognizer:
     """A recognizer from a model folder.
 
     Raises:

@@ -32,6 +32,7 @@ from asr.system.lock import only_process_in
 from asr.system.progress import progress
 from asr.system.signals import Stop, noting_stops
 from asr.training.aligner import train_aligner
+from asr.training.card import describe, model_card
 from asr.training.checkpoint import load_checkpoint
 from asr.training.finite import check_finite, check_weights
 from asr.training.objective import batch_losses, views_of
@@ -41,10 +42,8 @@ from asr.training.run import (
     check_run_dir,
     checkpoint,
     checkpoint_epoch,
-    describe,
     last_good,
     log_to,
-    model_card,
     restore,
     resumable,
     starts_from_another,
@@ -84,6 +83,8 @@ def _train(run: Run) -> float:
     with log_to(run_dir, run.accelerator.is_main_process):
         if resumable(run_dir):
             restore(run)
+        else:
+            log.info("precision %s: %s", *run.precision)
         run.accelerator.init_trackers("tensorboard")
         log.info(describe(run))
         if another:

@@ -7,7 +7,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    {"errors", "models", "system.files", "system.plain_yaml", "system.process", "system.progress", "system.signals"},
+    {
+        "errors",
+        "models",
+        "system.files",
+        "system.plain_yaml",
+        "system.process",
+        "system.processor",
+        "system.progress",
+        "system.signals",
+    },
     {"system.lock"},
     {"config", "phones", "audio"},
     {"mel"},
@@ -16,6 +25,7 @@ ORDER = [
     {"augment"},
     {"dataset"},
     {"rows"},
+    {"directions", "lstm_steps"},
     {"lstm"},
     {"model"},
     {"ctc"},
@@ -41,7 +51,7 @@ ORDER = [
     {"decoding.tune", "decoding.words", "pages.examine", "pages.listening"},
     {"pages.explain", "training.teachers"},
     {"training.run"},
-    {"training.finite", "training.objective"},
+    {"training.card", "training.finite", "training.objective"},
     {"train"},
     {"compose"},
     {"commands.options"},

@@ -27,6 +27,7 @@ class Decoder(StrEnum):
 class Precision(StrEnum):
     """Arithmetic of recognition."""
 
+    auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
     int8 = "int8"
@@ -34,5 +35,7 @@ class Precision(StrEnum):
 
 Arithmetic = Annotated[
     Precision,
-    typer.Option(help="bfloat16 and int8 are faster on recent CPUs and a little less exact; int8 on CPU alone"),
+    typer.Option(
+        help="auto: bfloat16 where the device computes in it, else float32; int8, on CPU alone, is faster on most"
+    ),
 ]

@@ -32,7 +32,7 @@ def evaluate(
     json_file: Figures = None,
     report: Annotated[Path | None, typer.Option(help="also write a page about the errors into this folder")] = None,
     device: Device = "cpu",
-    precision: Arithmetic = Precision.float32,
+    precision: Arithmetic = Precision.auto,
     decoder: Decoding = Decoder.best_path,
 ) -> None:
     """Phone error rate of a model on a manifest under all conventions, with counts and 95 % interval, by speaker.

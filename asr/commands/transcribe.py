@@ -51,7 +51,7 @@ def transcribe(
     force: Force = False,
     decoder: Annotated[Decoder, typer.Option(help="beam: the search that `asr tune-decoder` left")] = Decoder.best_path,
     device: Device = "cpu",
-    precision: Arithmetic = Precision.float32,
+    precision: Arithmetic = Precision.auto,
 ) -> None:
     """Phones of recordings with their times: WAV, FLAC, OGG, MP3 or SPHERE, any rate, length and number of channels.
 

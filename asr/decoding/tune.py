@@ -39,7 +39,7 @@ def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = 
     Raises:
         InputError: the bundle, the manifest or the n-gram cannot be used, or they have different phones.
     """
-    bundle = load_bundle(model, device)
+    bundle = load_bundle(model, device, "auto")
     arpa = read_arpa(ngram)
     automaton = compile_ngram(arpa, bundle.inventory)
     dataset = dataset_of(bundle, cuts)

@@ -100,7 +100,7 @@ def evaluate_words(
     Raises:
         InputError: a file cannot be used, an utterance has no words, or flashlight-text is missing.
     """
-    bundle = load_bundle(model)
+    bundle = load_bundle(model, precision="auto")
     search = WordSearch(read_lexicon(lexicon, bundle.inventory), arpa, bundle.inventory, weight, bonus)
     dataset = dataset_of(bundle, cuts)
     silent = [one.id for one in dataset.utterances if not one.words.split()]

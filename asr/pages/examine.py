@@ -43,7 +43,7 @@ def report(model: Path, cuts: Path, out: Path, device: str, precision: str, deco
     tokens = {name: one for name, (one, _) in found.items()}
     hypotheses = {name: bundle.inventory.decode(one) for name, one in tokens.items()}
     conventions = conventions_for(bundle.convention, bundle.inventory.symbols)
-    evaluation = evaluate_hypotheses(transcribed(dataset, hypotheses), conventions, decoder)
+    evaluation = evaluate_hypotheses(transcribed(dataset, hypotheses), conventions, decoder, bundle.precision)
     temperature = load_temperature(model)
     sure = [one.confidence(temperature or 1.0) for _, seen in found.values() for one in seen]
     right = [is_right for one in phones_right(bundle, dataset, tokens).values() for is_right in one]

@@ -18,6 +18,7 @@ class Evaluation:
 
     scores: Mapping[str, Score]
     decoder: str | None = None
+    precision: str | None = None
 
     @property
     def headline(self) -> Score:
@@ -36,7 +37,10 @@ class Evaluation:
 
 
 def evaluate_hypotheses(
-    utterances: Iterable[Transcribed], conventions: Sequence[str], decoder: str | None = None
+    utterances: Iterable[Transcribed],
+    conventions: Sequence[str],
+    decoder: str | None = None,
+    precision: str | None = None,
 ) -> Evaluation:
     """Score utterances under each convention.
 
@@ -44,7 +48,7 @@ def evaluate_hypotheses(
         InputError: a phone that a convention does not know.
     """
     listed = list(utterances)
-    return Evaluation({name: score(listed, name) for name in conventions}, decoder)
+    return Evaluation({name: score(listed, name) for name in conventions}, decoder, precision)
 
 
 def headline(result: Score) -> str:
@@ -61,6 +65,7 @@ def report_lines(evaluation: Evaluation) -> list[str]:
     """The evaluation in words: the headline, the conventions where there are several, and a line for each speaker."""
     result = evaluation.headline
     lines = [headline(result)]
+    lines += [f"computed in {evaluation.precision}"] if evaluation.precision else []
     if len(evaluation.scores) > 1:
         rows = {f"* {name}" if one is result else f"  {name}": one.total for name, one in evaluation.scores.items()}
         lines += ["", *_table("  convention", rows, [CONVENTIONS[name].summary for name in evaluation.scores]), ""]
@@ -95,6 +100,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "speakers": len(result.speakers),
         "convention": result.convention,
         "decoder": evaluation.decoder,
+        "precision": evaluation.precision,
         "conventions": {name: _figures(one) for name, one in evaluation.scores.items()},
         "per_speaker": {speaker: _counts(counts) for speaker, counts in result.speakers.items()},
         "speaker_of": {one.id: one.speaker for one in result.utterances},
@@ -131,7 +137,7 @@ def read_json(path: Path) -> Evaluation:
         raise InputError(f"{path}: no {error} in it, expected {expected}") from error
     if unknown:
         raise InputError(f"{path}: scoring convention {unknown[0]!r}, expected one of {', '.join(CONVENTIONS)}")
-    return evaluate_hypotheses(utterances, names, found.get("decoder"))
+    return evaluate_hypotheses(utterances, names, found.get("decoder"), found.get("precision"))
 
 
 def _figures(result: Score) -> dict[str, Any]:

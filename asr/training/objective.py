@@ -19,7 +19,7 @@ def batch_losses(run: Run, batch: Batch) -> Tensor:
     teachers, ``trainer.distillation`` of it is how far the student is from their posteriors.
     """
     trainer = run.config.trainer
-    half = trainer.precision == "bfloat16"
+    half = run.precision.name == "bfloat16"
     with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=half):
         log_probs, lengths = run.model(batch.features, batch.feature_lengths)
     if run.progress.epoch < trainer.flat_start_epochs:

@@ -1,13 +1,10 @@
 """All parts of one training run: set-up, checkpoints, log and model card. The loop is in `asr.train`."""
 
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +18,14 @@ from asr.config import TrainConfig, to_yaml
 from asr.dataset import Dataset, Item, plan_training
 from asr.errors import InputError
 from asr.manifest import read_manifest
-from asr.model import AcousticModel, count_parameters
+from asr.model import AcousticModel
 from asr.models import find_model
 from asr.phones import PhoneInventory, inventory
-from asr.score import Score
-from asr.scoring.results import headline
+from asr.system.processor import Choice, choose_precision
 from asr.system.progress import progress
 from asr.training.checkpoint import BEFORE, LAST, load_last, save_checkpoint, save_last
 from asr.training.optim import MovingAverage, Schedule, copy_weights, make_optimizer
-from asr.training.several import make_accelerator
+from asr.training.several import common_precision, make_accelerator
 from asr.training.teachers import Teachers
 
 log = logging.getLogger("asr.train")
@@ -64,6 +60,7 @@ class Run:
         self.accelerator = make_accelerator(trainer, run_dir)
         if trainer.threads:
             torch.set_num_threads(trainer.threads)
+        self.precision = common_precision(trainer.precision, self.accelerator)
         set_seed(config.seed, device_specific=True)  # so that each process drops other values
         phones = inventory(config.corpus.inventory)
         self.train_set, self.dev_set = load_datasets(config, phones)
@@ -76,7 +73,7 @@ class Run:
         optimizer = make_optimizer(model.parameters(), config.optimizer)
         self.model, self.optimizer = self.accelerator.prepare(model.to(self.accelerator.device), optimizer)
         models, speeds = [find_model(model) for model in trainer.teachers], config.augment.speeds
-        self.teachers = Teachers(models, self.bundle, self.train_set, speeds, trainer.precision) if models else None
+        self.teachers = Teachers(models, self.bundle, self.train_set, speeds, self.precision.name) if models else None
         self.schedule = Schedule(config.schedule)
         self.average = MovingAverage(model, trainer.ema_decay) if trainer.average == "ema" else None
         self.progress = Progress()
@@ -138,6 +135,7 @@ def checkpoint(run: Run) -> None:
         "schedule": run.schedule.state,
         "average": {"updates": run.average.updates, "weights": run.average.weights} if run.average else None,
         "generators": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+        "precision": run.precision.name,
         "progress": vars(done),
     }
     save_last(state, run.run_dir / "checkpoints")
@@ -162,6 +160,7 @@ def restore(run: Run) -> None:
     run.optimizer.load_state_dict(state["optimizer"])
     run.schedule.state = state["schedule"]
     run.progress = Progress(**state["progress"])
+    keep_precision(run, state.get("precision", run.precision.name))
     if run.average:
         run.average.updates, run.average.weights = state["average"]["updates"], state["average"]["weights"]
     if run.accelerator.is_main_process:
@@ -173,6 +172,15 @@ def restore(run: Run) -> None:
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
     run.clock = time.perf_counter()
     log.info("resumed after epoch %d and %d updates", run.progress.epoch, run.progress.update)
+
+
+def keep_precision(run: Run, before: str) -> None:
+    """Go on in the precision that the run began with, and say so where this machine would choose another."""
+    if before != run.precision.name:
+        here = f"{run.precision.name} would be chosen here: {run.precision.why}"
+        run.precision = Choice(before, f"the run began with it; {here}")
+        choose_precision(before, run.accelerator.device)  # warns where that is slow
+    log.info("precision %s: %s", *run.precision)
 
 
 def check_run_dir(config: TrainConfig, run_dir: Path) -> None:
@@ -247,46 +255,10 @@ def log_to(run_dir: Path, main_process: bool) -> Iterator[None]:
             handler.close()
 
 
-def describe(run: Run) -> str:
-    """What is about to be trained, on what, in one line."""
-    sizes = [
-        f"{name} {len(dataset)} utterances, {sum(u.duration_s for u in dataset.utterances) / 3600:.2f} h"
-        for name, dataset in (("train", run.train_set), ("dev", run.dev_set))
-    ]
-    device, count = run.accelerator.device.type, count_parameters(run.plain_model)
-    where = (
-        f"on {device}, {run.accelerator.num_processes} processes"
-        if run.accelerator.num_processes > 1
-        else f"on {device}"
-    )
-    return f"{run.config.model.name}, {count:,} parameters, {where}; {'; '.join(sizes)}; run folder {run.run_dir}"
-
-
 def last_good(run: Run) -> str:
     """Where the run can be taken up, in words."""
     path = run.run_dir / "checkpoints" / LAST
     return f"last good checkpoint: {path}" if path.is_file() else "there is no checkpoint yet"
-
-
-def model_card(run: Run, dev: Score, weights: str) -> str:
-    """The README of the bundle."""
-    corpus, train_utterances = run.config.corpus, run.train_set.utterances
-    hours = sum(utterance.duration_s for utterance in train_utterances) / 3600
-    speakers, today = len({utterance.speaker for utterance in train_utterances}), date.today().isoformat()
-    return f"""# {run.config.model.name} phone recognizer, trained on {corpus.name}
-
-| | |
-|---|---|
-| phones | {corpus.inventory}, {len(run.bundle.inventory.symbols) - 1} and the CTC blank |
-| training data | {corpus.name}: {len(train_utterances)} utterances, {speakers} speakers, {hours:.2f} h |
-| dev set | {headline(dev)} |
-| parameters | {count_parameters(run.plain_model):,} |
-| weights | {weights} |
-| training | {run.progress.epoch} epochs, {run.progress.minutes:.1f} minutes, {today}, seed {run.config.seed} |
-| command | `{shlex.join(["asr", *sys.argv[1:]])}` |
-
-Evaluate it with `asr evaluate MODEL CUTS`, use it with `asr transcribe --model MODEL AUDIO`.
-"""
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -11,6 +11,7 @@ from accelerate.utils import ProjectConfiguration
 
 from asr.config import TrainerConfig
 from asr.errors import InputError, TrainingError
+from asr.system.processor import Choice, choose_precision
 
 
 def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
@@ -33,6 +34,15 @@ def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
     if accelerator.num_processes != started:
         raise InputError(f"process group: {accelerator.num_processes} joined, expected {started} (WORLD_SIZE)")
     return accelerator
+
+
+def common_precision(wanted: str, accelerator: Accelerator) -> Choice:
+    """The precision of all processes: ``auto`` is bfloat16 only where each one's device computes in it."""
+    choice = choose_precision(wanted, accelerator.device)
+    halves = torch.tensor(int(choice.name == "bfloat16"), device=accelerator.device)
+    if accelerator.num_processes > int(accelerator.reduce(halves)) and choice.name == "bfloat16":
+        return Choice("float32", "the device of another process does not compute in bfloat16")
+    return choice
 
 
 def join_submitit_job() -> None:

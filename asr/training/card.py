@@ -1,0 +1,47 @@
+"""What is said of a training: a line in the log before it, and the card of the model after it."""
+
+import shlex
+import sys
+from datetime import date
+
+from asr.model import count_parameters
+from asr.score import Score
+from asr.scoring.results import headline
+from asr.training.run import Run
+
+
+def describe(run: Run) -> str:
+    """What is about to be trained, on what, in one line."""
+    sizes = [
+        f"{name} {len(dataset)} utterances, {sum(u.duration_s for u in dataset.utterances) / 3600:.2f} h"
+        for name, dataset in (("train", run.train_set), ("dev", run.dev_set))
+    ]
+    device, count = run.accelerator.device.type, count_parameters(run.plain_model)
+    where = (
+        f"on {device}, {run.accelerator.num_processes} processes"
+        if run.accelerator.num_processes > 1
+        else f"on {device}"
+    )
+    return f"{run.config.model.name}, {count:,} parameters, {where}; {'; '.join(sizes)}; run folder {run.run_dir}"
+
+
+def model_card(run: Run, dev: Score, weights: str) -> str:
+    """The README of the bundle."""
+    corpus, train_utterances = run.config.corpus, run.train_set.utterances
+    hours = sum(utterance.duration_s for utterance in train_utterances) / 3600
+    speakers, today = len({utterance.speaker for utterance in train_utterances}), date.today().isoformat()
+    return f"""# {run.config.model.name} phone recognizer, trained on {corpus.name}
+
+| | |
+|---|---|
+| phones | {corpus.inventory}, {len(run.bundle.inventory.symbols) - 1} and the CTC blank |
+| training data | {corpus.name}: {len(train_utterances)} utterances, {speakers} speakers, {hours:.2f} h |
+| dev set | {headline(dev)} |
+| parameters | {count_parameters(run.plain_model):,} |
+| weights | {weights} |
+| precision of training | {run.precision.name}: {run.precision.why} |
+| training | {run.progress.epoch} epochs, {run.progress.minutes:.1f} minutes, {today}, seed {run.config.seed} |
+| command | `{shlex.join(["asr", *sys.argv[1:]])}` |
+
+Evaluate it with `asr evaluate MODEL CUTS`, use it with `asr transcribe --model MODEL AUDIO`.
+"""
