@@ -58,9 +58,13 @@ def test_outputs_and_gradients_are_torchs(cell: str, bidirectional: bool, layers
         torch.testing.assert_close(parameter.grad, reference, atol=1e-5 * max(1.0, scale), rtol=0)
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("avx512", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (7, 150), (33, 40), (64, 9)])
-def test_any_mix_of_lengths_is_torchs(count: int, shape: tuple[int, int], threads: Callable[[int], None]) -> None:
+def test_any_mix_of_lengths_is_torchs(
+    count: int, shape: tuple[int, int], avx512: bool, threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asr.lstm.uses_avx512", lambda: avx512)
     batch, longest = shape
     generator = torch.Generator().manual_seed(batch)
     lengths = torch.randint(1, longest + 1, (batch,), generator=generator)

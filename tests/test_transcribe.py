@@ -84,7 +84,7 @@ def test_other_arithmetic_is_near(tmp_path: Path, cell: str, precision: str) -> 
 
 
 def test_precisions_that_cannot_be_had(model: Path) -> None:
-    with pytest.raises(InputError, match="precision is half, expected one of float32, bfloat16, int8"):
+    with pytest.raises(InputError, match="precision is half, expected one of auto, float32, bfloat16, int8"):
         load_bundle(model, precision="half")
 
 

@@ -39,10 +39,12 @@ def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
 def common_precision(wanted: str, accelerator: Accelerator) -> Choice:
     """The precision of all processes: ``auto`` is bfloat16 only where each one's device computes in it."""
     choice = choose_precision(wanted, accelerator.device)
-    halves = torch.tensor(int(choice.name == "bfloat16"), device=accelerator.device)
-    if accelerator.num_processes > int(accelerator.reduce(halves)) and choice.name == "bfloat16":
-        return Choice("float32", "the device of another process does not compute in bfloat16")
-    return choice
+    if wanted != "auto" or accelerator.num_processes == 1:
+        return choice
+    able = torch.tensor(int(choice.name == "bfloat16"), device=accelerator.device)
+    if int(accelerator.reduce(able)) == accelerator.num_processes or choice.name == "float32":
+        return choice
+    return Choice("float32", "the device of another process does not compute in bfloat16")
 
 
 def join_submitit_job() -> None:
