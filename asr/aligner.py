@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import numba
 import numpy as np
 import torch
 from safetensors.torch import save
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from asr.bundle import load_weights
 from asr.phones import SILENCES, PhoneInventory
+from asr.system.compiling import compiled_later
 from asr.system.files import write_bytes
 
 FILE = "aligner.safetensors"
@@ -131,7 +131,7 @@ def align(
     return spans
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled_later(lambda scores, states: len(scores) * len(states))
 def _best(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Where the best path to each frame, state and repetition came from: 0 the same, 1 the repetition before, 2 and 3 the
     state that is one or two before. States are silence and phones by turns; a phone has `LEAST_FRAMES` repetitions, of
@@ -165,7 +165,7 @@ def _best(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
     return origin
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled_later(lambda origin, states: len(origin))
 def _trace(origin: np.ndarray, states: np.ndarray) -> np.ndarray:
     """The frames of each phone on the best path, (phones, 2)."""
     spans = np.zeros((len(states) // 2, 2), np.int64)

@@ -11,6 +11,9 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+FEWEST_THREADS = 2
+"""Of torch's, from which on the directions run at once: one after the other, each with all threads, was never faster."""
+
 
 class AtOnce(torch.autograd.Function):
     """Two directions at once, in a thread each, forward and backward; the weights are the first's, then the second's."""

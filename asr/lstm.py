@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from asr.directions import AtOnce, at_once
+from asr.directions import FEWEST_THREADS, AtOnce, at_once
 from asr.rows import Rows, length_mask
 from asr.system.processor import uses_avx512
 
@@ -111,7 +111,7 @@ class RecurrentStack(nn.Module):
         runs = [
             partial(_run_direction, one, rows, bool(suffix)) for one, suffix in zip(cells, self.suffixes, strict=True)
         ]
-        halves = len(runs) == 2 and torch.get_num_threads() >= 2
+        halves = len(runs) == 2 and torch.get_num_threads() >= FEWEST_THREADS
         if halves and torch.is_grad_enabled():
             return AtOnce.apply(runs, hidden, *weights[0], *weights[1])
         calls = [partial(run, hidden, *each) for run, each in zip(runs, weights, strict=True)]

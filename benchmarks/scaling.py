@@ -27,7 +27,8 @@ from asr.dataset import Dataset, plan_training
 from asr.manifest import Utterance, read_manifest
 from asr.model import AcousticModel
 from asr.phones import inventory
-from benchmarks.timing import Apart, finish, parser, table
+from asr.system.processor import choose_precision
+from benchmarks.timing import CPU, Apart, finish, parser, table
 
 UTTERANCES, CACHE_GIB = 48, 0.003
 REPEATS, JOINED, BATCH_SECONDS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8, 16), (20, 40, 80, 160, 320)
@@ -41,6 +42,7 @@ def epoch(corpus: Sequence[Utterance], batch_seconds: float) -> Callable[[], obj
     dataset = Dataset(corpus, config.features, phones, CACHE_GIB)
     model = AcousticModel(config.model, config.features.bins, len(phones.symbols)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    half = choose_precision("auto", CPU).name == "bfloat16"
     plan = plan_training([u.duration_s for u in corpus], [1.0], batch_seconds, 10**6, (1, 0))
 
     def run() -> tuple[int, float, float]:
@@ -48,7 +50,7 @@ def epoch(corpus: Sequence[Utterance], batch_seconds: float) -> Callable[[], obj
         for _ in dataset.fill_cache([1.0]):
             pass
         for batch in dataset.batches(plan, config.augment, (1, 0)):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 log_probs, lengths = model(batch.features, batch.feature_lengths)
             losses, _ = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
             losses.mean().backward()

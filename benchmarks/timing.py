@@ -5,13 +5,18 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
+import torch
+
 from asr.system.process import KEPT_IN_TRAINING, SPINS, tune_process
+from asr.system.processor import bfloat16_source, choose_precision, describe_processor
+
+CPU = torch.device("cpu")
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -83,10 +88,26 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return result
 
 
+def machine() -> str:
+    """The processor, its instruction sets and what precision `auto` is on it, in a line."""
+    choice = choose_precision("auto", CPU)
+    return f"{describe_processor()}; precision auto is {choice.name}: {choice.why}"
+
+
+def computed(precisions: Sequence[str]) -> list[str]:
+    """Those of some precisions that this processor computes in; what it only emulates is named and left out."""
+    if "bfloat16" in precisions and not bfloat16_source(CPU):
+        print("bfloat16 is left out: this processor only emulates it")
+        return [name for name in precisions if name != "bfloat16"]
+    return list(precisions)
+
+
 def finish(ratios: Mapping[str, float], details: Mapping[str, object], path: Path | None) -> None:
-    """Print the ratios (above 1 is better), and write them with the details."""
-    print()
+    """Print the machine and the ratios (above 1 is better), and write them with the details."""
+    print(f"\n{machine()}")
     for name, ratio in ratios.items():
         print(f"{name}: {ratio:.2f}")
     if path is not None:
-        path.write_text(json.dumps({"ratios": ratios, **details}, indent=1) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps({"machine": machine(), "ratios": ratios, **details}, indent=1) + "\n", encoding="utf-8"
+        )

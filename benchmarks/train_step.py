@@ -8,7 +8,7 @@ work) and stands beside that of a plain matrix product in the same run. Each con
 as `asr train` is, torch.nn.LSTM as it comes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.lstm import RecurrentStack
-from benchmarks.timing import Apart, finish, interleave, parser, table
+from benchmarks.timing import Apart, computed, finish, interleave, parser, table
 
 BATCH, SHORTEST, LONGEST, INPUTS = 32, 150, 200, 120
 SHAPES = {"3 x 256": (3, 256), "3 x 320": (3, 320), "3 x 512": (3, 512), "5 x 256": (5, 256)}
-KINDS = ("packed float32", "ours float32", "ours bfloat16")
+KINDS = {"packed float32": "float32", "ours float32": "float32", "ours bfloat16": "bfloat16"}
+"""Contenders and the precision of each."""
 MATRIX_SIZE = 2048
 
 
@@ -78,31 +79,32 @@ def backward(module: nn.Module, outputs: Tensor) -> Tensor:
     return outputs.detach()
 
 
-def matrix_rates(rounds: int) -> dict[str, float]:
-    """Operations a second of a plain matrix product, float32 and bfloat16."""
-    sizes = (MATRIX_SIZE, MATRIX_SIZE)
-    single = torch.randn(sizes)
-    half = single.bfloat16()
-    seconds = interleave({"float32": lambda: single @ single, "bfloat16": lambda: half @ half}, rounds)
+def matrix_rates(precisions: Sequence[str], rounds: int) -> dict[str, float]:
+    """Operations a second of a plain matrix product in each precision."""
+    single = torch.randn(MATRIX_SIZE, MATRIX_SIZE)
+    factors = {"float32": single, "bfloat16": single.bfloat16()}
+    seconds = interleave({name: partial(torch.mm, factors[name], factors[name]) for name in precisions}, rounds)
     return {name: 2 * MATRIX_SIZE**3 / value for name, value in seconds.items()}
 
 
 def main() -> None:
     """Time every shape and print a table."""
     options = parser(__doc__).parse_args()
-    matrix = matrix_rates(options.rounds)
-    print(f"matrix product: {matrix['float32'] / 1e9:.0f} GFLOP/s float32, {matrix['bfloat16'] / 1e9:.0f} bfloat16")
+    precisions = computed(["float32", "bfloat16"])
+    kinds = [kind for kind, precision in KINDS.items() if precision in precisions]
+    matrix = matrix_rates(precisions, options.rounds)
+    print("matrix product: " + ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in matrix.items()))
     rows, ratios, differences = [], {}, {}
     for name, (layers, hidden) in SHAPES.items():
         steps = Steps(layers, hidden)
         differences[name] = steps.check()
-        contenders = {kind: Apart(partial(step_of, layers, hidden, kind), kind.startswith("ours")) for kind in KINDS}
+        contenders = {kind: Apart(partial(step_of, layers, hidden, kind), kind.startswith("ours")) for kind in kinds}
         seconds = interleave(contenders, options.rounds)
         for process in contenders.values():
             process.close()
         for contender, value in seconds.items():
             rate, lead = steps.operations / value, seconds["packed float32"] / value
-            part = rate / matrix[contender.split()[1]]
+            part = rate / matrix[KINDS[contender]]
             rows.append(
                 [f"{name} {contender}", f"{1000 * value:.0f}", f"{rate / 1e9:.0f}", f"{part:.2f}", f"{lead:.1f}"]
             )

@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,7 +26,7 @@ from asr.audio import read_audio
 from asr.bundle import PRECISIONS
 from asr.manifest import read_manifest
 from asr.recognizer import load
-from benchmarks.timing import finish, interleave, parser, table
+from benchmarks.timing import computed, finish, interleave, parser, table
 
 RATE_HZ = 16000
 
@@ -51,10 +51,10 @@ def check_windows(model: Path, audio: Path) -> str:
     return f"windows change {changed} of {len(in_one)} phones"
 
 
-def error_rates(model: Path, cuts: Path, folder: Path) -> dict[str, float]:
+def error_rates(model: Path, cuts: Path, folder: Path, precisions: Sequence[str]) -> dict[str, float]:
     """PER of each precision on the manifest."""
     rates = {}
-    for precision in PRECISIONS:
+    for precision in precisions:
         file = folder / f"{precision}.json"
         command("-m", "asr", "evaluate", model, cuts, "--precision", precision, "--json", file)()
         rates[precision] = float(json.loads(file.read_text(encoding="utf-8"))["per"])
@@ -69,6 +69,7 @@ def main() -> None:
     options.add_argument("--utterances", type=int, default=200)
     options.add_argument("--long-minutes", type=float, default=60.0)
     chosen = options.parse_args()
+    precisions = computed(PRECISIONS)
     signals = [read_audio(utterance.audio_path) for utterance in read_manifest(chosen.cuts)[: chosen.utterances]]
     audio_s = sum(map(len, signals)) / RATE_HZ
     everything = np.concatenate(signals)
@@ -79,12 +80,12 @@ def main() -> None:
             soundfile.write(folder / f"{index:04d}.wav", samples, RATE_HZ)
         soundfile.write(middle, everything[: 600 * RATE_HZ], RATE_HZ)
         print(f"ten minutes: {check_windows(chosen.model, middle)}")
-        rates = error_rates(chosen.model, chosen.cuts, Path(temporary))
+        rates = error_rates(chosen.model, chosen.cuts, Path(temporary), precisions)
         run = ("-m", "asr", "transcribe", "--model", chosen.model)
         contenders = {
             "import torch": command("-c", "import torch"),
             "one short file": command(*run, folder / "0000.wav"),
-            **{name: command(*run, folder, "--precision", name) for name in PRECISIONS},
+            **{name: command(*run, folder, "--precision", name) for name in precisions},
         }
         assert len(contenders["float32"]().splitlines()) == len(signals)
         seconds = interleave(contenders, chosen.rounds)
@@ -93,7 +94,7 @@ def main() -> None:
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         long_s = interleave({"long": command(*run, long)}, 1)["long"]
         peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    speeds = {name: audio_s / (seconds[name] - seconds["one short file"]) for name in PRECISIONS}
+    speeds = {name: audio_s / (seconds[name] - seconds["one short file"]) for name in precisions}
     rows = [[name, f"{seconds[name]:.2f}", "", ""] for name in ("import torch", "one short file")]
     rows += [
         [f"{name}, folder", f"{seconds[name]:.2f}", f"{speeds[name]:.0f}", f"{rates[name]:.2%}"] for name in speeds

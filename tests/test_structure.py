@@ -10,6 +10,7 @@ ORDER = [
     {
         "errors",
         "models",
+        "system.compiling",
         "system.files",
         "system.plain_yaml",
         "system.process",

@@ -1,0 +1,50 @@
+"""Functions that are compiled once they have enough to do."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr import aligner
+from asr.system import compiling
+from asr.system.compiling import CompiledLater
+
+
+def total(values: np.ndarray) -> float:
+    result = 0.0
+    for value in values:
+        result += value
+    return result
+
+
+def test_it_is_compiled_when_there_is_enough_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "FREE_STEPS", 25)
+    later, values = CompiledLater(total, len), np.arange(10.0)
+    found = [(later(values), later.compiled is None) for _ in range(4)]
+    assert found == [(45.0, True), (45.0, True), (45.0, False), (45.0, False)]
+
+
+def test_a_segmentation_is_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    for frames, phones in ((1, 1), (9, 4), (60, 12), (300, 40), (5, 0)):
+        scores, classes = generator.standard_normal((frames, 20)), generator.integers(1, 20, phones).tolist()
+        found = []
+        for free in (10**9, 0):
+            monkeypatch.setattr(compiling, "FREE_STEPS", free)
+            found.append(aligner.segment(scores, classes))
+        assert found[0] == found[1]
+    assert aligner._best.compiled is not None
+
+
+def test_a_short_recording_is_transcribed_without_numba_librosa_and_scipy(tmp_path: Path) -> None:
+    program = """
+import sys, numpy, asr
+recognizer = asr.load("speechocean762-small")
+noise = 0.1 * numpy.random.default_rng(0).standard_normal(48000)
+assert recognizer.transcribe(noise, 16000).phones
+print(sorted({"numba", "scipy", "librosa", "lhotse", "torchaudio", "hydra", "accelerate"} & set(sys.modules)))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
