@@ -12,7 +12,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 FEWEST_THREADS = 2
-"""Of torch's, from which on the directions run at once: one after the other, each with all threads, was never faster."""
+"""Of torch's, from which on the directions run at once; `benchmarks/threads.py` holds it against one after the other."""
 
 
 class AtOnce(torch.autograd.Function):

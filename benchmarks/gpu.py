@@ -18,6 +18,7 @@ from asr.compose import compose
 from asr.config import TrainConfig
 from asr.ctc import ctc_loss
 from asr.model import AcousticModel
+from asr.system.processor import bfloat16_source
 from benchmarks.timing import finish, parser, table
 
 UTTERANCES, HOURS, SYMBOLS, PHONES = 3696, 3.1, 62, 38
@@ -74,6 +75,8 @@ def main() -> None:
         return
     device = torch.device("cuda")
     batches, peak, rows, ratios = made_batches(device), matrix_rate(device), [], {}
+    if not bfloat16_source(device):
+        print("this device does not compute in bfloat16: the models run in float32")
     print(f"{torch.cuda.get_device_name()}: matrix product {peak / 1e12:.0f} TFLOP/s in bfloat16")
     for name, overrides in MODELS.items():
         config = compose(["run_dir=unused", *overrides])
@@ -113,7 +116,7 @@ def check(model: AcousticModel, device: torch.device) -> None:
 def train(model: AcousticModel, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, ...]]) -> None:
     """An epoch."""
     for features, lengths, tokens, token_lengths in batches:
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast("cuda", torch.bfloat16, enabled=bool(bfloat16_source(features.device))):
             log_probs, out_lengths = model(features, lengths)
         ctc_loss(log_probs, out_lengths, tokens, token_lengths)[0].mean().backward()
         optimizer.step()
@@ -124,7 +127,7 @@ def train(model: AcousticModel, optimizer: torch.optim.Optimizer, batches: list[
 def recognize(model: AcousticModel, batches: list[tuple[Tensor, ...]]) -> None:
     """Best symbols of every frame."""
     for features, lengths, _, _ in batches:
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast("cuda", torch.bfloat16, enabled=bool(bfloat16_source(features.device))):
             model(features, lengths)[0].argmax(dim=-1)
 
 

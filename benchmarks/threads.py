@@ -2,10 +2,10 @@
 
     python -m benchmarks.threads [CORPUS] [--threads 1 2 4 8] [--json FILE]
 
-First a training step of the default model's recurrent layers (20 utterances of 75 to 100 frames) with 1, 2, 4 ... threads up
-to the cores: the two directions at once, on half of the threads each (what `asr train` does), or one after the other, each on
-all of them. Then, with a CORPUS that `asr prepare speechocean762` has left, an epoch of `asr train` in 1, 2, 4 ... processes
-that share all the threads. A ratio is the seconds of the other way over those of ours, above 1 is better.
+First a training step of the default model's recurrent layers (20 utterances of 75 to 100 frames) with 1, 2, 4 ... threads
+up to the cores: the two directions at once, on half of the threads each (what `asr train` does), or one after the other,
+each on all of them. Then, with a CORPUS that `asr prepare speechocean762` has left, an epoch of `asr train` in 1, 2, 4 ...
+processes that share all the threads. A ratio is the seconds of the other way over those of ours, above 1 is better.
 """
 
 import json
