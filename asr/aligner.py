@@ -173,7 +173,7 @@ def _trace(origin: np.ndarray, states: np.ndarray) -> np.ndarray:
     repetition = LEAST_FRAMES - 1 if state % 2 else 0
     stop = len(origin)
     for frame in range(len(origin) - 1, -1, -1):
-        came = origin[frame, state, repetition]
+        came = int(origin[frame, state, repetition])
         if came == 1:
             repetition -= 1
         elif came > 1:

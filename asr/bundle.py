@@ -180,8 +180,8 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk write a file."""
-    with path.open("rb") as file:
+    """Have the disk write a file, which Windows does only for one that is open for writing."""
+    with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 

@@ -5,8 +5,10 @@ its state in global variables, some of which survive even its own termination, s
 how it says a text then depends on nothing that was said before. That costs about 5 ms.
 """
 
+import _ctypes
 import ctypes
 import os
+import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -198,6 +200,7 @@ def is_spoken(mnemonic: str) -> bool:
 
 
 def _unload(library: ctypes.CDLL) -> None:
-    close = ctypes.CDLL(None).dlclose
-    close.argtypes = [ctypes.c_void_p]
-    close(library._handle)
+    if sys.platform == "win32":
+        _ctypes.FreeLibrary(library._handle)
+    else:
+        _ctypes.dlclose(library._handle)

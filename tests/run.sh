@@ -19,5 +19,6 @@ echo "== tests"
 if (($# > 0)); then
   pytest "$@"
 else
-  pytest --cov --cov-report=term --cov-fail-under=90
+  # A thread each: tests that need two ask for them, and threads of several tests would keep each other waiting.
+  OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov --cov-report=term --cov-fail-under=90
 fi

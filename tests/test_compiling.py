@@ -28,7 +28,7 @@ def test_it_is_compiled_when_there_is_enough_to_do(monkeypatch: pytest.MonkeyPat
 
 def test_a_segmentation_is_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
-    for frames, phones in ((1, 1), (9, 4), (60, 12), (300, 40), (5, 0)):
+    for frames, phones in ((1, 1), (9, 4), (60, 12), (300, 40), (700, 150), (5, 0)):
         scores, classes = generator.standard_normal((frames, 20)), generator.integers(1, 20, phones).tolist()
         found = []
         for free in (10**9, 0):

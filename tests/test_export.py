@@ -99,7 +99,7 @@ def test_every_structure_agrees_with_torch(overrides: tuple[str, ...], from_samp
 
 
 def test_real_speech_without_torch(tmp_path: Path, real_utterances: list[Utterance]) -> None:
-    recognizer = asr.load("speechocean762-small")
+    recognizer = asr.load("speechocean762-small", precision="float32")
     signals = [read_audio(utterance.audio_path) for utterance in real_utterances]
     rows = [extract(one, recognizer.bundle.features).numpy() for one in signals]
     np.savez(tmp_path / "features.npz", *rows)
@@ -156,7 +156,7 @@ def test_the_example_says_what_the_command_says(tmp_path: Path, real_utterances:
     )
     call = [sys.executable, "-c", blocked, str(tmp_path / "phones.onnx"), str(tmp_path / "a.wav")]
     lines = subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()
-    expected = asr.load("speechocean762-small").transcribe(tmp_path / "a.wav")
+    expected = asr.load("speechocean762-small", precision="float32").transcribe(tmp_path / "a.wav")
     assert [line.split()[1] for line in lines] == list(expected.symbols)
     for line, phone in zip(lines, expected.phones, strict=True):
         assert phone.start_s - 0.2 < float(line.split()[0]) < phone.end_s + 0.2

@@ -1,5 +1,6 @@
 """Commands that give figures: ``asr evaluate``, ``score``, ``compare``, and what a decoder is tuned with."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +49,7 @@ def evaluate(
 
         result = evaluate_and_report(model, cuts, report, device, precision, decoder)
     _print_and_write(result, json_file)
+    print(f"asr: computed in {result.precision}", file=sys.stderr)
     if report is not None:
         print(f"report: {report / 'index.html'}")
 

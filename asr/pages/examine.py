@@ -52,7 +52,11 @@ def report(model: Path, cuts: Path, out: Path, device: str, precision: str, deco
     middle = max(len(ranked) // 2 - EXAMPLES // 2, len(worst))
     material = Material(
         f"{shown(model)} on {cuts}",
-        [f"{len(dataset):,} utterances", f"{bundle.inventory.name}, {len(bundle.inventory.symbols) - 1} phones"],
+        [
+            f"{len(dataset):,} utterances",
+            f"computed in {bundle.precision}",
+            f"{bundle.inventory.name}, {len(bundle.inventory.symbols) - 1} phones",
+        ],
         {one.id: one for one in dataset.utterances},
         temperature,
         reliability(sure, right) if sure else [],

@@ -65,7 +65,6 @@ def report_lines(evaluation: Evaluation) -> list[str]:
     """The evaluation in words: the headline, the conventions where there are several, and a line for each speaker."""
     result = evaluation.headline
     lines = [headline(result)]
-    lines += [f"computed in {evaluation.precision}"] if evaluation.precision else []
     if len(evaluation.scores) > 1:
         rows = {f"* {name}" if one is result else f"  {name}": one.total for name, one in evaluation.scores.items()}
         lines += ["", *_table("  convention", rows, [CONVENTIONS[name].summary for name in evaluation.scores]), ""]

@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-import sys
+from contextlib import suppress
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Numbers of two options in glibc's malloc.h."""
@@ -25,6 +25,7 @@ def tune_process(kept_bytes: int = 2**25) -> None:
     Where the libraries are not glibc and libgomp nothing is done, and what the environment says goes before.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    if sys.platform == "linux" and hasattr(allocator := ctypes.CDLL(None), "mallopt"):
+    with suppress(OSError, TypeError, AttributeError):  # another system or C library, which has no mallopt
+        allocator = ctypes.CDLL(None)
         allocator.mallopt(TRIM_THRESHOLD, 2**31 - 1)
         allocator.mallopt(MMAP_THRESHOLD, kept_bytes)

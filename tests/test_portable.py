@@ -1,0 +1,62 @@
+"""What only Linux with glibc has may be absent: the package is imported, transcribes and trains without it all the same."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.test_train import FAST
+
+ELSEWHERE = """
+import ctypes, fcntl, os, sys
+
+flags, real_fsync, real_library = fcntl.fcntl, os.fsync, ctypes.CDLL
+
+def fsync(descriptor):
+    if flags(descriptor, fcntl_getfl) & os.O_ACCMODE == os.O_RDONLY:
+        raise OSError(9, "Bad file descriptor")  # as Windows says
+    real_fsync(descriptor)
+
+def library(name=None, *others, **named):
+    if name is None:
+        raise TypeError("no such thing as the program itself")  # as on Windows
+    return real_library(name, *others, **named)
+
+def link(*paths, **named):
+    raise OSError(1, "no hard links on this file system")
+
+fcntl_getfl = fcntl.F_GETFL
+os.fsync, os.link, ctypes.CDLL = fsync, link, library
+for name in ("fcntl", "resource", "pwd", "grp"):
+    sys.modules[name] = None
+for name in ("fork", "sched_getaffinity", "getuid"):
+    if hasattr(os, name):
+        delattr(os, name)
+
+from asr.system.process import tune_process
+
+tune_process()
+"""
+
+
+def run_elsewhere(program: str) -> str:
+    """What a program prints where POSIX' and glibc's own things are missing."""
+    command, user = [sys.executable, "-c", ELSEWHERE + program], {"USERNAME": "someone"}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **user})
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_a_recording_is_transcribed(tone_corpus: Path) -> None:
+    audio = next(iter(sorted((tone_corpus / "test").glob("*.wav"))))
+    printed = run_elsewhere(f"sys.argv = ['asr', 'transcribe', {str(audio)!r}]\nfrom asr.cli import main\nmain()\n")
+    assert printed.startswith(f"{audio}\t")
+
+
+def test_a_model_is_trained_and_used(tone_corpus: Path, tmp_path: Path) -> None:
+    settings = ["experiment=speechocean762", f"corpus.dir={tone_corpus}", f"run_dir={tmp_path}/run", *FAST]
+    program = f"sys.argv = ['asr', 'train', *{settings!r}]\nfrom asr.cli import main\nmain()\n"
+    run_elsewhere(program)
+    model, audio = tmp_path / "run" / "model", tone_corpus / "test" / "e-0.wav"
+    run_elsewhere(f"import asr\nprint(asr.load({str(model)!r}).transcribe({str(audio)!r}).symbols)\n")
+    assert not (tmp_path / "run" / "checkpoints" / "before_last.pt").exists()
