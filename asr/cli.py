@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib import metadata
 from typing import Annotated
 
 import typer
@@ -25,6 +24,8 @@ app.add_typer(models.commands)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         print(f"asr {metadata.version('asr-phones')}")
         raise typer.Exit
 

@@ -332,6 +332,7 @@ def test_a_sweep_trains_each_combination(tone_corpus: Path, tmp_path: Path) -> N
         load_bundle(tmp_path / "sweep" / number / "model")
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_its_study(tone_corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip(
         "hydra_plugins.hydra_optuna_sweeper", reason="Optuna is not installed: pip install 'asr-phones[sweep]'"

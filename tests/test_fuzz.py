@@ -37,6 +37,7 @@ def test_inputs_that_coverage_leads_to_new_code_end_the_same(tmp_path: Path) -> 
     assert (done.returncode, "no finding" in done.stdout) == (0, True), done.stdout
 
 
+@pytest.mark.slow
 def test_a_recognizer_holds_no_more_after_many_files(tmp_path: Path) -> None:
     samples = transcribe_files(tmp_path, 900, every=50)
     assert [one.done for one in samples] == list(range(0, 901, 50))

@@ -82,6 +82,7 @@ def test_every_format_through_every_command(
     assert page.stat().st_size > 100_000
 
 
+@pytest.mark.slow
 def test_an_hour(speech: np.ndarray, phones: list[str], tmp_path: Path) -> None:
     path = tmp_path / "hour.flac"
     times = 3600 * RATE // len(speech)

@@ -162,6 +162,7 @@ def test_no_made_speaker_has_the_name_of_one_of_timits() -> None:
     assert not {make_speaker(index, 1).name for index in range(speakers.MAX_SPEAKERS)} & {name.upper() for name in real}
 
 
+@pytest.mark.slow
 def test_more_speakers_than_espeak_knows_voices(tmp_path: Path) -> None:
     corpus = prepare_synth(tmp_path / "many", 360, 1, seed=3, jobs=2)
     assert len({utterance.speaker for split in corpus.values() for utterance in split}) == 360

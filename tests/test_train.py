@@ -199,7 +199,12 @@ VARIANTS = {
         "trainer.loss_reduction=utterance",
         "optimizer=adadelta",
     ),
-    "last epochs, accumulation, plateau": ("trainer.average=last", "trainer.accumulation=2", "schedule=plateau"),
+    "last epochs, accumulation, plateau": (
+        "trainer.average=last",
+        "trainer.accumulation=2",
+        "schedule=plateau",
+        "trainer.threads=2",
+    ),
     "two views": ("trainer.consistency=0.2",),
     "two views, a teacher": (
         "trainer.consistency=0.2",
