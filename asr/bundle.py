@@ -13,6 +13,7 @@ A bundle loads without the training data, without pickle, and on another device 
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import zipfile
@@ -34,6 +35,8 @@ from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 from asr.system.files import read_text
 from asr.system.plain_yaml import read_yaml
 from asr.system.processor import choose_precision
+
+log = logging.getLogger("asr")
 
 FORMAT = 1
 """Raised when a bundle of an earlier version could no longer be read."""
@@ -125,7 +128,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
         raise InputError(f"precision is {precision}, expected one of {', '.join(PRECISIONS)}")
     if precision == "int8" and device.type != "cpu":
         raise InputError(f"precision is int8 on {device}, expected cpu")
-    precision = choose_precision(precision, device).name
+    precision, _, warning = choose_precision(precision, device)
+    if warning:
+        log.warning(warning)
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")

@@ -197,7 +197,7 @@ def _cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequence
 
 
 FEWEST = 8
-"""Utterances side by side from which on `asr.lstm_steps` is the faster way to train, where there is no AVX-512."""
+"""Utterances side by side from which on `asr.lstm_steps` trains where there is no AVX-512: with two it is slower."""
 
 
 def in_steps(inputs: Tensor) -> bool:

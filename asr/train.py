@@ -83,8 +83,9 @@ def _train(run: Run) -> float:
     with log_to(run_dir, run.accelerator.is_main_process):
         if resumable(run_dir):
             restore(run)
-        else:
-            log.info("precision %s: %s", *run.precision)
+        log.info("precision %s: %s", run.precision.name, run.precision.why)
+        if run.precision.warning:
+            log.warning(run.precision.warning)
         run.accelerator.init_trackers("tensorboard")
         log.info(describe(run))
         if another:

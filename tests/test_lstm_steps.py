@@ -43,6 +43,20 @@ def test_outputs_states_and_gradients_are_torchs(frames: int, utterances: int, i
         torch.testing.assert_close(ours, theirs, atol=1e-5 * max(1.0, float(theirs.abs().max())), rtol=0)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("place", ["inputs", "cell", "weight_hh"])
+def test_what_is_not_a_number_is_not_hidden(place: str, bad: float) -> None:
+    inputs, states = torch.randn(6, 9, 5), [torch.zeros(1, 9, 8), torch.zeros(1, 9, 8)]
+    weights = [torch.randn(32, 5), torch.randn(32, 8), torch.zeros(32), torch.zeros(32)]
+    {"inputs": inputs, "cell": states[1], "weight_hh": weights[1]}[place].view(-1)[3] = bad
+    theirs = torch.lstm(inputs, states, weights, True, 1, 0.0, True, False, False)
+    for ours, other in zip(lstm_steps(inputs, states, weights), theirs, strict=True):
+        assert torch.equal(ours.isnan(), other.isnan())
+    leaf = inputs.requires_grad_()
+    (gradient,) = torch.autograd.grad(lstm_steps(leaf, states, weights)[0].sum(), leaf)
+    assert math.isinf(bad) or not gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("avx512", [False, True])
 def test_where_there_is_no_avx512_training_in_float32_goes_through_it(
     avx512: bool,

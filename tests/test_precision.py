@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import asr
 from asr.bundle import load_bundle
+from asr.errors import InputError
 from asr.evaluate import evaluate
 from asr.scoring.results import read_json, write_json
 from asr.system import processor
@@ -48,6 +49,43 @@ def test_a_run_goes_on_in_the_precision_it_began_with(
     elsewhere = run(tone_corpus, tmp_path / "elsewhere", *settings)
     found = load_file(elsewhere / "model.safetensors")
     assert any(not torch.equal(tensor, expected[key]) for key, tensor in found.items())
+
+
+def test_emulated_bfloat16_is_obeyed_with_a_warning(
+    tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine(monkeypatch, "")
+    model = run(tone_corpus, tmp_path / "run", "trainer.precision=bfloat16", "trainer.epochs=1")
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert "precision bfloat16: as asked for\n" in log
+    assert "only emulates" in log
+    caplog.clear()
+    assert load_bundle(model, precision="bfloat16").precision == "bfloat16"
+    assert "only emulates" in caplog.text
+
+
+def test_teachers_follow_in_the_precision_the_run_began_with(
+    tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, "")
+    teacher = run(tone_corpus, tmp_path / "teacher")
+    settings = (f"trainer.teachers=[{teacher}]", "trainer.epochs=3", "trainer.average=none")
+    whole = run(tone_corpus, tmp_path / "whole", *settings)
+    killed_after_two_epochs(tone_corpus, tmp_path / "parts", *settings)
+    machine(monkeypatch, "the processor has AMX")
+    parts = run(tone_corpus, tmp_path / "parts", *settings, "resume=true")
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+def test_a_run_of_settings_by_name_is_taken_up_by_auto_and_not_by_another(
+    tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, "")
+    run(tone_corpus, tmp_path / "run", "trainer.precision=float32", "trainer.epochs=1")
+    assert "precision: float32" in (tmp_path / "run" / "config.yaml").read_text()
+    run(tone_corpus, tmp_path / "run", "trainer.epochs=1", "resume=true")
+    with pytest.raises(InputError, match=r"trainer.precision is bfloat16, expected float32 as in the run to resume"):
+        run(tone_corpus, tmp_path / "run", "trainer.precision=bfloat16", "trainer.epochs=1", "resume=true")
 
 
 @pytest.mark.parametrize(("source", "name"), [("the processor has AMX", "bfloat16"), ("", "float32")])

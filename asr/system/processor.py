@@ -3,15 +3,12 @@
 oneDNN can be told by ``ONEDNN_MAX_CPU_ISA`` to leave out a processor's newer instructions; what is said here follows it.
 """
 
-import logging
 import os
 import platform
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-
-log = logging.getLogger("asr")
 
 LIMITS = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16")
 """Values of ``ONEDNN_MAX_CPU_ISA`` up to the first that has bfloat16, each with the instructions of those before."""
@@ -21,26 +18,27 @@ FIRST_CUDA_CAPABILITY = (8, 0)
 
 
 class Choice(NamedTuple):
-    """A precision by name, and in words why it was chosen."""
+    """A precision by name, in words why it was chosen, and what speaks against it, "" where nothing does."""
 
     name: str
     why: str
+    warning: str = ""
 
 
 def choose_precision(wanted: str, device: torch.device, has: Mapping[str, object] | None = None) -> Choice:
     """The precision to compute in: ``auto`` is bfloat16 where the device computes in it, else float32.
 
-    Any other is taken as it is, with a warning in the log where the device only emulates it. ``has`` stands in for the
-    processor's abilities, as `torch.cpu.get_capabilities` gives them.
+    Any other is taken as it is, with a warning where the device only emulates it. ``has`` stands in for the processor's
+    abilities, as `torch.cpu.get_capabilities` gives them.
     """
     source = bfloat16_source(device, has)
+    if wanted == "auto" and source:
+        return Choice("bfloat16", source)
     if wanted == "auto":
-        return (
-            Choice("bfloat16", source) if source else Choice("float32", f"{_name(device)} does not compute in bfloat16")
-        )
+        return Choice("float32", f"{_name(device)} does not compute in bfloat16")
     if wanted == "bfloat16" and not source:
-        cost = "float32 is as exact and, on CPUs measured, up to 20 times faster"
-        log.warning("precision is bfloat16, which %s only emulates: %s", _name(device), cost)
+        cost = "float32 is exact and many times faster (20 times where it was measured)"
+        return Choice(wanted, "as asked for", f"precision is bfloat16, which {_name(device)} only emulates: {cost}")
     return Choice(wanted, "as asked for")
 
 

@@ -4,13 +4,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from asr.bundle import Bundle, build_model, start_from
@@ -60,7 +61,7 @@ class Run:
         self.accelerator = make_accelerator(trainer, run_dir)
         if trainer.threads:
             torch.set_num_threads(trainer.threads)
-        self.precision = common_precision(trainer.precision, self.accelerator)
+        self.precision = precision_of(config, run_dir, self.accelerator)
         set_seed(config.seed, device_specific=True)  # so that each process drops other values
         phones = inventory(config.corpus.inventory)
         self.train_set, self.dev_set = load_datasets(config, phones)
@@ -135,7 +136,6 @@ def checkpoint(run: Run) -> None:
         "schedule": run.schedule.state,
         "average": {"updates": run.average.updates, "weights": run.average.weights} if run.average else None,
         "generators": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
-        "precision": run.precision.name,
         "progress": vars(done),
     }
     save_last(state, run.run_dir / "checkpoints")
@@ -160,7 +160,6 @@ def restore(run: Run) -> None:
     run.optimizer.load_state_dict(state["optimizer"])
     run.schedule.state = state["schedule"]
     run.progress = Progress(**state["progress"])
-    keep_precision(run, state.get("precision", run.precision.name))
     if run.average:
         run.average.updates, run.average.weights = state["average"]["updates"], state["average"]["weights"]
     if run.accelerator.is_main_process:
@@ -174,13 +173,14 @@ def restore(run: Run) -> None:
     log.info("resumed after epoch %d and %d updates", run.progress.epoch, run.progress.update)
 
 
-def keep_precision(run: Run, before: str) -> None:
-    """Go on in the precision that the run began with, and say so where this machine would choose another."""
-    if before != run.precision.name:
-        here = f"{run.precision.name} would be chosen here: {run.precision.why}"
-        run.precision = Choice(before, f"the run began with it; {here}")
-        choose_precision(before, run.accelerator.device)  # warns where that is slow
-    log.info("precision %s: %s", *run.precision)
+def precision_of(config: TrainConfig, run_dir: Path, accelerator: Accelerator) -> Choice:
+    """The precision that is chosen here; of a run that is taken up, the one that it began with."""
+    here = common_precision(config.trainer.precision, accelerator)
+    before = stored_settings(run_dir).get("trainer.precision") if resumable(run_dir) else None
+    if config.trainer.precision != "auto" or before in (None, "auto", here.name):
+        return here
+    why = f"the run began with it; {here.name} would be chosen here: {here.why}"
+    return choose_precision(before, accelerator.device)._replace(why=why)
 
 
 def check_run_dir(config: TrainConfig, run_dir: Path) -> None:
@@ -194,19 +194,25 @@ def check_run_dir(config: TrainConfig, run_dir: Path) -> None:
         raise InputError(f"{run_dir}: holds a training already, expected resume=true or another run_dir")
     if not stored.is_file():
         raise InputError(f"{run_dir}: no {CONFIG_FILE}, expected the settings of the run to resume")
-    before = _flat(yaml.safe_load(stored.read_text(encoding="utf-8")))
-    now = _flat(yaml.safe_load(to_yaml(config)))
-    for key in sorted(before.keys() | now.keys()):
-        if key not in ("resume", "run_dir") and before.get(key) != now.get(key):
+    before, now = stored_settings(run_dir), _flat(yaml.safe_load(to_yaml(config)))
+    free = {"resume", "run_dir", *(["trainer.precision"] if config.trainer.precision == "auto" else [])}
+    for key in sorted((before.keys() | now.keys()) - free):
+        if before.get(key) != now.get(key):
             expected = f"{before.get(key)} as in the run to resume"
             raise InputError(f"{run_dir}: {key} is {now.get(key)}, expected {expected}")
 
 
+def stored_settings(run_dir: Path) -> dict[str, Any]:
+    """The settings of the run in a folder, as dotted keys."""
+    return _flat(yaml.safe_load((run_dir / CONFIG_FILE).read_text(encoding="utf-8")))
+
+
 def write_config(run: Run) -> None:
-    """Keep the composed configuration beside what it leads to."""
+    """Keep the composed configuration beside what it leads to, with the precision that ``auto`` stands for."""
+    trainer = replace(run.config.trainer, precision=run.precision.name)
     try:
         run.run_dir.mkdir(parents=True, exist_ok=True)
-        (run.run_dir / CONFIG_FILE).write_text(to_yaml(run.config), encoding="utf-8")
+        (run.run_dir / CONFIG_FILE).write_text(to_yaml(replace(run.config, trainer=trainer)), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{run.run_dir}: cannot be written ({error.strerror}), expected a folder with room") from error
 
