@@ -8,6 +8,7 @@ how it says a text then depends on nothing that was said before. That costs abou
 import _ctypes
 import ctypes
 import os
+import shutil
 import sys
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
@@ -97,12 +98,18 @@ def require_espeak() -> ModuleType:
 
 
 def make_data_folder(folder: Path, variants: Mapping[str, str]) -> None:
-    """Fill ``folder`` with links to espeak-ng's data and, in place of its voice variants, ours: name -> file text."""
+    """Fill ``folder`` with espeak-ng's data and, in place of its voice variants, ours: name -> file text.
+
+    The data are links; where the system does not let a user make any, as Windows may not, copies of 18 MB.
+    """
     original = Path(require_espeak().get_data_path())
     (folder / "voices" / "!v").mkdir(parents=True)
     for entry in original.iterdir():
         if entry.name != "voices":
-            (folder / entry.name).symlink_to(entry)
+            try:
+                (folder / entry.name).symlink_to(entry)
+            except OSError:
+                (shutil.copytree if entry.is_dir() else shutil.copy)(entry, folder / entry.name)
     for name, text in variants.items():
         (folder / "voices" / "!v" / name).write_text(text, encoding="ascii")
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.test_train import FAST
 
 ELSEWHERE = """
@@ -23,10 +25,10 @@ def library(name=None, *others, **named):
     return real_library(name, *others, **named)
 
 def link(*paths, **named):
-    raise OSError(1, "no hard links on this file system")
+    raise OSError(1, "no links for this user or on this file system")
 
 fcntl_getfl = fcntl.F_GETFL
-os.fsync, os.link, ctypes.CDLL = fsync, link, library
+os.fsync, os.link, os.symlink, ctypes.CDLL = fsync, link, link, library
 for name in ("fcntl", "resource", "pwd", "grp"):
     sys.modules[name] = None
 for name in ("fork", "sched_getaffinity", "getuid"):
@@ -51,6 +53,21 @@ def test_a_recording_is_transcribed(tone_corpus: Path) -> None:
     audio = next(iter(sorted((tone_corpus / "test").glob("*.wav"))))
     printed = run_elsewhere(f"sys.argv = ['asr', 'transcribe', {str(audio)!r}]\nfrom asr.cli import main\nmain()\n")
     assert printed.startswith(f"{audio}\t")
+
+
+def test_espeak_speaks(tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
+    spoken = run_elsewhere(f"""
+from pathlib import Path
+from data_prep.espeak import Manner, make_data_folder, speak
+make_data_folder(Path({str(tmp_path)!r}), {{"v": "language variant\\nname v\\n"}})
+for _ in range(2):
+    print(*(phoneme.name for phoneme in speak(Path({str(tmp_path)!r}), "a good day", Manner("v", 175, 50, 50), 1).phonemes))
+""")
+    first, second = spoken.splitlines()
+    assert first == second
+    assert "d" in first.split()
+    assert not any(path.is_symlink() for path in tmp_path.iterdir())
 
 
 def test_a_model_is_trained_and_used(tone_corpus: Path, tmp_path: Path) -> None:

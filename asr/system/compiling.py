@@ -8,7 +8,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FREE_STEPS = 100_000
-"""Steps of its innermost loop that a function does as plain Python: about as long as it takes to import numba."""
+"""Steps of its innermost loop that a function does as plain Python: 0.1 s, where numba takes 0.6 to be ready."""
 
 
 class CompiledLater(Generic[P, R]):
