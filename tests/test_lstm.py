@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from asr.directions import at_once
 from asr.lstm import RecurrentStack, lstm_by_hand
 from asr.rows import FRAME_STEP, PIECE_COST_ROWS, Rows, length_mask, pieces_of
 
@@ -239,3 +240,10 @@ def test_pieces_are_those_of_least_cost() -> None:
         pieces = pieces_of(counts)
         assert sum(frames for frames, _ in pieces) == 7 * FRAME_STEP
         assert sum(frames * rows + PIECE_COST_ROWS for frames, rows in pieces) == min(costs.values())
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_directions_share_the_threads_between_them(count: int, threads: Callable[[int], None]) -> None:
+    threads(count)
+    assert at_once([torch.get_num_threads, torch.get_num_threads]) == [count - count // 2, count // 2]
+    assert torch.get_num_threads() == count
