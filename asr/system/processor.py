@@ -37,7 +37,7 @@ def choose_precision(wanted: str, device: torch.device, has: Mapping[str, object
     if wanted == "auto":
         return Choice("float32", f"{_name(device)} does not compute in bfloat16")
     if wanted == "bfloat16" and not source:
-        cost = "float32 is exact and many times faster (20 times where it was measured)"
+        cost = "float32 is exact and more than ten times faster"
         return Choice(wanted, "as asked for", f"precision is bfloat16, which {_name(device)} only emulates: {cost}")
     return Choice(wanted, "as asked for")
 
