@@ -106,7 +106,7 @@ class _Steps(torch.autograd.Function):
         drive = torch.addmm(bias, inputs.flatten(0, 1), weight_ih.t()).view(frames, utterances, 4 * size)
         hiddens, cells = (inputs.new_empty(frames + 1, utterances, size) for _ in range(2))
         hiddens[0], cells[0] = hidden, cell
-        arrays, recurrent = (drive.numpy(), hiddens.numpy(), cells.numpy()), weight_hh.t()
+        arrays, recurrent = (drive.numpy(), hiddens.numpy(), cells.numpy()), weight_hh.t().contiguous()
         for frame, (gates, before) in enumerate(zip(drive, hiddens, strict=False)):
             gates.addmm_(before, recurrent)
             gates_forward(frame, *arrays)
