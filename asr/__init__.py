@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from asr.recognizer import Recognizer
+    from asr.inference.recognizer import Recognizer
 
 __all__ = ["load"]
 
@@ -38,7 +38,7 @@ def load(model: "str | Path", device: str = "cpu", precision: str = "auto", deco
     Raises:
         asr.errors.InputError: no such model, or its parts do not fit together.
     """
-    from asr.models import find_model
-    from asr.recognizer import load as load_recognizer
+    from asr.inference.catalog import find_model
+    from asr.inference.recognizer import load as load_recognizer
 
     return load_recognizer(find_model(str(model)), device, precision, decoder)

@@ -13,9 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from asr.errors import InputError
-from asr.phones import INVENTORIES
 
 T = TypeVar("T")
+
+INVENTORIES = ("timit61", "timit48", "timit39", "arpabet39")
+"""Names of the phone inventories that come with the package."""
 
 
 def _any() -> Any:
@@ -187,7 +189,7 @@ class DecoderConfig:
 
 @dataclass
 class BeamConfig:
-    """Prefix beam search with the n-gram that lies beside it (see `asr.decode`)."""
+    """Prefix beam search with the n-gram that lies beside it (see `asr.decoding.beam_search`)."""
 
     beam: int = _within(1, 10000)
     weight: float = _within(0, 100)

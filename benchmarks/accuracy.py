@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 
-from asr.manifest import Utterance, read_manifest
-from asr.phones import PhoneInventory, inventory
-from asr.score import score
+from asr.corpus.manifest import Utterance, read_manifest
+from asr.corpus.phones import PhoneInventory, inventory
+from asr.scoring.error_rate import score
 
 BATCH_UTTERANCES = 8
 

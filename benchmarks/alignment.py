@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.manifest import Utterance, read_manifest
-from asr.phones import SILENCES
-from asr.recognizer import Recognizer, load
+from asr.corpus.manifest import Utterance, read_manifest
+from asr.corpus.phones import SILENCES
+from asr.inference.recognizer import Recognizer, load
 from asr.system.progress import progress
 from benchmarks.timing import finish, parser, table
 

@@ -14,11 +14,11 @@ import torch
 from flashlight.lib.text import decoder, dictionary
 from flashlight.lib.text.decoder.kenlm import KenLM
 
-from asr.bundle import Bundle, load_bundle
-from asr.ctc import ctc_loss
-from asr.decode import BeamSearch
-from asr.evaluate import dataset_of, log_probs_of
-from asr.lm import Automaton, compile_ngram, read_arpa
+from asr.decoding.beam_search import BeamSearch
+from asr.decoding.ngram import Automaton, compile_ngram, read_arpa
+from asr.inference.bundle import Bundle, load_bundle
+from asr.inference.evaluate import dataset_of, log_probs_of
+from asr.nn.ctc import ctc_loss
 from benchmarks.timing import finish, interleave, parser, table
 
 WEIGHT = 0.5

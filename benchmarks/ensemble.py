@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.bundle import load_bundle
-from asr.ctc import Decoder, best_path
-from asr.dataset import Dataset
-from asr.decode import BeamSearch, load_decoder
-from asr.decoding.tune import choose_search
-from asr.evaluate import dataset_of, log_probs_of, score_hypotheses
-from asr.score import Score
+from asr.decoding.beam_search import BeamSearch, load_decoder
+from asr.features.dataset import Dataset
+from asr.inference.bundle import load_bundle
+from asr.inference.evaluate import dataset_of, log_probs_of, score_hypotheses
+from asr.inference.tune_decoder import choose_search
+from asr.nn.ctc import Decoder, best_path
+from asr.scoring.error_rate import Score
 from asr.scoring.results import headline
 
 BEAM = 50

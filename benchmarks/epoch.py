@@ -32,12 +32,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-import asr.dataset
-import asr.train
-from asr.compose import compose
-from asr.dataset import Batch, Item
-from asr.lstm import RecurrentStack
-from asr.rows import length_mask
+import asr.features.dataset
+import asr.training.loop
+from asr.cli.compose import compose
+from asr.features.dataset import Batch, Item
+from asr.nn.lstm import RecurrentStack
+from asr.nn.ragged import length_mask
 from asr.system.processor import choose_precision
 from asr.training.run import Run
 from benchmarks.timing import CPU, Apart, finish, machine, parser, table
@@ -46,13 +46,13 @@ EPOCH = 3
 """The epoch whose batches are taken: the first two are the flat start."""
 
 STAGES: dict[str, tuple[Any, str]] = {
-    "reading audio": (asr.dataset, "read_audio"),
-    "speed": (asr.dataset, "perturb_speed"),
-    "features": (asr.dataset, "extract"),
-    "normalization": (asr.dataset, "normalize"),
-    "augmentation": (asr.dataset, "spec_augment"),
-    "collation": (asr.dataset, "collate"),
-    "forward": (asr.train, "batch_losses"),
+    "reading audio": (asr.features.dataset, "read_audio"),
+    "speed": (asr.features.dataset, "perturb_speed"),
+    "features": (asr.features.dataset, "extract"),
+    "normalization": (asr.features.dataset, "normalize"),
+    "augmentation": (asr.features.dataset, "spec_augment"),
+    "collation": (asr.features.dataset, "collate"),
+    "forward": (asr.training.loop, "batch_losses"),
     "backward": (accelerate.Accelerator, "backward"),
     "optimizer": (torch.optim.AdamW, "step"),
 }
@@ -114,10 +114,10 @@ def contender(corpus: str, part: float, packed: bool, precision: str, cached: bo
 
     def epoch() -> dict[str, float]:
         run.model.train()
-        with timed_stages() as seconds, patch("asr.train.progress", quietly):
+        with timed_stages() as seconds, patch("asr.training.loop.progress", quietly):
             started = time.perf_counter()
-            for group, shares in asr.train.shares(run, groups, EPOCH):
-                asr.train.update(run, shares, asr.train.group_weight(run, group), 1e-4)
+            for group, shares in asr.training.loop.shares(run, groups, EPOCH):
+                asr.training.loop.update(run, shares, asr.training.loop.group_weight(run, group), 1e-4)
             seconds["all"] = time.perf_counter() - started
         return dict(seconds)
 

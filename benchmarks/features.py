@@ -17,10 +17,10 @@ import torch
 import torchaudio
 from lhotse.features.kaldi.extractors import Fbank, FbankConfig
 
-from asr.audio import read_audio
-from asr.compose import compose
-from asr.features import fbank
-from asr.manifest import read_manifest
+from asr.cli.compose import compose
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import read_manifest
+from asr.features.filterbanks import fbank
 from benchmarks.timing import finish, interleave, parser, table
 
 SCALE = 32768.0

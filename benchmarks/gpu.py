@@ -14,10 +14,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from asr.compose import compose
+from asr.cli.compose import compose
 from asr.config import TrainConfig
-from asr.ctc import ctc_loss
-from asr.model import AcousticModel
+from asr.nn.acoustic_model import AcousticModel
+from asr.nn.ctc import ctc_loss
 from asr.system.processor import bfloat16_source
 from benchmarks.timing import finish, parser, table
 

@@ -15,14 +15,14 @@ import numpy as np
 import onnxruntime
 import torch
 
-from asr.audio import read_audio
-from asr.bundle import load_bundle
-from asr.ctc import best_path
-from asr.exchange.onnx import export_onnx
-from asr.manifest import read_manifest
-from asr.models import find_model
-from asr.recognizer import load
-from asr.score import score
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import read_manifest
+from asr.export.onnx import export_onnx
+from asr.inference.bundle import load_bundle
+from asr.inference.catalog import find_model
+from asr.inference.recognizer import load
+from asr.nn.ctc import best_path
+from asr.scoring.error_rate import score
 from benchmarks.timing import finish, interleave, parser, table
 
 Predictor = Callable[[np.ndarray], np.ndarray]

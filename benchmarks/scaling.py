@@ -20,13 +20,13 @@ import numpy as np
 import soundfile
 import torch
 
-from asr.audio import read_audio
-from asr.compose import compose
-from asr.ctc import ctc_loss
-from asr.dataset import Dataset, plan_training
-from asr.manifest import Utterance, read_manifest
-from asr.model import AcousticModel
-from asr.phones import inventory
+from asr.cli.compose import compose
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import Utterance, read_manifest
+from asr.corpus.phones import inventory
+from asr.features.dataset import Dataset, plan_training
+from asr.nn.acoustic_model import AcousticModel
+from asr.nn.ctc import ctc_loss
 from asr.system.processor import choose_precision
 from benchmarks.timing import CPU, Apart, finish, parser, table
 

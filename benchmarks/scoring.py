@@ -15,9 +15,9 @@ import jiwer
 import numpy as np
 import torch
 
-from asr.phones import inventory
-from asr.score import Transcribed, conventions_for, interval, score
-from asr.scoring.edits import count_errors
+from asr.corpus.phones import inventory
+from asr.scoring.alignment import count_errors
+from asr.scoring.error_rate import Transcribed, conventions_for, interval, score
 from benchmarks.timing import finish, interleave, parser, table
 
 SCLITE = Path("/usr/lib/sctk/bin/sclite")

@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import torch
 
-from asr.lstm import RecurrentStack
+from asr.nn.lstm import RecurrentStack
 from asr.system.processor import choose_precision
 from benchmarks.timing import CPU, Apart, finish, interleave, parser, table
 
@@ -37,7 +37,7 @@ def step_of(threads: int, at_once: bool) -> Callable[[], object]:
     half = choose_precision("auto", CPU).name == "bfloat16"
 
     def run() -> None:
-        with patch("asr.lstm.FEWEST_THREADS", 2 if at_once else sys.maxsize):
+        with patch("asr.nn.lstm.FEWEST_THREADS", 2 if at_once else sys.maxsize):
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 outputs = stack(inputs, lengths)
             stack.zero_grad()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.lstm import RecurrentStack
+from asr.nn.lstm import RecurrentStack
 from benchmarks.timing import Apart, computed, finish, interleave, parser, table
 
 BATCH, SHORTEST, LONGEST, INPUTS = 32, 150, 200, 120

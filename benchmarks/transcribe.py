@@ -21,12 +21,12 @@ import jiwer
 import numpy as np
 import soundfile
 
-from asr import windows
-from asr.audio import read_audio
-from asr.bundle import PRECISIONS
-from asr.manifest import read_manifest
-from asr.models import find_model
-from asr.recognizer import load
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import read_manifest
+from asr.inference import windows
+from asr.inference.bundle import PRECISIONS
+from asr.inference.catalog import find_model
+from asr.inference.recognizer import load
 from benchmarks.timing import computed, finish, interleave, parser, table
 
 RATE_HZ = 16000

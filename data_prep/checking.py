@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asr.audio import SAMPLE_RATE_HZ, read_blocks
+from asr.corpus.audio import SAMPLE_RATE_HZ, read_blocks
+from asr.corpus.manifest import Utterance
 from asr.errors import InputError
-from asr.manifest import Utterance
 from asr.system.progress import progress
 
 LISTS = Path(__file__).parent / "lists"
@@ -41,7 +41,7 @@ def check_audio(utterances: Sequence[Utterance], jobs: int) -> None:
     """Read the audio of every utterance in ``jobs`` threads, with a progress bar where stderr is a terminal.
 
     Raises:
-        InputError: a file is not sound, see `asr.audio.read_audio`. Of several, the first in the order given.
+        InputError: a file is not sound, see `asr.corpus.audio.read_audio`. Of several, the first in the order given.
     """
     if jobs < 1:
         raise InputError(f"jobs: {jobs}, expected at least 1")

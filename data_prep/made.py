@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from asr.audio import SAMPLE_RATE_HZ
-from asr.decoding.lexicon import read_lexicon
+from asr.corpus.audio import SAMPLE_RATE_HZ
+from asr.corpus.lexicon import read_lexicon
+from asr.corpus.manifest import Utterance, read_manifest, write_corpus
+from asr.corpus.phones import inventory
 from asr.errors import InputError
-from asr.manifest import Utterance, read_manifest, write_corpus
-from asr.phones import inventory
 from asr.system.progress import progress
 from data_prep.espeak import require_espeak
 from data_prep.readers import ReaderTask, read_aloud, voice_of

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from asr.audio import SAMPLE_RATE_HZ
+from asr.corpus.audio import SAMPLE_RATE_HZ
 from data_prep.espeak import Manner, Speech, make_data_folder, speak
 from data_prep.rooms import Channel, random_channel, record
 from data_prep.segments import Segment, label

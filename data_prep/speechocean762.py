@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from asr.audio import probe_audio
+from asr.corpus.audio import probe_audio
+from asr.corpus.manifest import Utterance, write_corpus
+from asr.corpus.phones import inventory
 from asr.errors import InputError
-from asr.manifest import Utterance, write_corpus
-from asr.phones import inventory
 from data_prep.checking import check_audio, compare_counts, compare_sample_rates, read_lines, read_speakers, warn
 
 STANDARD_COUNTS = {"train": (2240, 112), "dev": (260, 13), "test": (2500, 125)}

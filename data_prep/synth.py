@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from asr.audio import SAMPLE_RATE_HZ
+from asr.corpus.audio import SAMPLE_RATE_HZ
+from asr.corpus.manifest import Utterance, write_corpus
 from asr.errors import InputError
-from asr.manifest import Utterance, write_corpus
 from asr.system.progress import progress
 from data_prep.espeak import require_espeak
 from data_prep.sentences import sentences

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.audio import AudioInfo, probe_audio
+from asr.corpus.audio import AudioInfo, probe_audio
+from asr.corpus.manifest import Utterance, write_corpus
+from asr.corpus.phones import fold_timit, timit_folding
 from asr.errors import InputError
-from asr.manifest import Utterance, write_corpus
-from asr.phones import fold_timit, timit_folding
 from data_prep.checking import check_audio, compare_counts, compare_sample_rates, read_lines, read_speakers, warn
 
 STANDARD_COUNTS = {"train": (3696, 462), "dev": (400, 50), "test": (192, 24), "fulltest": (1344, 168)}

@@ -14,12 +14,18 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from asr.audio import read_audio
-from asr.bundle import load_bundle
-from asr.ctc import best_path
-from asr.features import extract, normalize
+from asr.corpus.audio import read_audio
+from asr.features.filterbanks import extract, normalize
+from asr.inference.bundle import load_bundle
+from asr.nn.ctc import best_path
 
-MODULES = ["asr/audio.py", "asr/features.py", "asr/lstm.py, asr/model.py", "asr/ctc.py", "asr/score.py"]
+MODULES = [
+    "asr/corpus/audio.py",
+    "asr/features/filterbanks.py",
+    "asr/nn/lstm.py, asr/nn/acoustic_model.py",
+    "asr/nn/ctc.py",
+    "asr/scoring/error_rate.py",
+]
 INK, ACCENT = "#1b2733", "#0a6e8a"
 
 

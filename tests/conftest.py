@@ -11,10 +11,10 @@ import soundfile
 import torch
 from playwright.sync_api import Browser, sync_playwright
 
-from asr.compose import compose
+from asr.cli.compose import compose
 from asr.config import TrainConfig
-from asr.manifest import Utterance, write_corpus
-from asr.phones import inventory
+from asr.corpus.manifest import Utterance, write_corpus
+from asr.corpus.phones import inventory
 
 REAL_CORPUS = Path(os.environ.get("ASR_SPEECHOCEAN762", Path(__file__).parents[2] / "shared/corpora/speechocean762"))
 TINY_MODEL = ("model.hidden=16", "model.layers=1", "model.convolution_channels=[4,4]", "model.dropout=0.0")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr.audio import probe_audio, read_audio
+from asr.corpus.audio import probe_audio, read_audio
 from asr.errors import InputError
-from asr.models import DEFAULT, find_model
-from asr.recognizer import load
+from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.recognizer import load
 from tests.faults.fuzz import limited
 
 RATE = 16000

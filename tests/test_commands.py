@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr import cli
-from asr.bundle import load_bundle
-from asr.compose import compose
+from asr.cli import app as cli
+from asr.cli.compose import compose
 from asr.config import to_yaml
-from asr.manifest import read_manifest, write_corpus
+from asr.corpus.manifest import read_manifest, write_corpus
+from asr.inference.bundle import load_bundle
 from tests.conftest import TINY_MODEL, make_utterances
 
 TRAIN = ("experiment=speechocean762", *TINY_MODEL, "trainer.epochs=1", "trainer.trackers=[]")
@@ -376,7 +376,7 @@ def test_transcribing_imports_nothing_that_only_training_needs(model: Path, tmp_
     soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
     program = """
 import sys
-from asr.cli import main
+from asr.cli.app import main
 try:
     main()
 except SystemExit:

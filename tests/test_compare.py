@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from asr.errors import InputError
-from asr.score import Score, score
-from asr.scoring.compare import compare, comparison_lines, segments
-from asr.scoring.edits import align
+from asr.scoring.alignment import align
+from asr.scoring.comparison import compare, comparison_lines, segments
+from asr.scoring.error_rate import Score, score
 from asr.scoring.results import evaluate_hypotheses, read_json, write_json
 
 PHONES = [f"p{number}" for number in range(12)]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr import aligner
-from asr.system import compiling
-from asr.system.compiling import CompiledLater
+from asr.inference import forced_alignment as aligner
+from asr.system import deferred_compilation as compiling
+from asr.system.deferred_compilation import CompiledLater
 
 
 def total(values: np.ndarray) -> float:

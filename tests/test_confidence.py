@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from asr.ctc import align_tokens
 from asr.errors import InputError
-from asr.evaluate import correctness
-from asr.scoring.confidence import (
+from asr.inference.evaluate import correctness
+from asr.nn.ctc import align_tokens
+from asr.scoring.calibration import (
     Evidence,
     calibration_error,
     evidence,

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from asr.bundle import build_model
-from asr.compose import compose
+from asr.cli.compose import compose
 from asr.config import FeatureConfig, config_dir, from_mapping, to_yaml
+from asr.corpus.phones import inventory
 from asr.errors import InputError
-from asr.phones import inventory
+from asr.inference.bundle import build_model
 from asr.system.plain_yaml import read_yaml
-from asr.training.optim import Schedule, make_optimizer
+from asr.training.optimization import Schedule, make_optimizer
 from tests.conftest import settings
 
 CHOICES = [

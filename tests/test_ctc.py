@@ -13,7 +13,8 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr.ctc import (
+from asr.corpus.manifest import Utterance, write_corpus
+from asr.nn.ctc import (
     best_path,
     consistency_loss,
     ctc_loss,
@@ -22,7 +23,6 @@ from asr.ctc import (
     flat_start_targets,
     required_frames,
 )
-from asr.manifest import Utterance, write_corpus
 from tests.faults import ctc_numbers
 from tests.faults.ctc_reference import loss_and_gradient
 

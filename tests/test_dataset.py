@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from asr.augment import perturb_speed, spec_augment, warp_frequencies
-from asr.dataset import Dataset, Item, plan_evaluation, plan_training
+from asr.corpus.phones import inventory
 from asr.errors import InputError
-from asr.features import extract, normalize, statistics
-from asr.mel import mel_centres_hz
-from asr.phones import inventory
+from asr.features.augmentation import perturb_speed, spec_augment, warp_frequencies
+from asr.features.dataset import Dataset, Item, plan_evaluation, plan_training
+from asr.features.filterbanks import extract, normalize, statistics
+from asr.features.mel import mel_centres_hz
 from tests.conftest import make_utterances, settings
 
 DURATIONS = np.random.default_rng(1).uniform(0.5, 9.0, 137).tolist()
@@ -193,7 +193,7 @@ def test_warps_are_drawn_within_their_range(dataset: Dataset, monkeypatch: pytes
         drawn.append(factor)
         return features
 
-    monkeypatch.setattr("asr.augment.warp_frequencies", warp)
+    monkeypatch.setattr("asr.features.augmentation.warp_frequencies", warp)
     for epoch in range(40):
         list(dataset.batches([[Item(0, 1.0), Item(1, 1.0)]], augment, (1, epoch)))
     assert len(set(drawn)) == 80

@@ -11,9 +11,9 @@ import torch
 from playwright.sync_api import Browser
 
 from asr.errors import InputError
-from asr.lstm import Gates
-from asr.pages.explain import explain, heat, look_inside, unit_order
-from asr.pages.listening import FARTHEST, reach, reaches
+from asr.nn.lstm import Gates
+from asr.reports.explain import explain, heat, look_inside, unit_order
+from asr.reports.gradient_reach import FARTHEST, reach, reaches
 from tests.conftest import settings
 from tests.test_export import SMALL, new_bundle
 from tests.test_train import run

@@ -10,15 +10,15 @@ import soundfile
 import torch
 
 import asr
-from asr.audio import read_audio
-from asr.bundle import Bundle, build_model
-from asr.commands import models as commands
+from asr.cli import models as commands
 from asr.config import TrainConfig
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import Utterance
+from asr.corpus.phones import inventory
 from asr.errors import InputError
-from asr.features import FeatureStatistics, extract, feature_dim, normalize
-from asr.manifest import Utterance
-from asr.models import find_model
-from asr.phones import inventory
+from asr.features.filterbanks import FeatureStatistics, extract, feature_dim, normalize
+from asr.inference.bundle import Bundle, build_model
+from asr.inference.catalog import find_model
 from tests.conftest import settings
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="no onnxruntime: exports are not tested")
@@ -78,7 +78,7 @@ def alone(bundle: Bundle, features: torch.Tensor) -> np.ndarray:
 )
 @pytest.mark.parametrize("from_samples", [True, False], ids=["samples", "features"])
 def test_every_structure_agrees_with_torch(overrides: tuple[str, ...], from_samples: bool) -> None:
-    from asr.exchange.onnx import onnx_model
+    from asr.export.onnx import onnx_model
 
     bundle = new_bundle(settings(*SMALL, *overrides))
     noise = np.random.default_rng(1)
@@ -166,14 +166,14 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     model = find_model("speechocean762-small")
     with pytest.raises(InputError, match=r"nowhere/x.onnx: cannot be written"):
         commands.export(model, tmp_path / "nowhere" / "x.onnx")
-    monkeypatch.delitem(sys.modules, "asr.exchange.onnx", raising=False)
+    monkeypatch.delitem(sys.modules, "asr.export.onnx", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(InputError, match=r"onnx: not installed, expected it from `pip install 'asr-phones\[onnx\]'`"):
         commands.export(model, tmp_path / "x.onnx")
 
 
 def test_metadata_say_how_to_use_the_file() -> None:
-    from asr.exchange.onnx import facts_of, onnx_model
+    from asr.export.onnx import facts_of, onnx_model
 
     bundle = new_bundle(settings(*SMALL, "model=blstm", "model.time_reduction=3"))
     facts = facts_of(onnx_model(bundle))

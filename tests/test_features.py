@@ -11,10 +11,11 @@ import torch
 import torchaudio
 
 import asr
-from asr.audio import read_audio
 from asr.config import FeatureConfig
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import Utterance
 from asr.errors import InputError
-from asr.features import (
+from asr.features.filterbanks import (
     FRAMES_AT_ONCE,
     deltas,
     extract,
@@ -24,8 +25,7 @@ from asr.features import (
     normalize,
     statistics,
 )
-from asr.manifest import Utterance
-from asr.scoring.edits import count_errors
+from asr.scoring.alignment import count_errors
 from tests.conftest import settings
 
 

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from asr.bundle import load_bundle, load_weights, read_tensors
-from asr.commands import models as commands
+from asr.cli import models as commands
+from asr.corpus.phones import BLANK, inventory
 from asr.errors import InputError
-from asr.exchange.state_dict import import_state_dict
-from asr.phones import BLANK, inventory
+from asr.export.state_dict import import_state_dict
+from asr.inference.bundle import load_bundle, load_weights, read_tensors
 from tests.conftest import settings
 
 SYMBOLS = inventory("arpabet39").symbols

@@ -19,15 +19,15 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from torch import Tensor
 
-from asr.audio import read_audio, read_blocks
-from asr.bundle import Bundle, build_model
 from asr.config import config_dir
-from asr.features import extract, extract_blocks, frame_count, normalize
-from asr.manifest import Utterance
-from asr.models import DEFAULT, find_model
-from asr.phones import inventory
-from asr.recognizer import load
-from asr.windows import log_probs_of
+from asr.corpus.audio import read_audio, read_blocks
+from asr.corpus.manifest import Utterance
+from asr.corpus.phones import inventory
+from asr.features.filterbanks import extract, extract_blocks, frame_count, normalize
+from asr.inference.bundle import Bundle, build_model
+from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.recognizer import load
+from asr.inference.windows import log_probs_of
 from tests.conftest import settings
 
 
@@ -164,7 +164,7 @@ def test_what_is_recognized_together_is_as_alone(name: str) -> None:
         features = [pool(name)[number] for number in chosen]
         features.insert(empty, features[0][:0])  # a recording shorter than a frame
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("asr.windows.BATCH_FRAMES", frames)
+            patch.setattr("asr.inference.windows.BATCH_FRAMES", frames)
             found = log_probs_of(bundle, features)
         assert found.pop(min(empty, len(chosen))).shape == (0, 40)
         for number, log_probs in zip(chosen, found, strict=True):
@@ -214,7 +214,7 @@ def test_a_file_read_in_pieces_of_any_size_is_heard_as_in_one(rate: int, tmp_pat
     @example(block_s=1, cuts=[1, 399, 400, 559, 560, 148799])
     def holds(block_s: int, cuts: list[int]) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("asr.audio.BLOCK_S", block_s)
+            patch.setattr("asr.corpus.audio.BLOCK_S", block_s)
             assert_same(torch.from_numpy(recognizer.log_probs(path)), whole)
             read = np.concatenate(list(read_blocks(path)))
         config = recognizer.bundle.features
@@ -265,8 +265,8 @@ def test_every_minute_of_an_hour_that_repeats_is_heard_alike() -> None:
 HOUR = """
 import resource, sys
 import numpy as np
-from asr.models import DEFAULT, find_model
-from asr.recognizer import load
+from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.recognizer import load
 found = load(find_model(DEFAULT)).log_probs(sys.argv[1])
 assert np.allclose(np.exp(found).sum(axis=1), 1, atol=1e-4)
 print(len(found), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

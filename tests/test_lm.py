@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asr.corpus.phones import PhoneInventory, make_inventory
+from asr.decoding.ngram import BEGIN, END, Gram, NGram, compile_ngram, estimate, read_arpa, write_arpa
 from asr.errors import InputError
-from asr.lm import BEGIN, END, Gram, NGram, compile_ngram, estimate, read_arpa, write_arpa
-from asr.phones import PhoneInventory, make_inventory
 from tests.faults.fuzz import limited
 
 ABC = make_inventory("abc", {"a": "a", "b": "b", "c": "c"})

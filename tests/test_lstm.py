@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.directions import at_once
-from asr.lstm import RecurrentStack, lstm_by_hand
-from asr.rows import FRAME_STEP, PIECE_COST_ROWS, Rows, length_mask, pieces_of
+from asr.nn.lstm import RecurrentStack, lstm_by_hand
+from asr.nn.parallel_directions import at_once
+from asr.nn.ragged import FRAME_STEP, PIECE_COST_ROWS, Rows, length_mask, pieces_of
 
 LENGTHS = torch.tensor([17, 3, 29, 1, 29, 8])
 
@@ -65,7 +65,7 @@ def test_outputs_and_gradients_are_torchs(cell: str, bidirectional: bool, layers
 def test_any_mix_of_lengths_is_torchs(
     count: int, shape: tuple[int, int], avx512: bool, threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asr.lstm.uses_avx512", lambda: avx512)
+    monkeypatch.setattr("asr.nn.lstm.uses_avx512", lambda: avx512)
     batch, longest = shape
     generator = torch.Generator().manual_seed(batch)
     lengths = torch.randint(1, longest + 1, (batch,), generator=generator)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from asr import lstm
-from asr.lstm import RecurrentStack
-from asr.lstm_steps import lstm_steps, tanh
+from asr.nn import lstm
+from asr.nn.lstm import RecurrentStack
+from asr.nn.lstm_matmul import lstm_steps, tanh
 from tests.test_lstm import threads  # noqa: F401
 
 
@@ -69,7 +69,7 @@ def test_where_there_is_no_avx512_training_in_float32_goes_through_it(
         seen.append(inputs.shape)
         return lstm_steps(inputs, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("asr.lstm_steps.lstm_steps", note)
+    monkeypatch.setattr("asr.nn.lstm_matmul.lstm_steps", note)
     monkeypatch.setattr(lstm, "uses_avx512", lambda: avx512)
     threads(2)
     stack, lengths = RecurrentStack(5, 8, 2), torch.full((lstm.FEWEST,), 20)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.errors import InputError
-from asr.manifest import Utterance, read_manifest, write_corpus
 from data_prep.made import prepare_made
 from data_prep.readers import voice_of
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from lhotse import CutSet
 
+from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.errors import InputError
-from asr.manifest import Utterance, read_manifest, write_corpus
 from tests.conftest import make_utterances
 from tests.faults.fuzz import limited
 

@@ -3,8 +3,8 @@ import torch
 
 from asr.config import config_dir
 from asr.errors import InputError
-from asr.features import feature_dim
-from asr.model import AcousticModel, ConvolutionFrontEnd, count_parameters
+from asr.features.filterbanks import feature_dim
+from asr.nn.acoustic_model import AcousticModel, ConvolutionFrontEnd, count_parameters
 from tests.conftest import settings
 
 MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))

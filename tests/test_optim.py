@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from asr.training.optim import MovingAverage, Schedule, average_weights, copy_weights, gradient_norms, make_optimizer
+from asr.training.optimization import (
+    MovingAverage,
+    Schedule,
+    average_weights,
+    copy_weights,
+    gradient_norms,
+    make_optimizer,
+)
 from tests.conftest import settings
 
 

@@ -18,20 +18,28 @@ import torch
 from praatio import textgrid
 
 import asr
-from asr.aligner import FILE, LEAST_FRAMES, FrameClassifier, align, load_aligner, save_aligner, segment
-from asr.audio import read_audio, read_blocks, resample
-from asr.bundle import load_bundle
-from asr.dataset import Dataset
-from asr.decoding.lexicon import pronounce
+from asr.corpus.audio import read_audio, read_blocks, resample
+from asr.corpus.lexicon import pronounce
+from asr.corpus.manifest import read_manifest
+from asr.corpus.notation import translation
+from asr.corpus.phones import inventory
 from asr.errors import InputError
-from asr.features import extract, extract_blocks, frame_edge_s, frames_within
-from asr.manifest import read_manifest
-from asr.output.batch import jobs_of, transcribe_to
-from asr.output.formats import FORMATS, Phone, Transcript
-from asr.output.notation import translation
-from asr.phones import inventory
-from asr.recognizer import Recognizer, load
-from asr.training.aligner import train_aligner
+from asr.features.dataset import Dataset
+from asr.features.filterbanks import extract, extract_blocks, frame_edge_s, frames_within
+from asr.inference.bundle import load_bundle
+from asr.inference.forced_alignment import (
+    FILE,
+    LEAST_FRAMES,
+    FrameClassifier,
+    align,
+    load_aligner,
+    save_aligner,
+    segment,
+)
+from asr.inference.recognizer import Recognizer, load
+from asr.inference.transcript_formats import FORMATS, Phone, Transcript
+from asr.inference.write_transcripts import jobs_of, transcribe_to
+from asr.training.frame_classifier import train_aligner
 from tests.conftest import settings
 from tests.test_train import run
 
@@ -131,7 +139,7 @@ def test_a_long_recording_in_pieces_is_as_in_one(monkeypatch: pytest.MonkeyPatch
         optimizer.step()
     peaks = [(start + stop) / 2 for start, stop in truth]
     assert align(network, features, classes, peaks) == truth
-    monkeypatch.setattr("asr.aligner.MOST_FRAMES", 150)
+    monkeypatch.setattr("asr.inference.forced_alignment.MOST_FRAMES", 150)
     assert align(network, features, classes, peaks) == truth
 
 
@@ -187,7 +195,7 @@ def test_without_times_they_are_near_where_the_peaks_of_ctc_have_them(
         frames = [int(generator.uniform(start_s + 0.02, end_s - 0.02) / step_s) for start_s, end_s in TIMES_S]
         return [(frame, frame + 1) for frame in frames]
 
-    monkeypatch.setattr("asr.training.aligner.align_tokens", peaks)
+    monkeypatch.setattr("asr.training.frame_classifier.align_tokens", peaks)
     assert np.median(boundaries_apart_s(model, tone_corpus, None)) <= 0.03
 
 
@@ -332,7 +340,7 @@ def test_a_file_in_blocks_is_the_file(rate: int, tmp_path: Path, monkeypatch: py
     soundfile.write(tmp_path / "a.wav", samples, rate, subtype="FLOAT")
     whole = read_audio(tmp_path / "a.wav")
     part = read_audio(tmp_path / "a.wav", start_s=1.0, duration_s=2.5)
-    monkeypatch.setattr("asr.audio.BLOCK_S", 1)
+    monkeypatch.setattr("asr.corpus.audio.BLOCK_S", 1)
     blocks = list(read_blocks(tmp_path / "a.wav"))
     assert len(blocks) == 15  # of half a second: there are two channels
     assert np.array_equal(np.concatenate(blocks), whole)
@@ -354,7 +362,7 @@ def test_features_in_blocks_are_the_features(features: str) -> None:
 
 
 def test_a_fault_deep_in_a_file_is_found_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr.audio.BLOCK_S", 1)
+    monkeypatch.setattr("asr.corpus.audio.BLOCK_S", 1)
     samples = np.full(48000, 0.1, np.float32)
     samples[40000] = np.nan
     soundfile.write(tmp_path / "nan.wav", samples, 16000, subtype="FLOAT")

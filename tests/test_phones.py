@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from asr.corpus.phones import BLANK, INVENTORIES, fold_timit, inventory, timit_folding
 from asr.errors import InputError
-from asr.phones import BLANK, INVENTORIES, fold_timit, inventory, timit_folding
 
 SHARED_TABLE = Path(__file__).parents[2] / "shared/timit/phones.61-48-39.tsv"
 

@@ -51,7 +51,7 @@ def run_elsewhere(program: str) -> str:
 
 def test_a_recording_is_transcribed(tone_corpus: Path) -> None:
     audio = next(iter(sorted((tone_corpus / "test").glob("*.wav"))))
-    printed = run_elsewhere(f"sys.argv = ['asr', 'transcribe', {str(audio)!r}]\nfrom asr.cli import main\nmain()\n")
+    printed = run_elsewhere(f"sys.argv = ['asr', 'transcribe', {str(audio)!r}]\nfrom asr.cli.app import main\nmain()\n")
     assert printed.startswith(f"{audio}\t")
 
 
@@ -72,7 +72,7 @@ for _ in range(2):
 
 def test_a_model_is_trained_and_used(tone_corpus: Path, tmp_path: Path) -> None:
     settings = ["experiment=speechocean762", f"corpus.dir={tone_corpus}", f"run_dir={tmp_path}/run", *FAST]
-    program = f"sys.argv = ['asr', 'train', *{settings!r}]\nfrom asr.cli import main\nmain()\n"
+    program = f"sys.argv = ['asr', 'train', *{settings!r}]\nfrom asr.cli.app import main\nmain()\n"
     run_elsewhere(program)
     model, audio = tmp_path / "run" / "model", tone_corpus / "test" / "e-0.wav"
     run_elsewhere(f"import asr\nprint(asr.load({str(model)!r}).transcribe({str(audio)!r}).symbols)\n")

@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 import asr
-from asr.bundle import load_bundle
 from asr.errors import InputError
-from asr.evaluate import evaluate
+from asr.inference.bundle import load_bundle
+from asr.inference.evaluate import evaluate
 from asr.scoring.results import read_json, write_json
 from asr.system import processor
-from asr.training.several import common_precision
+from asr.training.distributed import common_precision
 from tests.test_train import killed_after_two_epochs, run
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.corpus.manifest import Utterance, read_manifest
 from asr.errors import InputError
-from asr.manifest import Utterance, read_manifest
 from data_prep.checking import read_speakers
 from data_prep.speechocean762 import DEV_LIST, prepare_speechocean762
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.corpus.manifest import Utterance, read_manifest
 from asr.errors import InputError
-from asr.manifest import Utterance, read_manifest
 from data_prep import timit as prepare_module
 from data_prep.checking import read_speakers
 from data_prep.timit import PhoneSegment, find_timit, prepare_timit, read_phn

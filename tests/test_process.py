@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from asr import cli
+from asr.cli import app as cli
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import SPINS, tune_process
 
@@ -25,7 +25,7 @@ def test_what_the_environment_says_goes_before(monkeypatch: pytest.MonkeyPatch) 
 def test_freed_memory_is_kept() -> None:
     program = """
 import resource
-from asr import cli
+from asr.cli import app as cli
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import KEPT_IN_TRAINING, tune_process
 if {tuned}:
@@ -46,7 +46,7 @@ print(faults())
 
 
 def test_the_command_is_ready_before_torch_is_imported() -> None:
-    program = "import sys, asr.cli; sys.exit('torch' in sys.modules)"
+    program = "import sys, asr.cli.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

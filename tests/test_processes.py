@@ -9,7 +9,7 @@ import submitit
 import torch
 
 from asr.errors import InputError, TrainingError
-from asr.training.several import join_submitit_job, make_accelerator, together
+from asr.training.distributed import join_submitit_job, make_accelerator, together
 from tests.conftest import settings
 from tests.faults import processes
 
@@ -24,7 +24,7 @@ def test_the_death_of_one_ends_the_other_and_two_go_on(tone_corpus: Path, tmp_pa
 
 def test_processes_that_do_not_find_each_other_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("asr.training.several.Accelerator", Lonely)
+    monkeypatch.setattr("asr.training.distributed.Accelerator", Lonely)
     with pytest.raises(InputError, match=r"process group: 1 joined, expected 2 \(WORLD_SIZE\)"):
         make_accelerator(settings().trainer, tmp_path)
 
@@ -38,7 +38,7 @@ class Lonely:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="NOT TESTED: there is a CUDA device")
 def test_without_a_cuda_device_the_cpu_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("asr.training.several.Accelerator", Lonely)
+    monkeypatch.setattr("asr.training.distributed.Accelerator", Lonely)
     assert make_accelerator(settings().trainer, tmp_path).cpu is True
 
 

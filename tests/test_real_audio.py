@@ -11,9 +11,9 @@ import soundfile
 import soxr
 from typer.testing import CliRunner
 
-from asr.audio import read_audio
-from asr.cli import app
-from asr.manifest import Utterance
+from asr.cli.app import app
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import Utterance
 from tests.test_audio import sphere
 
 RATE = 16000

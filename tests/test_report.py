@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
+from asr.corpus.manifest import Utterance
+from asr.corpus.phones import inventory
 from asr.errors import InputError
-from asr.manifest import Utterance
-from asr.pages.breakdown import confusion_words, findings, groups, manners, phone_errors
-from asr.pages.examine import kept
-from asr.pages.examine import report as evaluate_and_report
-from asr.pages.runs import report_runs
-from asr.phones import inventory
-from asr.report import Material, write_report
-from asr.score import CONVENTIONS, Transcribed, score
-from asr.scoring.edits import Counts
+from asr.reports.error_analysis import confusion_words, findings, groups, manners, phone_errors
+from asr.reports.evaluation import Material, write_report
+from asr.reports.model_report import kept
+from asr.reports.model_report import report as evaluate_and_report
+from asr.reports.run_comparison import report_runs
+from asr.scoring.alignment import Counts
+from asr.scoring.error_rate import CONVENTIONS, Transcribed, score
 from asr.scoring.results import evaluate_hypotheses, write_json
 from tests.test_train import run
 

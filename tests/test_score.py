@@ -7,10 +7,10 @@ import jiwer
 import numpy as np
 import pytest
 
+from asr.corpus.phones import timit_folding
 from asr.errors import InputError
-from asr.phones import timit_folding
-from asr.score import Score, conventions_for, interval, score
-from asr.scoring.edits import Counts, align, count_errors
+from asr.scoring.alignment import Counts, align, count_errors
+from asr.scoring.error_rate import Score, conventions_for, interval, score
 from tests.faults.fuzz import limited
 
 

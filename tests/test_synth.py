@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.corpus.manifest import Utterance, read_manifest
+from asr.corpus.phones import timit_folding
 from asr.errors import InputError
-from asr.manifest import Utterance, read_manifest
-from asr.phones import timit_folding
 from data_prep import speakers, synth
 from data_prep.checking import read_speakers
 from data_prep.espeak import Manner, Phoneme, Speech, make_data_folder, speak

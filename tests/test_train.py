@@ -15,22 +15,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import asr.train
-from asr.bundle import Bundle, load_bundle
-from asr.compose import compose
+import asr.training.loop
+from asr.cli.compose import compose
 from asr.config import TrainConfig
-from asr.dataset import Batch, Dataset, Item
+from asr.corpus.manifest import Utterance, read_manifest, write_corpus
+from asr.corpus.phones import inventory
 from asr.errors import InputError, Interrupted, TrainingError
-from asr.evaluate import evaluate, recognize
-from asr.manifest import Utterance, read_manifest, write_corpus
-from asr.phones import inventory
-from asr.scoring.edits import count_errors
+from asr.features.dataset import Batch, Dataset, Item
+from asr.inference.bundle import Bundle, load_bundle
+from asr.inference.evaluate import evaluate, recognize
+from asr.scoring.alignment import count_errors
 from asr.system.signals import Stop
-from asr.train import train
-from asr.training.checkpoint import load_checkpoint, save_checkpoint
-from asr.training.optim import weight_noise
+from asr.training.checkpoint_files import load_checkpoint, save_checkpoint
+from asr.training.distillation import Teachers
+from asr.training.loop import train
+from asr.training.optimization import weight_noise
 from asr.training.run import Run
-from asr.training.teachers import Teachers
 from tests.conftest import TINY_MODEL, make_utterances
 from tests.faults import kill_and_resume
 
@@ -88,7 +88,7 @@ def test_it_learns_to_recognize_tones(tone_corpus: Path, tmp_path: Path) -> None
 
 def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> None:
     """A run that ends without a word, with no model."""
-    epoch, calls = asr.train.train_epoch, iter([None, None])
+    epoch, calls = asr.training.loop.train_epoch, iter([None, None])
 
     class KilledError(Exception):
         pass
@@ -99,7 +99,7 @@ def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> Non
         epoch(run, stop)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asr.train, "train_epoch", train_or_die)
+        patch.setattr(asr.training.loop, "train_epoch", train_or_die)
         with pytest.raises(KilledError):
             run(corpus, run_dir, *overrides)
     assert not (run_dir / "model").exists()
@@ -292,7 +292,7 @@ def test_teachers_do_not_bring_back_what_is_left_out(tone_corpus: Path, tmp_path
     (batch,) = parts.train_set.batches([[Item(0, 1.0), Item(1, 1.0)]])
     tokens = torch.nn.functional.pad(batch.tokens, (0, 500), value=1)
     lengths = torch.stack([torch.tensor(500), batch.token_lengths[1]])
-    losses = asr.train.batch_losses(parts, replace(batch, tokens=tokens, token_lengths=lengths))
+    losses = asr.training.loop.batch_losses(parts, replace(batch, tokens=tokens, token_lengths=lengths))
     left_out, kept = losses.tolist()
     assert left_out == 0 < kept
 
@@ -346,7 +346,7 @@ def test_resuming_starts_where_nothing_is_there_and_ends_where_all_is_done(tone_
 def test_a_signal_saves_and_says_where(tone_corpus: Path, tmp_path: Path, number: int) -> None:
     settings = ("trainer.epochs=3", "model.dropout=0.2", "trainer.batch_utterances=2", "trainer.accumulation=2")
     whole = run(tone_corpus, tmp_path / "whole", *settings)
-    plain, calls = asr.train.update, iter(range(100))
+    plain, calls = asr.training.loop.update, iter(range(100))
 
     def update_and_signal(*arguments: Any) -> float:
         loss = plain(*arguments)
@@ -356,7 +356,7 @@ def test_a_signal_saves_and_says_where(tone_corpus: Path, tmp_path: Path, number
 
     before = signal.getsignal(number)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asr.train, "update", update_and_signal)
+        patch.setattr(asr.training.loop, "update", update_and_signal)
         with pytest.raises(
             Interrupted, match="stopped after 5 updates; saved in .*checkpoints, the same command"
         ) as stopped:
@@ -371,7 +371,7 @@ def test_a_signal_saves_and_says_where(tone_corpus: Path, tmp_path: Path, number
 
 
 def test_a_signal_in_the_last_validation_stops_as_well(tone_corpus: Path, tmp_path: Path) -> None:
-    plain = asr.train.validate
+    plain = asr.training.loop.validate
 
     def validate_and_signal(run: Run) -> Any:
         if run.progress.epoch == 1:
@@ -379,7 +379,7 @@ def test_a_signal_in_the_last_validation_stops_as_well(tone_corpus: Path, tmp_pa
         return plain(run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asr.train, "validate", validate_and_signal)
+        patch.setattr(asr.training.loop, "validate", validate_and_signal)
         with pytest.raises(Interrupted, match="stopped after 6 updates"):
             run(tone_corpus, tmp_path)
     assert not (tmp_path / "model").exists()
@@ -445,9 +445,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 def poison(monkeypatch: pytest.MonkeyPatch, after: int, change: str) -> None:
     """Let the loss or the gradient of the update after so many be nan."""
-    import asr.train
+    import asr.training.loop
 
-    real, calls = asr.train.batch_losses, [0]
+    real, calls = asr.training.loop.batch_losses, [0]
 
     def losses(run: object, batch: Batch) -> torch.Tensor:
         result = real(run, batch)  # type: ignore[arg-type]
@@ -459,7 +459,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, after: int, change: str) -> None:
         result.register_hook(lambda gradient: gradient * math.nan)
         return result
 
-    monkeypatch.setattr(asr.train, "batch_losses", losses)
+    monkeypatch.setattr(asr.training.loop, "batch_losses", losses)
 
 
 @pytest.mark.parametrize(
@@ -507,18 +507,18 @@ def test_every_weight_that_is_not_finite_is_named_at_the_step(tone_corpus: Path,
         values, place = weight.detach(), (-1,) * weight.ndim
         before, values[place] = values[place].clone(), math.nan
         with pytest.raises(TrainingError) as error:
-            asr.train.update(parts, [(batch, 1.0)], 1.0, 0.001)
+            asr.training.loop.update(parts, [(batch, 1.0)], 1.0, 0.001)
         what = f"{name} (1 of {weight.numel()} values)"
         assert str(error.value) == f"weights are not finite after 0 updates: {what}; there is no checkpoint yet"
         values[place] = before
-    asr.train.update(parts, [(batch, 1.0)], 1.0, 0.001)
+    asr.training.loop.update(parts, [(batch, 1.0)], 1.0, 0.001)
 
 
 @pytest.mark.parametrize(("settings", "after"), [((), 6), (("trainer.checkpoint_minutes=1e-9",), 5)])
 def test_weights_that_are_not_finite_are_not_saved(
     tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], after: int
 ) -> None:
-    plain = asr.train.update
+    plain = asr.training.loop.update
 
     def update(parts: Run, *others: Any) -> float:
         loss = plain(parts, *others)
@@ -526,7 +526,7 @@ def test_weights_that_are_not_finite_are_not_saved(
             parts.plain_model.output.bias.detach()[3] = math.inf
         return loss
 
-    monkeypatch.setattr(asr.train, "update", update)
+    monkeypatch.setattr(asr.training.loop, "update", update)
     message = rf"weights are not finite after {after} updates: output.bias \(1 of 40 values\); last good checkpoint: "
     with pytest.raises(TrainingError, match=message):
         run(tone_corpus, tmp_path, *settings)
@@ -602,7 +602,7 @@ LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
 sys.argv[1:] = sys.argv[2:]
-from asr.cli import main
+from asr.cli.app import main
 main()
 """
 

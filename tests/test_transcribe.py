@@ -8,14 +8,14 @@ import pytest
 import soundfile
 import torch
 
-from asr import transcribe, windows
-from asr.bundle import Bundle, load_bundle, save_bundle
-from asr.cli import main
-from asr.ctc import BLANK_ID
+from asr.cli.app import main
 from asr.errors import InputError
-from asr.output.formats import Transcript
-from asr.recognizer import load
-from asr.windows import joined, windows_of
+from asr.inference import transcribe, windows
+from asr.inference.bundle import Bundle, load_bundle, save_bundle
+from asr.inference.recognizer import load
+from asr.inference.transcript_formats import Transcript
+from asr.inference.windows import joined, windows_of
+from asr.nn.ctc import BLANK_ID
 from tests.test_bundle import make_bundle
 
 
@@ -98,8 +98,8 @@ def test_the_commands_hand_the_precision_on(
         asked.append(precision)
         raise InputError("enough")
 
-    monkeypatch.setattr("asr.recognizer.load_bundle", refuse)
-    monkeypatch.setattr("asr.evaluate.load_bundle", refuse)
+    monkeypatch.setattr("asr.inference.recognizer.load_bundle", refuse)
+    monkeypatch.setattr("asr.inference.evaluate.load_bundle", refuse)
     (tmp_path / "a.wav").write_bytes(b"")
     given = ["--model", str(model), str(tmp_path)] if command == "transcribe" else [str(model), str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["asr", command, *given, "--precision", "int8"])

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from asr.errors import InputError
-from asr.scoring.edits import Counts
+from asr.scoring.alignment import Counts
 from asr.scoring.transcripts import evaluate_transcripts, pair, read_transcripts
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from asr.decoding.lexicon import Lexicon, read_lexicon
+from asr.corpus.lexicon import Lexicon, read_lexicon
+from asr.corpus.manifest import read_manifest
+from asr.corpus.phones import inventory
+from asr.decoding.ngram import BEGIN, END, NGram, estimate, write_arpa
 from asr.decoding.words import WordErrors, WordSearch, estimate_words, evaluate_words, word_lines
 from asr.errors import InputError
-from asr.lm import BEGIN, END, NGram, estimate, write_arpa
-from asr.manifest import read_manifest
-from asr.phones import inventory
 from tests.test_train import run
 
 PHONES = inventory("arpabet39")

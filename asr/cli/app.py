@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asr.commands import models, prepare, scoring, transcribe
+from asr.cli import models, prepare, scoring, transcribe
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import KEPT_IN_TRAINING, tune_process
 
@@ -53,8 +53,8 @@ def train(
 
     Go on after an interruption: the same command with `resume=true`. Sweep: `asr train -m seed=1,2,3 run_dir=runs/seeds`.
     """
-    from asr.compose import run_hydra
-    from asr.train import train as train_model
+    from asr.cli.compose import run_hydra
+    from asr.training.loop import train as train_model
 
     tune_process(KEPT_IN_TRAINING)
     run_hydra(train_model, [*(overrides or []), *context.args])

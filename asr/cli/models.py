@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from asr.commands.options import Model
+from asr.cli.options import Model
 from asr.errors import InputError
-from asr.models import available, summary
+from asr.inference.catalog import available, summary
 
 commands = typer.Typer()
 
@@ -48,10 +48,10 @@ def export(
 
     Example: `asr export speechocean762-small phones.onnx`
     """
-    from asr.bundle import load_bundle
+    from asr.inference.bundle import load_bundle
 
     try:
-        from asr.exchange.onnx import export_onnx
+        from asr.export.onnx import export_onnx
     except ImportError as error:
         raise InputError(f"{error.name}: not installed, expected it from `pip install 'asr-phones[onnx]'`") from error
     size = export_onnx(load_bundle(model), file, features, precision is Weights.int8)
@@ -71,9 +71,9 @@ def import_lstm(
 
     Example: `asr import-lstm weights.safetensors imported features.bins=40 corpus.inventory=arpabet39`
     """
-    from asr.bundle import save_bundle
-    from asr.compose import compose
-    from asr.exchange.state_dict import card, import_state_dict
+    from asr.cli.compose import compose
+    from asr.export.state_dict import card, import_state_dict
+    from asr.inference.bundle import save_bundle
 
     if out.exists():
         raise InputError(f"{out}: exists already, expected a new folder")

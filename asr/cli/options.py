@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asr.models import find_model
+from asr.inference.catalog import find_model
 
 Model = Annotated[
     Path,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.commands.options import Arithmetic, Decoder, Device, Model, Precision
+from asr.cli.options import Arithmetic, Decoder, Device, Model, Precision
 
 if TYPE_CHECKING:
     from asr.scoring.results import Evaluation
@@ -40,12 +40,12 @@ def evaluate(
 
     Example: `asr evaluate runs/first/model data/speechocean762/cuts_test.jsonl.gz --json per.json --report pages`
     """
-    from asr.evaluate import evaluate as evaluate_model
+    from asr.inference.evaluate import evaluate as evaluate_model
 
     if report is None:
         result = evaluate_model(model, cuts, device, precision, decoder)
     else:
-        from asr.pages.examine import report as evaluate_and_report
+        from asr.reports.model_report import report as evaluate_and_report
 
         result = evaluate_and_report(model, cuts, report, device, precision, decoder)
     _print_and_write(result, json_file)
@@ -90,9 +90,9 @@ def compare(
 
     Example: `asr compare old.json new.json`
     """
-    from asr.evaluate import figures_of
-    from asr.scoring.compare import compare as compare_scores
-    from asr.scoring.compare import comparison_lines
+    from asr.inference.evaluate import figures_of
+    from asr.scoring.comparison import compare as compare_scores
+    from asr.scoring.comparison import comparison_lines
 
     one, two = (figures_of(path, cuts, decoder) for path in (first, second))
     name = convention or one.headline.convention
@@ -111,7 +111,7 @@ def report_runs(
 
     A run's figures are the files that `asr evaluate --json` has left in its folder.
     """
-    from asr.pages.runs import report_runs as write
+    from asr.reports.run_comparison import report_runs as write
 
     print(f"report: {write(runs, out)}")
 
@@ -129,19 +129,20 @@ def language_model(
 
     Example: `asr lm data/speechocean762/cuts_train.jsonl.gz phones.arpa --test data/speechocean762/cuts_dev.jsonl.gz`
     """
-    from asr import lm, phones
-    from asr.decoding import tune
+    from asr.corpus import phones
+    from asr.decoding import ngram
+    from asr.inference import tune_decoder as tune
 
     if words:
         from asr.decoding.words import estimate_words
 
-        lm.write_arpa(estimate_words(cuts, order), arpa)
+        ngram.write_arpa(estimate_words(cuts, order), arpa)
         print(arpa)
         return
     known = phones.inventory(inventory)
     model = tune.estimate_ngram(cuts, order, known)
-    lm.write_arpa(model, arpa)
-    automaton = lm.compile_ngram(model, known)
+    ngram.write_arpa(model, arpa)
+    automaton = ngram.compile_ngram(model, known)
     print(f"{arpa}: " + ", ".join(f"{len(table)} {size}-grams" for size, table in enumerate(model.tables, 1)))
     for name in [cuts, *([test] if test else [])]:
         print(f"perplexity {automaton.perplexity(tune.transcripts(name, known)):.2f} on {name}")
@@ -159,7 +160,7 @@ def tune_decoder(
 
     Example: `asr tune-decoder runs/first/model data/speechocean762/cuts_dev.jsonl.gz --lm phones.arpa`
     """
-    from asr.decoding.tune import tune_decoder as tune
+    from asr.inference.tune_decoder import tune_decoder as tune
     from asr.scoring.results import headline
 
     chosen, result = tune(model, cuts, arpa, beam, device)
@@ -207,6 +208,6 @@ def explain(
 
     Example: `asr explain speechocean762-small hello.wav --out explained`
     """
-    from asr.pages.explain import explain as write_page
+    from asr.reports.explain import explain as write_page
 
     print(write_page(model, audio, out))

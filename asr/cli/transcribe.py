@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from asr.commands.options import Arithmetic, Decoder, Device, Precision
+from asr.cli.options import Arithmetic, Decoder, Device, Precision
 from asr.errors import InputError
-from asr.models import DEFAULT, find_model
+from asr.inference.catalog import DEFAULT, find_model
 
 commands = typer.Typer()
 
@@ -60,7 +60,7 @@ def transcribe(
     With --out what is there already is left as it is, so that a batch that was interrupted goes on. A recording that cannot
     be used is named on standard error, the others are done, and the exit status is 1 (2 where none could be used).
     """
-    from asr.output.batch import transcribe_to
+    from asr.inference.write_transcripts import transcribe_to
 
     if model == DEFAULT:
         print(f"asr: model {DEFAULT}, which comes with asr", file=sys.stderr)
@@ -91,9 +91,9 @@ def align(
 
     Example: `asr align runs/first/model hello.wav --phones "HH AH L OW" --format textgrid`
     """
-    from asr.decoding.lexicon import pronounce
-    from asr.output.formats import FORMATS
-    from asr.recognizer import load
+    from asr.corpus.lexicon import pronounce
+    from asr.inference.recognizer import load
+    from asr.inference.transcript_formats import FORMATS
 
     recognizer = load(find_model(model))
     if (phones is None) == (text is None) or (text is None) != (lexicon is None):

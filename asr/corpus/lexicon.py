@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
+from asr.corpus.phones import PhoneInventory
 from asr.errors import InputError
-from asr.phones import PhoneInventory
 from asr.system.files import read_text
 
 Lexicon = dict[str, list[tuple[str, ...]]]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from asr.config import INVENTORIES
 from asr.errors import InputError
 
 BLANK = "<blank>"
@@ -17,9 +18,6 @@ BLANK = "<blank>"
 
 SILENCES = frozenset({"h#", "pau", "epi", "sil"})
 """Phones that are none: before, between and after words."""
-
-INVENTORIES = ("timit61", "timit48", "timit39", "arpabet39")
-"""Names of the inventories that come with the package."""
 
 
 @dataclass(frozen=True)

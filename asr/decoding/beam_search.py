@@ -23,10 +23,10 @@ import numpy as np
 from torch import Tensor
 
 from asr.config import BeamConfig, from_mapping, to_yaml
-from asr.ctc import BLANK_ID
+from asr.corpus.phones import PhoneInventory
+from asr.decoding.ngram import Automaton, NGram, compile_ngram, read_arpa, write_arpa
 from asr.errors import InputError
-from asr.lm import Automaton, NGram, compile_ngram, read_arpa, write_arpa
-from asr.phones import PhoneInventory
+from asr.nn.ctc import BLANK_ID
 from asr.system.files import write_text
 from asr.system.plain_yaml import read_yaml
 
@@ -78,7 +78,7 @@ class BeamSearch:
         return extra
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
-        """Symbol ids of each best hypothesis for (batch, frames, symbols) with (batch,) lengths: as `asr.ctc.best_path`."""
+        """Symbol ids of each best hypothesis for (batch, frames, symbols) with (batch,) lengths: as `best_path`."""
         rows = [row[:length].numpy() for row, length in zip(log_probs.cpu(), lengths.tolist(), strict=True)]
         with ThreadPoolExecutor() as pool:
             return [hypotheses[0].tokens for hypotheses in pool.map(self.decode, rows)]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from asr.corpus.phones import PhoneInventory
 from asr.errors import InputError
-from asr.phones import PhoneInventory
 from asr.system.files import read_text, write_text
 
 BEGIN, END = "<s>", "</s>"

@@ -14,14 +14,14 @@ import jiwer
 import numpy as np
 from torch import Tensor
 
-from asr.bundle import load_bundle
-from asr.ctc import BLANK_ID
-from asr.decoding.lexicon import Lexicon, read_lexicon
+from asr.corpus.lexicon import Lexicon, read_lexicon
+from asr.corpus.manifest import read_manifest
+from asr.corpus.phones import PhoneInventory
+from asr.decoding.ngram import NGram, estimate, read_arpa
 from asr.errors import InputError
-from asr.evaluate import dataset_of, log_probs_of
-from asr.lm import NGram, estimate, read_arpa
-from asr.manifest import read_manifest
-from asr.phones import PhoneInventory
+from asr.inference.bundle import load_bundle
+from asr.inference.evaluate import dataset_of, log_probs_of
+from asr.nn.ctc import BLANK_ID
 from asr.system.files import write_text
 
 UNKNOWN = "<unk>"

@@ -16,12 +16,12 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
-from asr.bundle import Bundle
 from asr.errors import InputError
-from asr.exchange.front_end import features, normalized
-from asr.exchange.graph import Graph, Port
-from asr.exchange.network import log_probs
-from asr.features import feature_dim
+from asr.export.onnx_features import features, normalized
+from asr.export.onnx_graph import Graph, Port
+from asr.export.onnx_model import log_probs
+from asr.features.filterbanks import feature_dim
+from asr.inference.bundle import Bundle
 from asr.system.files import write_bytes
 
 LARGEST_BYTES = 2**31 - 1

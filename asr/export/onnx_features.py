@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from asr.config import FeatureConfig
-from asr.exchange.graph import Graph, single
-from asr.features import (
+from asr.export.onnx_graph import Graph, single
+from asr.features.filterbanks import (
     DELTA_WINDOW,
     INT16_SCALE,
     LOG_FLOOR,
@@ -20,7 +20,7 @@ from asr.features import (
     FeatureStatistics,
     frame_samples,
 )
-from asr.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
+from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 
 
 def features(g: Graph, samples: str, num_samples: str, config: FeatureConfig) -> tuple[str, str]:
@@ -45,7 +45,7 @@ def features(g: Graph, samples: str, num_samples: str, config: FeatureConfig) ->
 
 
 def _without_digital_silence(g: Graph, static: str, lengths: str, samples: str, config: FeatureConfig) -> str:
-    """Frames of digital silence become a quiet frame of the same utterance, as in `asr.features`."""
+    """Frames of digital silence become a quiet frame of the same utterance, as in `asr.features.filterbanks`."""
     length, shift = frame_samples(config)
     pools = {"kernel_shape": [length], "strides": [shift]}
     signal = g("Unsqueeze", samples, np.array([1]))
@@ -61,7 +61,7 @@ def _without_digital_silence(g: Graph, static: str, lengths: str, samples: str, 
 
 
 def normalized(g: Graph, values: str, lengths: str, config: FeatureConfig, known: FeatureStatistics | None) -> str:
-    """Features as `asr.features.normalize` leaves them, zero beyond each length. A speaker of whom nothing is known."""
+    """Features as `normalize` leaves them, zero beyond each length. A speaker of whom nothing is known."""
     mask = g.inside(lengths, g.size(values, 1))
     if config.normalization == "global" and known is not None:
         values = g("Div", g("Sub", values, known.mean.numpy()), known.std.numpy())
@@ -96,7 +96,7 @@ def _frames(g: Graph, samples: str, matrix: np.ndarray, shift: int) -> str:
 
 
 def _kaldi_power(g: Graph, samples: str, config: FeatureConfig) -> str:
-    """The power spectrum of every frame, (batch, frames, frequencies), as `asr.features.fbank` has it."""
+    """The power spectrum of every frame, (batch, frames, frequencies), as `asr.features.filterbanks.fbank` has it."""
     length, shift = frame_samples(config)
     before = g("Slice", samples, np.array([0]), np.array([-1]), np.array([1]))
     before = g("Concat", g("Slice", samples, np.array([0]), np.array([1]), np.array([1])), before, axis=1)
@@ -133,7 +133,7 @@ def _log(g: Graph, values: str) -> str:
 
 
 def _deltas(g: Graph, values: str, lengths: str) -> str:
-    """`asr.features.deltas`: each utterance's own first and last frames are repeated."""
+    """`asr.features.filterbanks.deltas`: each utterance's own first and last frames are repeated."""
     last = g("Unsqueeze", g("Max", g("Sub", lengths, np.array([1])), np.array([0])), np.array([1]))
     frames = g("Unsqueeze", g.range(g.size(values, 1)), np.array([0]))
     weights = torch.arange(-DELTA_WINDOW, DELTA_WINDOW + 1, dtype=torch.float32)

@@ -1,13 +1,13 @@
-"""`asr.model.AcousticModel` as an ONNX graph, layer by layer."""
+"""`asr.nn.acoustic_model.AcousticModel` as an ONNX graph, layer by layer."""
 
 import math
 
 import numpy as np
 from torch import Tensor, nn
 
-from asr.exchange.graph import Graph, single
-from asr.lstm import GATES, RecurrentStack
-from asr.model import AcousticModel, ConvolutionFrontEnd, SelfAttention
+from asr.export.onnx_graph import Graph, single
+from asr.nn.acoustic_model import AcousticModel, ConvolutionFrontEnd, SelfAttention
+from asr.nn.lstm import GATES, RecurrentStack
 
 GATE_ORDER = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2]}
 """Where ONNX's gates stand in torch's weights: input, output, forget, cell (torch: input, forget, cell, output), and

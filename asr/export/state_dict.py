@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.bundle import Bundle, build_model, read_tensors
 from asr.config import TrainConfig
+from asr.corpus.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 from asr.errors import InputError
-from asr.features import feature_dim
-from asr.lstm import GATES
-from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
+from asr.features.filterbanks import feature_dim
+from asr.inference.bundle import Bundle, build_model, read_tensors
+from asr.nn.lstm import GATES
 from asr.system.files import read_text
 
 Mapped = list[tuple[str, str, tuple[int, ...]]]

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.audio import resample
 from asr.config import AugmentConfig, FeatureConfig
-from asr.mel import mel_centres_hz
+from asr.corpus.audio import resample
+from asr.features.mel import mel_centres_hz
 
 
 def perturb_speed(samples: np.ndarray, factor: float, sample_rate_hz: int) -> np.ndarray:

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.audio import read_audio
-from asr.augment import augment_features, perturb_speed
 from asr.config import AugmentConfig, FeatureConfig
-from asr.features import FeatureStatistics, extract, feature_dim, normalize, statistics
-from asr.manifest import Utterance
-from asr.phones import PhoneInventory
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import Utterance
+from asr.corpus.phones import PhoneInventory
+from asr.features.augmentation import augment_features, perturb_speed
+from asr.features.filterbanks import FeatureStatistics, extract, feature_dim, normalize, statistics
 
 LENGTH_JITTER = 0.1
 """Lengths are multiplied by up to 1 +- this before sorting, so that batches differ from epoch to epoch."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from asr.config import FeatureConfig
 from asr.errors import InputError
-from asr.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
+from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 
 INT16_SCALE = 32768.0
 LOG_FLOOR = torch.finfo(torch.float32).eps

@@ -6,8 +6,8 @@
     statistics.safetensors  mean and standard deviation of each feature, where the normalization is global
     README.md             the model card: data, command, score
     checksums.txt         SHA-256 of the files above but the card
-    aligner.safetensors   where phones begin and end (`asr.aligner`), put there after training
-    confidence.yaml       the temperature for confidences (`asr.scoring.confidence`), put there after training
+    aligner.safetensors   where phones begin and end (`asr.inference.forced_alignment`), put there after training
+    confidence.yaml       the temperature for confidences (`asr.scoring.calibration`), put there after training
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.
 """
@@ -28,10 +28,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from asr.config import FeatureConfig, ModelConfig, from_mapping
+from asr.corpus.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 from asr.errors import InputError
-from asr.features import FeatureStatistics, feature_dim
-from asr.model import AcousticModel
-from asr.phones import BLANK, INVENTORIES, PhoneInventory, inventory
+from asr.features.filterbanks import FeatureStatistics, feature_dim
+from asr.nn.acoustic_model import AcousticModel
 from asr.system.files import read_text
 from asr.system.plain_yaml import read_yaml
 from asr.system.processor import choose_precision
@@ -49,7 +49,7 @@ CHECKED = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE)
 
 @dataclass
 class Bundle:
-    """A model with all that it takes to use it. ``statistics`` is as `asr.features.normalize` wants it."""
+    """A model with all that it takes to use it. ``statistics`` is as `asr.features.filterbanks.normalize` wants it."""
 
     model: AcousticModel
     model_config: ModelConfig

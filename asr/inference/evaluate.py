@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.bundle import Bundle, load_bundle
-from asr.ctc import Decoder, best_path
-from asr.dataset import Dataset, plan_evaluation
-from asr.decode import load_decoder
+from asr.corpus.manifest import read_manifest
+from asr.decoding.beam_search import load_decoder
 from asr.errors import InputError
-from asr.manifest import read_manifest
-from asr.score import Score, Transcribed, conventions_for, score
-from asr.scoring.confidence import Evidence, evidence, fit_temperature
-from asr.scoring.edits import CORRECT, align
+from asr.features.dataset import Dataset, plan_evaluation
+from asr.inference.bundle import Bundle, load_bundle
+from asr.nn.ctc import Decoder, best_path
+from asr.scoring.alignment import CORRECT, align
+from asr.scoring.calibration import Evidence, evidence, fit_temperature
+from asr.scoring.error_rate import Score, Transcribed, conventions_for, score
 from asr.scoring.results import Evaluation, evaluate_hypotheses, read_json
 from asr.system.progress import progress
 
@@ -31,7 +31,7 @@ def evaluate(
 ) -> Evaluation:
     """The errors of a bundle on every utterance of a manifest, under the bundle's scoring convention and those beside it.
 
-    ``decoder`` is one of `DECODERS`; ``beam`` is the search that `asr.decoding.tune.tune_decoder` has put beside the model.
+    ``decoder`` is one of `DECODERS`; ``beam`` is the search that `asr tune-decoder` has put beside the model.
 
     Raises:
         InputError: the bundle or the manifest cannot be used, or they have different phones.
@@ -79,7 +79,7 @@ def recognize(bundle: Bundle, dataset: Dataset, decode: Decoder = best_path) -> 
 def recognize_with_evidence(
     bundle: Bundle, dataset: Dataset, decode: Decoder = best_path
 ) -> dict[str, tuple[list[int], list[Evidence]]]:
-    """The symbol ids of every utterance, by id, and for each of them what `asr.scoring.confidence` needs."""
+    """The symbol ids of every utterance, by id, and for each of them what `asr.scoring.calibration` needs."""
     found = {}
     for ids, log_probs, lengths in log_probs_of(bundle, dataset):
         for row, (name, tokens) in enumerate(zip(ids, decode(log_probs, lengths), strict=True)):

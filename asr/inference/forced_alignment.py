@@ -3,7 +3,7 @@
 CTC says what was said but not when: its peaks are short and may lie anywhere in a phone. Here each frame of the features is
 given to a phone or to silence by a convolutional network that sees 15 of them, and a Viterbi search finds the segmentation
 that says the phones in their order, with silence between them where there is any (the hybrid of Bourlard and Morgan,
-"Connectionist speech recognition", 1994). `asr.training.aligner` trains it; it lies in a model's folder.
+"Connectionist speech recognition", 1994). `asr.training.frame_classifier` trains it; it lies in a model's folder.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr.bundle import load_weights
-from asr.phones import SILENCES, PhoneInventory
-from asr.system.compiling import compiled_later
+from asr.corpus.phones import SILENCES, PhoneInventory
+from asr.inference.bundle import load_weights
+from asr.system.deferred_compilation import compiled_later
 from asr.system.files import write_bytes
 
 FILE = "aligner.safetensors"

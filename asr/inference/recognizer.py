@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.aligner import FrameClassifier, align, load_aligner, without_silence
-from asr.audio import LOUDEST, probe_audio, read_blocks, resample
-from asr.bundle import Bundle, load_bundle
-from asr.ctc import Decoder, align_tokens, best_path, best_path_spans, required_frames
+from asr.corpus.audio import LOUDEST, probe_audio, read_blocks, resample
 from asr.errors import InputError
-from asr.features import extract, extract_blocks, feature_dim, frame_edge_s, normalize
-from asr.output.formats import Phone, Transcript
-from asr.scoring.confidence import evidence, load_temperature
-from asr.windows import log_probs_of
+from asr.features.filterbanks import extract, extract_blocks, feature_dim, frame_edge_s, normalize
+from asr.inference.bundle import Bundle, load_bundle
+from asr.inference.forced_alignment import FrameClassifier, align, load_aligner, without_silence
+from asr.inference.transcript_formats import Phone, Transcript
+from asr.inference.windows import log_probs_of
+from asr.nn.ctc import Decoder, align_tokens, best_path, best_path_spans, required_frames
+from asr.scoring.calibration import evidence, load_temperature
 
 Audio = str | Path | np.ndarray
 EMPTY = torch.empty(0)
@@ -182,7 +182,7 @@ def load(model: str | Path, device: str = "cpu", precision: str = "auto", decode
     bundle = load_bundle(path, device, precision)
     decode: Decoder = best_path
     if decoder == "beam":
-        from asr.decode import load_decoder
+        from asr.decoding.beam_search import load_decoder
 
         decode = load_decoder(path, bundle.inventory)
     aligner = load_aligner(path, feature_dim(bundle.features), len(bundle.inventory.symbols))

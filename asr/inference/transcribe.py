@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import Tensor
 
 from asr.errors import InputError
-from asr.output.formats import Transcript
-from asr.recognizer import Recognizer
+from asr.inference.recognizer import Recognizer
+from asr.inference.transcript_formats import Transcript
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".nist", ".aif", ".aiff", ".au")
 """Files of a folder that are taken for audio, whatever the case. A file that is named itself is always taken."""

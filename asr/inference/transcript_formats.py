@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from asr.audio import SAMPLE_RATE_HZ
-from asr.output.notation import translation
+from asr.corpus.audio import SAMPLE_RATE_HZ
+from asr.corpus.notation import translation
 
 TIER = "phones"
 

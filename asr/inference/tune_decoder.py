@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from asr.bundle import load_bundle
 from asr.config import BeamConfig
-from asr.decode import BeamSearch, save_decoder
-from asr.evaluate import choose_temperature, dataset_of, log_probs_of, score_hypotheses
-from asr.lm import Automaton, NGram, compile_ngram, estimate, read_arpa
-from asr.manifest import read_manifest
-from asr.phones import PhoneInventory
-from asr.score import Score
-from asr.scoring.confidence import save_temperature
+from asr.corpus.manifest import read_manifest
+from asr.corpus.phones import PhoneInventory
+from asr.decoding.beam_search import BeamSearch, save_decoder
+from asr.decoding.ngram import Automaton, NGram, compile_ngram, estimate, read_arpa
+from asr.inference.bundle import load_bundle
+from asr.inference.evaluate import choose_temperature, dataset_of, log_probs_of, score_hypotheses
+from asr.scoring.calibration import save_temperature
+from asr.scoring.error_rate import Score
 from asr.system.progress import progress
 
 WEIGHTS = tuple(step / 10 for step in range(11))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.bundle import Bundle
-from asr.ctc import BLANK_ID
+from asr.inference.bundle import Bundle
+from asr.nn.ctc import BLANK_ID
 
 BATCH_FRAMES = 14_000
 """Frames in a batch, padding included."""

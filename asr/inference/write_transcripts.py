@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.corpus.notation import translation
 from asr.errors import InputError
-from asr.output.formats import FORMATS
-from asr.output.notation import translation
-from asr.recognizer import Recognizer, load
+from asr.inference.recognizer import Recognizer, load
+from asr.inference.transcribe import audio_files, transcribe
+from asr.inference.transcript_formats import FORMATS
 from asr.system.files import make_folder, write_text
 from asr.system.progress import progress
-from asr.transcribe import audio_files, transcribe
 
 STANDARD_INPUT = "-"
 

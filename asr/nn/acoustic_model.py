@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from asr.config import ModelConfig
 from asr.errors import InputError
-from asr.lstm import RecurrentStack, locked_dropout_mask
-from asr.rows import length_mask
+from asr.nn.lstm import RecurrentStack, locked_dropout_mask
+from asr.nn.ragged import length_mask
 
 
 class AcousticModel(nn.Module):

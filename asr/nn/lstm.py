@@ -4,7 +4,7 @@
 first, are laid out in a few dense pieces (see `Rows`) that oneDNN takes one after the other with the state handed on; the
 backward direction runs over every utterance reversed within its own length. What is left of padding then comes after all
 real frames in both directions and cannot reach them. The directions run at once, on half of the cores each. On CUDA cuDNN
-works on the packed batch, and in float32 without AVX-512 training goes through `asr.lstm_steps`.
+works on the packed batch, and in float32 without AVX-512 training goes through `asr.nn.lstm_matmul`.
 
 Parameters are named, shaped and ordered as `torch.nn.LSTM` and `torch.nn.GRU` have them, so that state dicts go both ways.
 Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget gates (Gers et al., 2000), no peepholes.
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from asr.directions import FEWEST_THREADS, AtOnce, at_once
-from asr.rows import Rows, length_mask
+from asr.nn.parallel_directions import FEWEST_THREADS, AtOnce, at_once
+from asr.nn.ragged import Rows, length_mask
 from asr.system.processor import uses_avx512
 
 GATES = {"lstm": 4, "gru": 3}
@@ -189,7 +189,7 @@ def _cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequence
     cast = [weight.to(inputs.dtype) for weight in weights]
     if name == "lstm":
         if in_steps(inputs):
-            from asr.lstm_steps import lstm_steps  # numba is not wanted where a model is only used
+            from asr.nn.lstm_matmul import lstm_steps  # numba is not wanted where a model is only used
 
             return lstm_steps(inputs, states, cast)
         return list(torch.lstm(inputs, list(states), cast, True, 1, 0.0, True, False, False))
@@ -197,11 +197,11 @@ def _cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequence
 
 
 FEWEST = 8
-"""Utterances side by side from which on `asr.lstm_steps` trains where there is no AVX-512: with two it is slower."""
+"""Utterances side by side from which on `asr.nn.lstm_matmul` trains where there is no AVX-512: with two it is slower."""
 
 
 def in_steps(inputs: Tensor) -> bool:
-    """Whether a piece (frames, utterances, input_size) is trained by `asr.lstm_steps` instead of oneDNN."""
+    """Whether a piece (frames, utterances, input_size) is trained by `asr.nn.lstm_matmul` instead of oneDNN."""
     training = torch.is_grad_enabled() and inputs.dtype == torch.float32
     return training and inputs.shape[1] >= FEWEST and not uses_avx512()
 

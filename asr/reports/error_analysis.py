@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from asr.manifest import Utterance
-from asr.score import Score, Scored
-from asr.scoring.edits import DELETION, INSERTION, SUBSTITUTION, Counts
+from asr.corpus.manifest import Utterance
+from asr.scoring.alignment import DELETION, INSERTION, SUBSTITUTION, Counts
+from asr.scoring.error_rate import Score, Scored
 
 LENGTH_LIMITS_S = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 MOST_VALUES = 40

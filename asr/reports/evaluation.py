@@ -15,12 +15,12 @@ from typing import Any
 
 from jinja2 import Environment
 
-from asr.manifest import Utterance
-from asr.pages.breakdown import confusion_words, confusions, findings, groups, in_order, phone_errors
-from asr.pages.figures import draw_confusions, draw_curves, draw_groups, draw_reliability, standalone
-from asr.score import CONVENTIONS, interval
-from asr.scoring.confidence import Bin, calibration_error
-from asr.scoring.edits import CORRECT, DELETION, INSERTION, SUBSTITUTION, Counts, Edit
+from asr.corpus.manifest import Utterance
+from asr.reports.error_analysis import confusion_words, confusions, findings, groups, in_order, phone_errors
+from asr.reports.figures import draw_confusions, draw_curves, draw_groups, draw_reliability, standalone
+from asr.scoring.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, Counts, Edit
+from asr.scoring.calibration import Bin, calibration_error
+from asr.scoring.error_rate import CONVENTIONS, interval
 from asr.scoring.results import Evaluation, headline, percent
 from asr.system.files import make_folder, write_text
 

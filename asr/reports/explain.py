@@ -19,19 +19,19 @@ from jinja2 import Environment
 from scipy.cluster.hierarchy import leaves_list, linkage
 from torch import Tensor
 
-from asr.audio import read_audio
-from asr.bundle import Bundle
-from asr.ctc import best_path_spans
+from asr.corpus.audio import read_audio
 from asr.errors import InputError
-from asr.features import extract
-from asr.lstm import Gates
-from asr.models import shown
-from asr.output.formats import Phone
-from asr.pages.breakdown import in_order
-from asr.pages.figures import draw_reaches
-from asr.pages.listening import reaches
-from asr.recognizer import Recognizer, load
-from asr.report import Drawing, data_text
+from asr.features.filterbanks import extract
+from asr.inference.bundle import Bundle
+from asr.inference.catalog import shown
+from asr.inference.recognizer import Recognizer, load
+from asr.inference.transcript_formats import Phone
+from asr.nn.ctc import best_path_spans
+from asr.nn.lstm import Gates
+from asr.reports.error_analysis import in_order
+from asr.reports.evaluation import Drawing, data_text
+from asr.reports.figures import draw_reaches
+from asr.reports.gradient_reach import reaches
 from asr.system.files import make_folder, write_text
 
 LONGEST_S = 30.0

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from asr.pages.breakdown import in_order, manners
-from asr.scoring.confidence import Bin
-from asr.scoring.edits import CORRECT, Counts, Edit
+from asr.reports.error_analysis import in_order, manners
+from asr.scoring.alignment import CORRECT, Counts, Edit
+from asr.scoring.calibration import Bin
 
 INK = "#010203"
 """Stands for ``currentColor``, which matplotlib does not know."""

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asr.bundle import Bundle, build_model
-from asr.ctc import BLANK_ID
-from asr.model import AcousticModel
+from asr.inference.bundle import Bundle, build_model
+from asr.nn.acoustic_model import AcousticModel
+from asr.nn.ctc import BLANK_ID
 
 OUTPUTS = 24
 """Outputs that gradients are taken of, at most."""

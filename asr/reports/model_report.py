@@ -11,19 +11,19 @@ import soundfile
 import torch
 from torch import Tensor
 
-from asr.audio import read_audio
-from asr.bundle import Bundle, load_bundle
-from asr.ctc import align_tokens, best_path, required_frames
-from asr.dataset import Dataset, Item
-from asr.decode import load_decoder
-from asr.evaluate import dataset_of, evaluating, phones_right, recognize_with_evidence, transcribed
-from asr.features import extract
-from asr.manifest import Utterance
-from asr.models import shown
-from asr.pages.figures import Picture, draw_utterance
-from asr.report import Example, Material, write_report
-from asr.score import CONVENTIONS, Scored, conventions_for
-from asr.scoring.confidence import load_temperature, reliability
+from asr.corpus.audio import read_audio
+from asr.corpus.manifest import Utterance
+from asr.decoding.beam_search import load_decoder
+from asr.features.dataset import Dataset, Item
+from asr.features.filterbanks import extract
+from asr.inference.bundle import Bundle, load_bundle
+from asr.inference.catalog import shown
+from asr.inference.evaluate import dataset_of, evaluating, phones_right, recognize_with_evidence, transcribed
+from asr.nn.ctc import align_tokens, best_path, required_frames
+from asr.reports.evaluation import Example, Material, write_report
+from asr.reports.figures import Picture, draw_utterance
+from asr.scoring.calibration import load_temperature, reliability
+from asr.scoring.error_rate import CONVENTIONS, Scored, conventions_for
 from asr.scoring.results import Evaluation, evaluate_hypotheses, percent
 
 EXAMPLES = 10
@@ -31,7 +31,7 @@ LONGEST_SHOWN_S = 30.0
 
 
 def report(model: Path, cuts: Path, out: Path, device: str, precision: str, decoder: str) -> Evaluation:
-    """Evaluate as `asr.evaluate.evaluate` does, and write the page of `asr.report` into ``out``.
+    """Evaluate as `asr.inference.evaluate.evaluate` does, and write the page of `asr.reports.evaluation` into ``out``.
 
     Raises:
         InputError: the bundle or the manifest cannot be used, they have different phones, or ``out`` cannot be written.

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.pages.figures import draw_curves, draw_ladder
-from asr.report import Drawing, Section, Table, write_page
-from asr.score import interval
+from asr.reports.evaluation import Drawing, Section, Table, write_page
+from asr.reports.figures import draw_curves, draw_ladder
+from asr.scoring.error_rate import interval
 from asr.scoring.results import Evaluation, percent, read_json
 from asr.system.files import read_text
 from asr.system.plain_yaml import read_yaml

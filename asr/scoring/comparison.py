@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from asr.errors import InputError
-from asr.score import RESAMPLES, Score, Scored, resampled_sums
-from asr.scoring.edits import CORRECT, INSERTION, Edit
+from asr.scoring.alignment import CORRECT, INSERTION, Edit
+from asr.scoring.error_rate import RESAMPLES, Score, Scored, resampled_sums
 from asr.scoring.results import headline, percent
 
 GOOD_RUN = 2

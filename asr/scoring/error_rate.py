@@ -1,6 +1,6 @@
 """Phone error rate (PER) under every published scoring convention, with its counts and a confidence interval.
 
-PER = (S + D + I) / N over the whole set, as a fraction (0.25 is 25 %), by the alignment of `asr.scoring.edits`. Folding
+PER = (S + D + I) / N over the whole set, as a fraction (0.25 is 25 %), by the alignment of `asr.scoring.alignment`. Folding
 TIMIT's phones to the 39 of scoring happens here and nowhere else.
 """
 
@@ -10,9 +10,9 @@ from itertools import groupby
 
 import numpy as np
 
+from asr.corpus.phones import fold_timit, timit_folding
 from asr.errors import InputError
-from asr.phones import fold_timit, timit_folding
-from asr.scoring.edits import Counts, Edit, align, count
+from asr.scoring.alignment import Counts, Edit, align, count
 
 SILENCE = "sil"
 RESAMPLES = 1000

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.score import CONVENTIONS, Score, Transcribed, interval, score
-from asr.scoring.edits import Counts
+from asr.scoring.alignment import Counts
+from asr.scoring.error_rate import CONVENTIONS, Score, Transcribed, interval, score
 from asr.system.files import read_text, write_text
 
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from asr.corpus.phones import timit_folding
 from asr.errors import InputError
-from asr.phones import timit_folding
-from asr.score import CONVENTIONS, Transcribed, conventions_for
+from asr.scoring.error_rate import CONVENTIONS, Transcribed, conventions_for
 from asr.scoring.results import Evaluation, evaluate_hypotheses
 from asr.system.files import read_text
 

@@ -16,7 +16,7 @@ import torch
 
 from asr.errors import InputError
 
-log = logging.getLogger("asr.train")
+log = logging.getLogger("asr.training")
 
 LAST, BEFORE = "last.pt", "before_last.pt"
 DIGEST_BYTES = hashlib.sha256().digest_size

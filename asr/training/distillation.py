@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from asr.bundle import Bundle, load_bundle
-from asr.dataset import Batch, Dataset, Item, plan_evaluation
 from asr.errors import InputError
-from asr.evaluate import BATCH_SECONDS, evaluating
+from asr.features.dataset import Batch, Dataset, Item, plan_evaluation
+from asr.inference.bundle import Bundle, load_bundle
+from asr.inference.evaluate import BATCH_SECONDS, evaluating
 from asr.system.progress import progress
 
 

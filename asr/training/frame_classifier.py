@@ -1,4 +1,4 @@
-"""Training of the aligner (`asr.aligner`): on a corpus's own times, or on alignments it makes itself, round after round."""
+"""Training of the aligner: on a corpus's own times, or on alignments it makes itself, round after round."""
 
 import logging
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from asr.aligner import SILENCE, FrameClassifier, segment, without_silence
-from asr.bundle import Bundle
-from asr.ctc import align_tokens, required_frames
-from asr.dataset import Dataset, Item
 from asr.errors import InputError
-from asr.features import feature_dim, frames_within
+from asr.features.dataset import Dataset, Item
+from asr.features.filterbanks import feature_dim, frames_within
+from asr.inference.bundle import Bundle
+from asr.inference.forced_alignment import SILENCE, FrameClassifier, segment, without_silence
+from asr.nn.ctc import align_tokens, required_frames
 from asr.system.progress import progress
 
-log = logging.getLogger("asr.train")
+log = logging.getLogger("asr.training")
 
 MOST_S = 3600.0
 """Of speech: more does not help a network of this size."""

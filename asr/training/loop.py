@@ -19,24 +19,25 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from asr.aligner import save_aligner
-from asr.bundle import save_bundle
 from asr.config import TrainConfig
-from asr.dataset import Batch, Item
 from asr.errors import Interrupted, TrainingError
-from asr.evaluate import choose_temperature, recognize, score_hypotheses
-from asr.score import Score
-from asr.scoring.confidence import save_temperature
+from asr.features.dataset import Batch, Item
+from asr.inference.bundle import save_bundle
+from asr.inference.evaluate import choose_temperature, recognize, score_hypotheses
+from asr.inference.forced_alignment import save_aligner
+from asr.scoring.calibration import save_temperature
+from asr.scoring.error_rate import Score
 from asr.scoring.results import headline
 from asr.system.lock import only_process_in
 from asr.system.progress import progress
 from asr.system.signals import Stop, noting_stops
-from asr.training.aligner import train_aligner
-from asr.training.card import describe, model_card
-from asr.training.checkpoint import load_checkpoint
-from asr.training.finite import check_finite, check_weights
+from asr.training.checkpoint_files import load_checkpoint
+from asr.training.distributed import together
+from asr.training.frame_classifier import train_aligner
+from asr.training.model_card import describe, model_card
+from asr.training.numerical_checks import check_finite, check_weights
 from asr.training.objective import batch_losses, views_of
-from asr.training.optim import Weights, average_weights, gradient_norms, weight_noise
+from asr.training.optimization import Weights, average_weights, gradient_norms, weight_noise
 from asr.training.run import (
     Run,
     check_run_dir,
@@ -50,9 +51,8 @@ from asr.training.run import (
     stops_early,
     write_config,
 )
-from asr.training.several import together
 
-log = logging.getLogger("asr.train")
+log = logging.getLogger("asr.training")
 
 Share = tuple[Batch, float]
 """A process' part of a batch, and the factor on its loss: 0 where it only stands in, to keep the processes in step."""

@@ -4,8 +4,8 @@ import shlex
 import sys
 from datetime import date
 
-from asr.model import count_parameters
-from asr.score import Score
+from asr.nn.acoustic_model import count_parameters
+from asr.scoring.error_rate import Score
 from asr.scoring.results import headline
 from asr.training.run import Run
 

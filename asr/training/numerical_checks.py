@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from asr.dataset import Batch
 from asr.errors import TrainingError
+from asr.features.dataset import Batch
 from asr.training.run import Run, last_good
 
 

@@ -5,11 +5,18 @@ import logging
 import torch
 from torch import Tensor
 
-from asr.ctc import consistency_loss, ctc_loss, distillation_loss, flat_start_loss, flat_start_targets, required_frames
-from asr.dataset import Batch
+from asr.features.dataset import Batch
+from asr.nn.ctc import (
+    consistency_loss,
+    ctc_loss,
+    distillation_loss,
+    flat_start_loss,
+    flat_start_targets,
+    required_frames,
+)
 from asr.training.run import Run
 
-log = logging.getLogger("asr.train")
+log = logging.getLogger("asr.training")
 
 
 def batch_losses(run: Run, batch: Batch) -> Tensor:

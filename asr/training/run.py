@@ -1,4 +1,4 @@
-"""All parts of one training run: set-up, checkpoints, log and model card. The loop is in `asr.train`."""
+"""All parts of one training run: set-up, checkpoints, log and model card. The loop is in `asr.training.loop`."""
 
 import logging
 import time
@@ -14,22 +14,22 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from asr.bundle import Bundle, build_model, start_from
 from asr.config import TrainConfig, to_yaml
-from asr.dataset import Dataset, Item, plan_training
+from asr.corpus.manifest import read_manifest
+from asr.corpus.phones import PhoneInventory, inventory
 from asr.errors import InputError
-from asr.manifest import read_manifest
-from asr.model import AcousticModel
-from asr.models import find_model
-from asr.phones import PhoneInventory, inventory
+from asr.features.dataset import Dataset, Item, plan_training
+from asr.inference.bundle import Bundle, build_model, start_from
+from asr.inference.catalog import find_model
+from asr.nn.acoustic_model import AcousticModel
 from asr.system.processor import Choice, choose_precision
 from asr.system.progress import progress
-from asr.training.checkpoint import BEFORE, LAST, load_last, save_checkpoint, save_last
-from asr.training.optim import MovingAverage, Schedule, copy_weights, make_optimizer
-from asr.training.several import common_precision, make_accelerator
-from asr.training.teachers import Teachers
+from asr.training.checkpoint_files import BEFORE, LAST, load_last, save_checkpoint, save_last
+from asr.training.distillation import Teachers
+from asr.training.distributed import common_precision, make_accelerator
+from asr.training.optimization import MovingAverage, Schedule, copy_weights, make_optimizer
 
-log = logging.getLogger("asr.train")
+log = logging.getLogger("asr.training")
 
 CONFIG_FILE = "config.yaml"
 

@@ -10,10 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from asr.bundle import load_bundle
 from asr.errors import InputError
-from asr.model import count_parameters
-from asr.models import available
+from asr.inference.bundle import load_bundle
+from asr.inference.catalog import available
+from asr.nn.acoustic_model import count_parameters
 from asr.scoring.results import headline, read_json
 
 MOST_BYTES = 10_000_000

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asr.bundle import Bundle, load_bundle
-from asr.compose import compose
+from asr.cli.compose import compose
 from asr.config import TrainConfig
-from asr.ctc import ctc_loss
-from asr.dataset import Batch, Dataset, plan_training
-from asr.manifest import read_manifest
-from asr.models import find_model
+from asr.corpus.manifest import read_manifest
+from asr.features.dataset import Batch, Dataset, plan_training
+from asr.inference.bundle import Bundle, load_bundle
+from asr.inference.catalog import find_model
+from asr.nn.ctc import ctc_loss
 from tests.faults.ctc_reference import loss_and_gradient
 
 FLOAT32 = float(np.finfo(np.float32).eps)

@@ -1,4 +1,4 @@
-"""CTC a second time: the forward-backward recursions of the textbook in float64, to hold `asr.ctc` against.
+"""CTC a second time: the forward-backward recursions of the textbook in float64, to hold `asr.nn.ctc` against.
 
 Graves et al., 2006, sections 4.1 and 4.2, with logarithms in place of their rescaling. It shares no code with torch, and is
 itself held against brute force over all paths in `tests/test_ctc.py`.

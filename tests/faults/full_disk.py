@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.training.checkpoint import load_last
+from asr.training.checkpoint_files import load_last
 from asr.training.run import resumable
 from tests.faults.kill_and_resume import SETTINGS, differences
 

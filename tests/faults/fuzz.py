@@ -62,14 +62,14 @@ class Reader:
 
 def readers(folder: Path) -> list[Reader]:
     """Sound files of every kind, and what reads them."""
-    from asr.audio import read_audio
-    from asr.compose import compose
-    from asr.decoding.lexicon import read_lexicon
-    from asr.lm import estimate, read_arpa, write_arpa
-    from asr.manifest import Utterance, read_manifest, write_corpus
-    from asr.models import find_model
-    from asr.phones import inventory
-    from asr.recognizer import load
+    from asr.cli.compose import compose
+    from asr.corpus.audio import read_audio
+    from asr.corpus.lexicon import read_lexicon
+    from asr.corpus.manifest import Utterance, read_manifest, write_corpus
+    from asr.corpus.phones import inventory
+    from asr.decoding.ngram import estimate, read_arpa, write_arpa
+    from asr.inference.catalog import find_model
+    from asr.inference.recognizer import load
     from asr.scoring.results import evaluate_hypotheses, read_json, write_json
     from asr.scoring.transcripts import read_transcripts
     from asr.system.plain_yaml import read_yaml

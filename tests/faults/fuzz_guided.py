@@ -20,7 +20,19 @@ from pathlib import Path
 from tests.faults.fuzz import LIMIT_S, NUMBERS, TEXTS, WORDS, limit_memory, read_whole, readers
 
 GUIDED = ("cuts", "phn", "transcripts", "lexicon", "arpa", "evaluation", "yaml", "overrides", "bundle", "sphere")
-COMPILED = ["asr.aligner", "asr.decode", "asr.scoring.edits", "asr.decoding.words", "asr.ctc"]
+COMPILED = [
+    "asr.inference.forced_alignment",
+    "asr.decoding.beam_search",
+    "asr.scoring.alignment",
+    "asr.decoding.words",
+    "asr.nn.ctc",
+]
+    "asr.inference.forced_alignment",
+    "asr.decoding.beam_search",
+    "asr.scoring.alignment",
+    "asr.decoding.words",
+    "asr.nn.ctc",
+]
 LONGEST_BYTES = 8192
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.training.checkpoint import load_last
+from asr.training.checkpoint_files import load_last
 from asr.training.run import resumable
 
 SETTINGS = (

@@ -66,10 +66,10 @@ def losses(corpus: Path, run_dir: Path, processes: int, updates: int, overrides:
 
 def record(out: Path, updates: int, arguments: Sequence[str]) -> None:
     """Train in this process, keep the losses of the first updates and end."""
-    import asr.train
-    from asr.cli import main as asr_command
+    import asr.training.loop
+    from asr.cli.app import main as asr_command
 
-    plain, kept = asr.train.update, []
+    plain, kept = asr.training.loop.update, []
 
     def update(*given: object) -> float:
         kept.append(plain(*given))  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def record(out: Path, updates: int, arguments: Sequence[str]) -> None:
             sys.exit()
         return kept[-1]
 
-    asr.train.update = update  # type: ignore[assignment]
+    asr.training.loop.update = update  # type: ignore[assignment]
     sys.argv[1:] = arguments
     asr_command()
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from asr.corpus.manifest import write_corpus
 from asr.errors import InputError
-from asr.manifest import write_corpus
-from asr.models import DEFAULT, find_model
-from asr.recognizer import load
-from asr.train import train
+from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.recognizer import load
+from asr.training.loop import train
 from tests.conftest import TINY_MODEL, make_utterances, settings
 
 GROWTH_BYTES = {"file": 256, "epoch": 16 * 1024}
@@ -110,7 +110,7 @@ def train_epochs(folder: Path, count: int) -> list[Held]:
             if str(record.msg).startswith("epoch"):
                 samples.append(Held.now(len(samples) + 1))
 
-    log, sampler = logging.getLogger("asr.train"), Sampler()
+    log, sampler = logging.getLogger("asr.training"), Sampler()
     log.addHandler(sampler)
     options = [f"corpus.dir={folder}", f"trainer.epochs={count}", "trainer.early_stopping_epochs=0"]
     options += ["trainer.precision=float32", "trainer.threads=1", "trainer.aligner_epochs=1", "trainer.device=cpu"]
