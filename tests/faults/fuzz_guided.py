@@ -27,12 +27,6 @@ COMPILED = [
     "asr.decoding.words",
     "asr.nn.ctc",
 ]
-    "asr.inference.forced_alignment",
-    "asr.decoding.beam_search",
-    "asr.scoring.alignment",
-    "asr.decoding.words",
-    "asr.nn.ctc",
-]
 LONGEST_BYTES = 8192
 
 
