@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from asr.decoding.beam_search import BeamSearch, load_decoder
+from asr.decoding.best_path import Decoder, best_path
 from asr.features.dataset import Dataset
 from asr.inference.bundle import load_bundle
 from asr.inference.evaluate import dataset_of, log_probs_of, score_hypotheses
 from asr.inference.tune_decoder import choose_search
-from asr.nn.ctc import Decoder, best_path
 from asr.scoring.error_rate import Score
 from asr.scoring.results import headline
 

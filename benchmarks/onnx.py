@@ -17,11 +17,11 @@ import torch
 
 from asr.corpus.audio import read_audio
 from asr.corpus.manifest import read_manifest
+from asr.decoding.best_path import best_path
 from asr.export.onnx import export_onnx
 from asr.inference.bundle import load_bundle
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import load
-from asr.nn.ctc import best_path
 from asr.scoring.error_rate import score
 from benchmarks.timing import finish, interleave, parser, table
 

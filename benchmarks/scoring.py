@@ -17,7 +17,8 @@ import torch
 
 from asr.corpus.phones import inventory
 from asr.scoring.alignment import count_errors
-from asr.scoring.error_rate import Transcribed, conventions_for, interval, score
+from asr.scoring.conventions import conventions_for
+from asr.scoring.error_rate import Transcribed, interval, score
 from benchmarks.timing import finish, interleave, parser, table
 
 SCLITE = Path("/usr/lib/sctk/bin/sclite")

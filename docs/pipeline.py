@@ -15,9 +15,10 @@ import torch
 from matplotlib.axes import Axes
 
 from asr.corpus.audio import read_audio
-from asr.features.filterbanks import extract, normalize
+from asr.decoding.best_path import best_path
+from asr.features.filterbanks import extract
+from asr.features.normalization import normalize
 from asr.inference.bundle import load_bundle
-from asr.nn.ctc import best_path
 
 MODULES = [
     "asr/corpus/audio.py",

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from asr.corpus.phones import PhoneInventory, inventory
 from asr.errors import InputError
-from asr.features.filterbanks import FeatureStatistics
+from asr.features.normalization import FeatureStatistics
 from asr.inference.bundle import Bundle, build_model, load_bundle, save_bundle
 from tests.conftest import TINY_MODEL, settings
 from tests.faults.fuzz import limited

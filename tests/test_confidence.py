@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from asr.decoding.best_path import align_tokens
 from asr.errors import InputError
 from asr.inference.evaluate import correctness
-from asr.nn.ctc import align_tokens
 from asr.scoring.calibration import (
     Evidence,
     calibration_error,

@@ -14,15 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from asr.corpus.manifest import Utterance, write_corpus
-from asr.nn.ctc import (
-    best_path,
-    consistency_loss,
-    ctc_loss,
-    distillation_loss,
-    flat_start_loss,
-    flat_start_targets,
-    required_frames,
-)
+from asr.decoding.best_path import best_path
+from asr.nn.ctc import ctc_loss, required_frames
+from asr.training.losses import consistency_loss, distillation_loss, flat_start_loss, flat_start_targets
 from tests.faults import ctc_numbers
 from tests.faults.ctc_reference import loss_and_gradient
 

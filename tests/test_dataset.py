@@ -10,8 +10,9 @@ from asr.corpus.phones import inventory
 from asr.errors import InputError
 from asr.features.augmentation import perturb_speed, spec_augment, warp_frequencies
 from asr.features.dataset import Dataset, Item, plan_evaluation, plan_training
-from asr.features.filterbanks import extract, normalize, statistics
+from asr.features.filterbanks import extract
 from asr.features.mel import mel_centres_hz
+from asr.features.normalization import normalize, statistics
 from tests.conftest import make_utterances, settings
 
 DURATIONS = np.random.default_rng(1).uniform(0.5, 9.0, 137).tolist()

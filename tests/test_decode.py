@@ -9,9 +9,9 @@ import torch
 from asr.config import BeamConfig
 from asr.corpus.phones import make_inventory
 from asr.decoding.beam_search import BeamSearch, load_decoder, save_decoder
+from asr.decoding.best_path import best_path
 from asr.decoding.ngram import compile_ngram, estimate
 from asr.errors import InputError
-from asr.nn.ctc import best_path
 
 ABC = make_inventory("abc", {"a": "a", "b": "b", "c": "c"})
 NGRAM = compile_ngram(estimate([("a", "b"), ("a", "b", "c"), ("c", "a", "b"), ("b", "b")], 3, ["a", "b", "c"]), ABC)

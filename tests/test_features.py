@@ -15,16 +15,9 @@ from asr.config import FeatureConfig
 from asr.corpus.audio import read_audio
 from asr.corpus.manifest import Utterance
 from asr.errors import InputError
-from asr.features.filterbanks import (
-    FRAMES_AT_ONCE,
-    deltas,
-    extract,
-    extract_blocks,
-    feature_dim,
-    frame_count,
-    normalize,
-    statistics,
-)
+from asr.features.filterbanks import FRAMES_AT_ONCE, deltas, extract, extract_blocks, feature_dim
+from asr.features.frames import frame_count
+from asr.features.normalization import normalize, statistics
 from asr.scoring.alignment import count_errors
 from tests.conftest import settings
 

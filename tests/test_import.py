@@ -12,7 +12,8 @@ from asr.cli import models as commands
 from asr.corpus.phones import BLANK, inventory
 from asr.errors import InputError
 from asr.export.state_dict import import_state_dict
-from asr.inference.bundle import load_bundle, load_weights, read_tensors
+from asr.inference.bundle import load_bundle
+from asr.inference.weights import load_weights, read_tensors
 from tests.conftest import settings
 
 SYMBOLS = inventory("arpabet39").symbols

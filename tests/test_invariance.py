@@ -23,7 +23,9 @@ from asr.config import config_dir
 from asr.corpus.audio import read_audio, read_blocks
 from asr.corpus.manifest import Utterance
 from asr.corpus.phones import inventory
-from asr.features.filterbanks import extract, extract_blocks, frame_count, normalize
+from asr.features.filterbanks import extract, extract_blocks
+from asr.features.frames import frame_count
+from asr.features.normalization import normalize
 from asr.inference.bundle import Bundle, build_model
 from asr.inference.catalog import DEFAULT, find_model
 from asr.inference.recognizer import load

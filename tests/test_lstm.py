@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr.nn.lstm import RecurrentStack, lstm_by_hand
-from asr.nn.parallel_directions import at_once
-from asr.nn.ragged import FRAME_STEP, PIECE_COST_ROWS, Rows, length_mask, pieces_of
+from asr.nn.parallel_directions import run_in_parallel
+from asr.nn.ragged import FRAME_STEP, PIECE_COST_ROWS, RaggedBatch, length_mask, pieces_of
 
 LENGTHS = torch.tensor([17, 3, 29, 1, 29, 8])
 
@@ -128,7 +128,7 @@ def test_what_stands_in_the_padding_reaches_nothing() -> None:
 
 def test_rows_hold_every_frame_once_and_few_others() -> None:
     lengths = torch.randint(150, 201, (32,), generator=torch.Generator().manual_seed(0))
-    rows = Rows.of(lengths, 200)
+    rows = RaggedBatch.of(lengths, 200)
     real = length_mask(lengths, 200).flatten()
     assert sorted(rows.source[rows.inside].tolist()) == real.nonzero()[:, 0].tolist()
     assert torch.equal(rows.source[rows.place[real]], real.nonzero()[:, 0])
@@ -245,5 +245,5 @@ def test_pieces_are_those_of_least_cost() -> None:
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_directions_share_the_threads_between_them(count: int, threads: Callable[[int], None]) -> None:
     threads(count)
-    assert at_once([torch.get_num_threads, torch.get_num_threads]) == [count - count // 2, count // 2]
+    assert run_in_parallel([torch.get_num_threads, torch.get_num_threads]) == [count - count // 2, count // 2]
     assert torch.get_num_threads() == count

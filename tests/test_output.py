@@ -25,7 +25,8 @@ from asr.corpus.notation import translation
 from asr.corpus.phones import inventory
 from asr.errors import InputError
 from asr.features.dataset import Dataset
-from asr.features.filterbanks import extract, extract_blocks, frame_edge_s, frames_within
+from asr.features.filterbanks import extract, extract_blocks
+from asr.features.frames import frame_edge_s, frames_within
 from asr.inference.bundle import load_bundle
 from asr.inference.forced_alignment import (
     FILE,

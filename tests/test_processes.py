@@ -9,7 +9,7 @@ import submitit
 import torch
 
 from asr.errors import InputError, TrainingError
-from asr.training.distributed import join_submitit_job, make_accelerator, together
+from asr.training.distributed import join_submitit_job, make_accelerator, report_lost_process
 from tests.conftest import settings
 from tests.faults import processes
 
@@ -60,7 +60,7 @@ def test_only_what_the_communication_says_is_taken_for_a_lost_process(tmp_path: 
         num_processes, process_index = 2, 0
 
     pair: Any = Pair()
-    with pytest.raises(TrainingError, match="process 0 of 2 has lost the others"), together(pair, tmp_path):
+    with pytest.raises(TrainingError, match="process 0 of 2 has lost the others"), report_lost_process(pair, tmp_path):
         raise RuntimeError("[third_party/gloo/transport/tcp/pair.cc] Connection closed by peer")
-    with pytest.raises(RuntimeError, match="out of memory"), together(pair, tmp_path):
+    with pytest.raises(RuntimeError, match="out of memory"), report_lost_process(pair, tmp_path):
         raise RuntimeError("out of memory")

@@ -17,7 +17,8 @@ from asr.reports.model_report import kept
 from asr.reports.model_report import report as evaluate_and_report
 from asr.reports.run_comparison import report_runs
 from asr.scoring.alignment import Counts
-from asr.scoring.error_rate import CONVENTIONS, Transcribed, score
+from asr.scoring.conventions import CONVENTIONS
+from asr.scoring.error_rate import Transcribed, score
 from asr.scoring.results import evaluate_hypotheses, write_json
 from tests.test_train import run
 

@@ -10,7 +10,8 @@ import pytest
 from asr.corpus.phones import timit_folding
 from asr.errors import InputError
 from asr.scoring.alignment import Counts, align, count_errors
-from asr.scoring.error_rate import Score, conventions_for, interval, score
+from asr.scoring.conventions import conventions_for
+from asr.scoring.error_rate import Score, interval, score
 from tests.faults.fuzz import limited
 
 

@@ -26,7 +26,7 @@ ORDER = [
     {"augment"},
     {"dataset"},
     {"rows"},
-    {"directions", "lstm_steps"},
+    {"directions", "lstm_matmul"},
     {"lstm"},
     {"model"},
     {"ctc"},

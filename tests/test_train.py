@@ -409,8 +409,8 @@ def test_the_checkpoint_before_stands_in_for_a_damaged_one(
 
 
 def test_a_second_process_is_refused_with_the_first_ones_id(tone_corpus: Path, tmp_path: Path) -> None:
-    holder = "import sys, time; from pathlib import Path; from asr.system.lock import only_process_in\n"
-    holder += "with only_process_in(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    holder = "import sys, time; from pathlib import Path; from asr.system.lock import open_run_lock\n"
+    holder += "with open_run_lock(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "in\n"

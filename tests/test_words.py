@@ -11,8 +11,9 @@ from asr.corpus.lexicon import Lexicon, read_lexicon
 from asr.corpus.manifest import read_manifest
 from asr.corpus.phones import inventory
 from asr.decoding.ngram import BEGIN, END, NGram, estimate, write_arpa
-from asr.decoding.words import WordErrors, WordSearch, estimate_words, evaluate_words, word_lines
+from asr.decoding.words import WordSearch, estimate_words
 from asr.errors import InputError
+from asr.inference.evaluate_words import WordErrors, evaluate_words, word_lines
 from tests.test_train import run
 
 PHONES = inventory("arpabet39")

@@ -181,8 +181,8 @@ def evaluate_words(
 
     Example: `asr evaluate-words runs/first/model data/so762/cuts_test.jsonl.gz --lexicon lexicon.txt --lm words.arpa`
     """
-    from asr.decoding.words import evaluate_words as evaluate_in_words
-    from asr.decoding.words import word_lines, write_words
+    from asr.inference.evaluate_words import evaluate_words as evaluate_in_words
+    from asr.inference.evaluate_words import word_lines, write_words
 
     result = evaluate_in_words(model, cuts, lexicon, arpa, weight, bonus)
     if json_file is not None:

@@ -10,17 +10,11 @@ import torch
 
 from asr.config import FeatureConfig
 from asr.export.onnx_graph import Graph, single
-from asr.features.filterbanks import (
-    DELTA_WINDOW,
-    INT16_SCALE,
-    LOG_FLOOR,
-    QUIET_ONE_IN,
-    SILENT_RANGE,
-    STD_FLOOR,
-    FeatureStatistics,
-    frame_samples,
-)
+from asr.features.digital_silence import QUIET_ONE_IN, SILENT_RANGE
+from asr.features.filterbanks import DELTA_WINDOW, LOG_FLOOR
+from asr.features.frames import INT16_SCALE, frame_samples
 from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
+from asr.features.normalization import STD_FLOOR, FeatureStatistics
 
 
 def features(g: Graph, samples: str, num_samples: str, config: FeatureConfig) -> tuple[str, str]:

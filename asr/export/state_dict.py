@@ -18,7 +18,8 @@ from asr.config import TrainConfig
 from asr.corpus.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 from asr.errors import InputError
 from asr.features.filterbanks import feature_dim
-from asr.inference.bundle import Bundle, build_model, read_tensors
+from asr.inference.bundle import Bundle, build_model
+from asr.inference.weights import read_tensors
 from asr.nn.lstm import GATES
 from asr.system.files import read_text
 

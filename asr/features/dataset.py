@@ -19,7 +19,8 @@ from asr.corpus.audio import read_audio
 from asr.corpus.manifest import Utterance
 from asr.corpus.phones import PhoneInventory
 from asr.features.augmentation import augment_features, perturb_speed
-from asr.features.filterbanks import FeatureStatistics, extract, feature_dim, normalize, statistics
+from asr.features.filterbanks import extract, feature_dim
+from asr.features.normalization import FeatureStatistics, normalize, statistics
 
 LENGTH_JITTER = 0.1
 """Lengths are multiplied by up to 1 +- this before sorting, so that batches differ from epoch to epoch."""

@@ -9,34 +9,25 @@ One thing is not Kaldi's: a frame of digital silence, which a microphone never g
 quiet frame of the same utterance. Its log of nothing would draw the utterance's mean and variance away from all speech.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from asr.config import FeatureConfig
-from asr.errors import InputError
+from asr.features.digital_silence import frame_ranges, replace_digital_silence
+from asr.features.frames import FRAMES_AT_ONCE, INT16_SCALE, frame_count, frame_samples
 from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 
-INT16_SCALE = 32768.0
 LOG_FLOOR = torch.finfo(torch.float32).eps
 """Kaldi's floor under energies, before the log."""
 
 DELTA_WINDOW = 2
-SILENT_RANGE = 1.0
-"""One step of a file of 16 bits. A frame whose samples differ by less is digital silence, with an offset or without."""
-QUIET_ONE_IN = 10
-"""One in so many frames of an utterance is taken to be without speech."""
-STD_FLOOR = 1e-3
-"""Below this standard deviation a feature is constant, and dividing by it would only enlarge rounding errors."""
 
 SPARE_FRAMES = 2
 """Room for what rounding adds to the expected length of a resampled signal."""
-FRAMES_AT_ONCE = 8192
-"""Long signals are transformed in pieces of so many frames (82 s), so that memory does not grow with them."""
 
 
 def feature_dim(config: FeatureConfig) -> int:
@@ -56,7 +47,7 @@ def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
         (frames, feature_dim(config)) float32; 0 frames where the signal is shorter than one.
     """
     static = FRONT_ENDS[config.name](samples, config)
-    return _with_deltas(_without_digital_silence(static, frame_ranges(samples, config)), config)
+    return _with_deltas(replace_digital_silence(static, frame_ranges(samples, config)), config)
 
 
 def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: FeatureConfig) -> tuple[Tensor, int]:
@@ -76,32 +67,7 @@ def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: Featu
             static[done : done + frames] = FRONT_ENDS[config.name](whole, config)
             ranges[done : done + frames] = frame_ranges(whole, config)
             rest, done = rest[frames * shift :], done + frames
-    return _with_deltas(_without_digital_silence(static[:done], ranges[:done]), config), count
-
-
-def frame_ranges(samples: np.ndarray, config: FeatureConfig) -> Tensor:
-    """The largest sample of each frame minus the smallest, in 16-bit scale: (frames,)."""
-    length, shift = frame_samples(config)
-    if len(samples) < length:
-        return torch.zeros(0)
-    step = math.gcd(length, shift)  # frames overlap: what they share is looked at once
-    signal = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
-    steps = signal[: len(samples) // step * step].view(-1, step)
-    smallest, largest = (one.unfold(0, length // step, shift // step) for one in steps.aminmax(dim=1))
-    return (largest.amax(1) - smallest.amin(1)) * INT16_SCALE
-
-
-def _without_digital_silence(static: Tensor, ranges: Tensor) -> Tensor:
-    """Features (frames, dim) with those of digital silence replaced, in place, by those of a quiet frame.
-
-    Not the quietest one: digital silence may have cut into that. Of ten frames in order of their ranges it is the second.
-    """
-    silent = ranges < SILENT_RANGE
-    sounding = (~silent).nonzero()[:, 0]
-    if silent.any() and len(sounding) > 0:
-        order = ranges[sounding].argsort(stable=True)
-        static[silent] = static[sounding[order[len(order) // QUIET_ONE_IN]]].clone()
-    return static
+    return _with_deltas(replace_digital_silence(static[:done], ranges[:done]), config), count
 
 
 def _with_deltas(static: Tensor, config: FeatureConfig) -> Tensor:
@@ -166,83 +132,6 @@ def deltas(features: Tensor) -> Tensor:
     return windows @ (weights / weights.square().sum())
 
 
-def frame_count(num_samples: int, config: FeatureConfig) -> int:
-    """Frames of a signal of so many samples at ``config.sample_rate_hz``."""
-    length, shift = frame_samples(config)
-    return 0 if num_samples < length else 1 + (num_samples - length) // shift
-
-
-def frame_edge_s(frame: int, config: FeatureConfig) -> float:
-    """Where a frame begins to stand for the signal: half way from the middle of the frame before to its own, in seconds.
-
-    Frame 0 stands for what is before its middle as well.
-    """
-    length, shift = frame_samples(config)
-    return max(0.0, frame * shift + (length - shift) / 2) / config.sample_rate_hz if frame > 0 else 0.0
-
-
-def frames_within(start_s: float, end_s: float, config: FeatureConfig, frames: int) -> tuple[int, int]:
-    """The frames, of so many, whose middle lies between two times, as (first, one past the last): one at least."""
-    length, shift = frame_samples(config)
-    first, stop = (math.ceil((time * config.sample_rate_hz - length / 2) / shift) for time in (start_s, end_s))
-    first = min(max(first, 0), frames - 1)
-    return first, min(max(stop, first + 1), frames)
-
-
-@dataclass(frozen=True)
-class FeatureStatistics:
-    """Mean and standard deviation of each feature, (dim,) float32 both."""
-
-    mean: Tensor
-    std: Tensor
-
-    def apply(self, features: Tensor) -> Tensor:
-        """(frames, dim) features with the mean removed and the variance made one."""
-        return (features - self.mean) / self.std
-
-    def apply_in_place(self, features: Tensor) -> Tensor:
-        """The same where the features need not be kept: they are overwritten."""
-        return features.sub_(self.mean).div_(self.std)
-
-
-def statistics(utterances: Iterable[Tensor]) -> FeatureStatistics:
-    """Statistics over all frames of all utterances, each (frames, dim); summed in float64."""
-    count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    for features in utterances:
-        count += len(features)
-        for piece in features.split(FRAMES_AT_ONCE):
-            wide = piece.double()
-            total, squares = total + wide.sum(0), squares + wide.square().sum(0)
-    if count == 0:
-        raise InputError("feature statistics: 0 frames, expected at least 1")
-    mean = total / count
-    std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(STD_FLOOR)
-    return FeatureStatistics(mean.float(), std.float())
-
-
-def normalize(
-    features: Tensor,
-    config: FeatureConfig,
-    speaker: str = "",
-    known: Mapping[str, FeatureStatistics] | None = None,
-    *,
-    in_place: bool = False,
-) -> Tensor:
-    """Features normalized as ``config.normalization`` says; ``in_place`` overwrites the given ones.
-
-    ``known`` holds the statistics of each speaker, or under the key "" those of the training set. A speaker of whom
-    nothing is known is normalized by the utterance itself.
-    """
-    if config.normalization == "none" or len(features) == 0:
-        return features
-    key = speaker if config.normalization == "speaker" else ""
-    chosen = known.get(key) if known and config.normalization != "utterance" else None
-    if chosen is None and config.normalization == "global":
-        raise InputError("normalization: global without statistics, expected those of the training set")
-    chosen = chosen or statistics([features])
-    return chosen.apply_in_place(features) if in_place else chosen.apply(features)
-
-
 def _log_mel(frames: Tensor, config: FeatureConfig) -> Tensor:
     """(frames, window) raw samples -> (frames, [energy +] bins)."""
     length, _ = frame_samples(config)
@@ -267,9 +156,3 @@ def _framed(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     length, shift = frame_samples(config)
     signal = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)) * INT16_SCALE
     return signal.unfold(0, length, shift) if len(signal) >= length else signal.new_zeros(0, length)
-
-
-def frame_samples(config: FeatureConfig) -> tuple[int, int]:
-    """Length and shift of a frame in samples."""
-    per_ms = config.sample_rate_hz / 1000
-    return int(config.frame_length_ms * per_ms), int(config.frame_shift_ms * per_ms)

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from asr.corpus.manifest import read_manifest
 from asr.decoding.beam_search import load_decoder
+from asr.decoding.best_path import Decoder, best_path
 from asr.errors import InputError
 from asr.features.dataset import Dataset, plan_evaluation
 from asr.inference.bundle import Bundle, load_bundle
-from asr.nn.ctc import Decoder, best_path
 from asr.scoring.alignment import CORRECT, align
 from asr.scoring.calibration import Evidence, evidence, fit_temperature
-from asr.scoring.error_rate import Score, Transcribed, conventions_for, score
+from asr.scoring.conventions import conventions_for
+from asr.scoring.error_rate import Score, Transcribed, score
 from asr.scoring.results import Evaluation, evaluate_hypotheses, read_json
 from asr.system.progress import progress
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.corpus.phones import SILENCES, PhoneInventory
-from asr.inference.bundle import load_weights
-from asr.system.deferred_compilation import compiled_later
+from asr.inference.weights import load_weights
+from asr.system.deferred_compilation import defer_compilation
 from asr.system.files import write_bytes
 
 FILE = "aligner.safetensors"
@@ -131,7 +131,7 @@ def align(
     return spans
 
 
-@compiled_later(lambda scores, states: len(scores) * len(states))
+@defer_compilation(lambda scores, states: len(scores) * len(states))
 def _best(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Where the best path to each frame, state and repetition came from: 0 the same, 1 the repetition before, 2 and 3 the
     state that is one or two before. States are silence and phones by turns; a phone has `LEAST_FRAMES` repetitions, of
@@ -165,7 +165,7 @@ def _best(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
     return origin
 
 
-@compiled_later(lambda origin, states: len(origin))
+@defer_compilation(lambda origin, states: len(origin))
 def _trace(origin: np.ndarray, states: np.ndarray) -> np.ndarray:
     """The frames of each phone on the best path, (phones, 2)."""
     spans = np.zeros((len(states) // 2, 2), np.int64)

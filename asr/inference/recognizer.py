@@ -17,13 +17,16 @@ import torch
 from torch import Tensor
 
 from asr.corpus.audio import LOUDEST, probe_audio, read_blocks, resample
+from asr.decoding.best_path import Decoder, align_tokens, best_path, best_path_spans
 from asr.errors import InputError
-from asr.features.filterbanks import extract, extract_blocks, feature_dim, frame_edge_s, normalize
+from asr.features.filterbanks import extract, extract_blocks, feature_dim
+from asr.features.frames import frame_edge_s
+from asr.features.normalization import normalize
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.forced_alignment import FrameClassifier, align, load_aligner, without_silence
 from asr.inference.transcript_formats import Phone, Transcript
 from asr.inference.windows import log_probs_of
-from asr.nn.ctc import Decoder, align_tokens, best_path, best_path_spans, required_frames
+from asr.nn.ctc import required_frames
 from asr.scoring.calibration import evidence, load_temperature
 
 Audio = str | Path | np.ndarray

@@ -1,7 +1,7 @@
 """The stacked bidirectional LSTM (or GRU): exact under padding, fast on CPU and GPU.
 
 `torch.nn.LSTM` on a PackedSequence is exact, but on CPU it misses oneDNN. Here the frames of a batch, longest utterance
-first, are laid out in a few dense pieces (see `Rows`) that oneDNN takes one after the other with the state handed on; the
+first, are laid out in a few dense pieces (`RaggedBatch`) that oneDNN takes one after the other with the state handed on; the
 backward direction runs over every utterance reversed within its own length. What is left of padding then comes after all
 real frames in both directions and cannot reach them. The directions run at once, on half of the cores each. On CUDA cuDNN
 works on the packed batch, and in float32 without AVX-512 training goes through `asr.nn.lstm_matmul`.
@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from asr.nn.parallel_directions import FEWEST_THREADS, AtOnce, at_once
-from asr.nn.ragged import Rows, length_mask
+from asr.nn.parallel_directions import FEWEST_THREADS, ParallelDirections, run_in_parallel
+from asr.nn.ragged import RaggedBatch, length_mask
 from asr.system.processor import uses_avx512
 
 GATES = {"lstm": 4, "gru": 3}
@@ -71,7 +71,7 @@ class RecurrentStack(nn.Module):
         """(batch, frames, input_size) with (batch,) lengths in frames -> (batch, frames, output_size), zero padded."""
         if inputs.is_cuda:
             return self.forward_packed(inputs, lengths)
-        rows = Rows.of(lengths, inputs.shape[1])
+        rows = RaggedBatch.of(lengths, inputs.shape[1])
         masks = self.dropout_masks(inputs)
         hidden = rows.from_padded(inputs)
         for layer in range(self.layers):
@@ -102,7 +102,7 @@ class RecurrentStack(nn.Module):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         return [self.get_parameter(f"{name}_l{layer}{suffix}") for name in names]
 
-    def _run(self, hidden: Tensor, layer: int, rows: Rows) -> Tensor:
+    def _run(self, hidden: Tensor, layer: int, rows: RaggedBatch) -> Tensor:
         """All directions of one layer: (rows, input_size) -> (rows, hidden * directions)."""
         half = torch.is_autocast_enabled("cpu") and hidden.dtype == torch.float32
         hidden = hidden.to(torch.get_autocast_dtype("cpu")) if half else hidden
@@ -113,9 +113,9 @@ class RecurrentStack(nn.Module):
         ]
         halves = len(runs) == 2 and torch.get_num_threads() >= FEWEST_THREADS
         if halves and torch.is_grad_enabled():
-            return AtOnce.apply(runs, hidden, *weights[0], *weights[1])
+            return ParallelDirections.apply(runs, hidden, *weights[0], *weights[1])
         calls = [partial(run, hidden, *each) for run, each in zip(runs, weights, strict=True)]
-        return torch.cat(at_once(calls) if halves else [call() for call in calls], dim=1)
+        return torch.cat(run_in_parallel(calls) if halves else [call() for call in calls], dim=1)
 
     def quantize(self) -> None:
         """Recognize with weights of 8 bits from now on, on CPU. Parameters stay as they are, and training is over."""
@@ -169,7 +169,7 @@ Cell = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
 """(frames, utterances, input_size), states (1, utterances, hidden), weights -> (frames, utterances, hidden), states."""
 
 
-def _run_direction(cell: Cell, rows: Rows, backward: bool, hidden: Tensor, *weights: Tensor) -> Tensor:
+def _run_direction(cell: Cell, rows: RaggedBatch, backward: bool, hidden: Tensor, *weights: Tensor) -> Tensor:
     """One direction of one layer: (rows, input_size) -> (rows, hidden), piece after piece."""
     if backward:
         hidden = rows.reversed(hidden)
@@ -188,10 +188,10 @@ def _cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequence
     # Converted anew for every piece, so that the pieces' gradients add up in the parameters' own precision.
     cast = [weight.to(inputs.dtype) for weight in weights]
     if name == "lstm":
-        if in_steps(inputs):
-            from asr.nn.lstm_matmul import lstm_steps  # numba is not wanted where a model is only used
+        if uses_matmul(inputs):
+            from asr.nn.lstm_matmul import lstm_matmul  # numba is not wanted where a model is only used
 
-            return lstm_steps(inputs, states, cast)
+            return lstm_matmul(inputs, states, cast)
         return list(torch.lstm(inputs, list(states), cast, True, 1, 0.0, True, False, False))
     return list(torch.gru(inputs, states[0], cast, True, 1, 0.0, True, False, False))
 
@@ -200,7 +200,7 @@ FEWEST = 8
 """Utterances side by side from which on `asr.nn.lstm_matmul` trains where there is no AVX-512: with two it is slower."""
 
 
-def in_steps(inputs: Tensor) -> bool:
+def uses_matmul(inputs: Tensor) -> bool:
     """Whether a piece (frames, utterances, input_size) is trained by `asr.nn.lstm_matmul` instead of oneDNN."""
     training = torch.is_grad_enabled() and inputs.dtype == torch.float32
     return training and inputs.shape[1] >= FEWEST and not uses_avx512()

@@ -78,7 +78,7 @@ def gates_backward(frame: int, drive: Any, cells: Any, of_hiddens: Any, of_cell:
             of_state[unit] = grad * two
 
 
-def lstm_steps(inputs: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+def lstm_matmul(inputs: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
     """What `torch.lstm` computes in one direction of one layer, to rounding.
 
     Args:

@@ -15,7 +15,7 @@ FEWEST_THREADS = 2
 """Of torch's, from which on the directions run at once; `benchmarks/threads.py` holds it against one after the other."""
 
 
-class AtOnce(torch.autograd.Function):
+class ParallelDirections(torch.autograd.Function):
     """Two directions at once, in a thread each, forward and backward; the weights are the first's, then the second's."""
 
     @staticmethod
@@ -23,7 +23,9 @@ class AtOnce(torch.autograd.Function):
         """Both directions' outputs side by side, (rows, 2 hidden)."""
         half = len(weights) // 2
         ctx.leaves = [_leaves(hidden, *weights[:half]), _leaves(hidden, *weights[half:])]
-        ctx.outputs = at_once([partial(run, *leaves) for run, leaves in zip(runs, ctx.leaves, strict=True)], grad=True)
+        ctx.outputs = run_in_parallel(
+            [partial(run, *leaves) for run, leaves in zip(runs, ctx.leaves, strict=True)], grad=True
+        )
         return torch.cat([output.detach() for output in ctx.outputs], dim=1)
 
     @staticmethod
@@ -31,7 +33,7 @@ class AtOnce(torch.autograd.Function):
         """The gradients of the inputs, summed, and of the weights that want one."""
         parts = gradients[0].chunk(2, dim=1)
         triples = zip(ctx.outputs, ctx.leaves, parts, strict=True)
-        one, other = at_once([partial(_gradients, *triple) for triple in triples], grad=True)
+        one, other = run_in_parallel([partial(_gradients, *triple) for triple in triples], grad=True)
         total = None if one[0] is None or other[0] is None else one[0] + other[0]
         return None, total, *one[1:], *other[1:]
 
@@ -48,7 +50,7 @@ def _gradients(output: Tensor, leaves: list[Tensor], gradient: Tensor) -> list[T
     return [next(found) if leaf.requires_grad else None for leaf in leaves]
 
 
-def at_once(calls: Sequence[Callable[[], T]], *, grad: bool = False) -> list[T]:
+def run_in_parallel(calls: Sequence[Callable[[], T]], *, grad: bool = False) -> list[T]:
     """What two calls return, each run in a thread that has half of the cores to itself."""
 
     def run(call: Callable[[], T]) -> T:

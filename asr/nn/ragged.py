@@ -17,7 +17,7 @@ def length_mask(lengths: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
-class Rows(NamedTuple):
+class RaggedBatch(NamedTuple):
     """A batch as rows of one frame each, in dense pieces of ``(frames, utterances)``, the longest utterances first.
 
     A piece holds the next frames of the utterances that are not over yet, frame by frame; rows beyond an utterance's end
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
     mirror: Tensor  # (rows,) the row of the same utterance as far from its end; fills stay where they are
 
     @classmethod
-    def of(cls, lengths: Tensor, frames: int) -> "Rows":
+    def of(cls, lengths: Tensor, frames: int) -> "RaggedBatch":
         """The rows of a batch with these lengths, padded to ``frames``."""
         order = lengths.argsort(descending=True, stable=True)
         starts = torch.arange(0, max(1, int(lengths.max())), FRAME_STEP)
@@ -84,7 +84,7 @@ def pieces_of(counts: Sequence[int]) -> list[tuple[int, int]]:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows picked by index, zero where they are not to be kept. The way back is a gather as well, and given too."""
+    """RaggedBatch picked by index, zero where they are not to be kept. The way back is a gather as well, and given too."""
 
     @staticmethod
     def forward(

@@ -5,38 +5,22 @@ DIR/figures/*.svg      its pictures
 DIR/figures/*.csv      the numbers behind its pictures and tables
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-
 from asr.corpus.manifest import Utterance
 from asr.reports.error_analysis import confusion_words, confusions, findings, groups, in_order, phone_errors
-from asr.reports.figures import draw_confusions, draw_curves, draw_groups, draw_reliability, standalone
-from asr.scoring.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, Counts, Edit
+from asr.reports.figures import draw_confusions, draw_curves, draw_groups, draw_reliability
+from asr.reports.page import Drawing, Example, Section, Table, write_page
+from asr.scoring.alignment import Counts
 from asr.scoring.calibration import Bin, calibration_error
-from asr.scoring.error_rate import CONVENTIONS, interval
+from asr.scoring.conventions import CONVENTIONS
+from asr.scoring.error_rate import interval
 from asr.scoring.results import Evaluation, headline, percent
-from asr.system.files import make_folder, write_text
 
-KINDS = {CORRECT: "", SUBSTITUTION: "wrong", DELETION: "wrong", INSERTION: "wrong"}
 CONFUSIONS_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class Example:
-    """An utterance to look at and listen to; ``audio`` is a data URI."""
-
-    title: str
-    note: str
-    edits: Sequence[Edit]
-    audio: str = ""
-    svg: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,44 +35,6 @@ class Material:
     history: Sequence[Mapping[str, Any]] = ()
     worst: Sequence[Example] = ()
     median: Sequence[Example] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table that sorts; ``name`` is that of its CSV file, which is all there is where it is not ``shown``."""
-
-    name: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-    shown: bool = True
-
-    def show(self, cell: float) -> str:
-        """A number as it is read."""
-        return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.2f}"
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A picture with what it says; ``name`` is that of its file."""
-
-    name: str
-    svg: str
-    caption: str
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page."""
-
-    title: str
-    text: Sequence[str] = ()
-    big: str = ""
-    lead: str = ""
-    points: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    figures: Sequence[Drawing] = ()
-    examples: Sequence[Example] = ()
 
 
 def write_report(out: Path, evaluation: Evaluation, material: Material) -> Path:
@@ -110,22 +56,6 @@ def write_report(out: Path, evaluation: Evaluation, material: Material) -> Path:
             _all_utterances(evaluation, material),
         ]
     return write_page(out, material.title, material.facts, [one for one in sections if one != Section(one.title)])
-
-
-def write_page(out: Path, title: str, facts: Sequence[str], sections: Sequence[Section]) -> Path:
-    """Write sections as one page, and their figures and tables as files beside it."""
-    figures = out / "figures"
-    make_folder(figures)
-    for section in sections:
-        for table in section.tables:
-            write_text(figures / f"{table.name}.csv", _csv(table))
-        for drawing in section.figures:
-            write_text(figures / f"{drawing.name}.svg", standalone(drawing.svg))
-    page = out / "index.html"
-    template = Environment(autoescape=True, trim_blocks=True).from_string(data_text("report.html"))
-    parts = {"style": data_text("report.css"), "script": data_text("report.js"), "kinds": KINDS}
-    write_text(page, template.render(title=title, facts=facts, sections=sections, **parts))
-    return page
 
 
 def _summary(evaluation: Evaluation, material: Material) -> Section:
@@ -237,16 +167,3 @@ def _all_utterances(evaluation: Evaluation, material: Material) -> Section:
 def _numbers(counts: Counts) -> list[float | int]:
     per = 100 * counts.per if counts.per != float("inf") else 100.0 * counts.errors
     return [per, counts.substitutions, counts.deletions, counts.insertions, counts.reference_phones]
-
-
-def _csv(table: Table) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.header)
-    writer.writerows([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in row] for row in table.rows)
-    return text.getvalue()
-
-
-def data_text(name: str) -> str:
-    """A text file of the package's data."""
-    return resources.files("asr").joinpath("data", name).read_text(encoding="utf-8")

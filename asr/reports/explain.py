@@ -20,18 +20,18 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from torch import Tensor
 
 from asr.corpus.audio import read_audio
+from asr.decoding.best_path import best_path_spans
 from asr.errors import InputError
 from asr.features.filterbanks import extract
 from asr.inference.bundle import Bundle
 from asr.inference.catalog import shown
 from asr.inference.recognizer import Recognizer, load
 from asr.inference.transcript_formats import Phone
-from asr.nn.ctc import best_path_spans
 from asr.nn.lstm import Gates
 from asr.reports.error_analysis import in_order
-from asr.reports.evaluation import Drawing, data_text
 from asr.reports.figures import draw_reaches
 from asr.reports.gradient_reach import reaches
+from asr.reports.page import Drawing, data_text
 from asr.system.files import make_folder, write_text
 
 LONGEST_S = 30.0

@@ -14,16 +14,19 @@ from torch import Tensor
 from asr.corpus.audio import read_audio
 from asr.corpus.manifest import Utterance
 from asr.decoding.beam_search import load_decoder
+from asr.decoding.best_path import align_tokens, best_path
 from asr.features.dataset import Dataset, Item
 from asr.features.filterbanks import extract
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.catalog import shown
 from asr.inference.evaluate import dataset_of, evaluating, phones_right, recognize_with_evidence, transcribed
-from asr.nn.ctc import align_tokens, best_path, required_frames
-from asr.reports.evaluation import Example, Material, write_report
+from asr.nn.ctc import required_frames
+from asr.reports.evaluation import Material, write_report
 from asr.reports.figures import Picture, draw_utterance
+from asr.reports.page import Example
 from asr.scoring.calibration import load_temperature, reliability
-from asr.scoring.error_rate import CONVENTIONS, Scored, conventions_for
+from asr.scoring.conventions import CONVENTIONS, conventions_for
+from asr.scoring.error_rate import Scored
 from asr.scoring.results import Evaluation, evaluate_hypotheses, percent
 
 EXAMPLES = 10

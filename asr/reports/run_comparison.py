@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.reports.evaluation import Drawing, Section, Table, write_page
 from asr.reports.figures import draw_curves, draw_ladder
+from asr.reports.page import Drawing, Section, Table, write_page
 from asr.scoring.error_rate import interval
 from asr.scoring.results import Evaluation, percent, read_json
 from asr.system.files import read_text

@@ -14,8 +14,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from asr.decoding.best_path import align_tokens
 from asr.errors import InputError
-from asr.nn.ctc import align_tokens
 from asr.system.files import write_text
 from asr.system.plain_yaml import read_yaml
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from asr.errors import InputError
 from asr.scoring.alignment import Counts
-from asr.scoring.error_rate import CONVENTIONS, Score, Transcribed, interval, score
+from asr.scoring.conventions import CONVENTIONS
+from asr.scoring.error_rate import Score, Transcribed, interval, score
 from asr.system.files import read_text, write_text
 
 

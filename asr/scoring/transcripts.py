@@ -10,7 +10,8 @@ from pathlib import Path
 
 from asr.corpus.phones import timit_folding
 from asr.errors import InputError
-from asr.scoring.error_rate import CONVENTIONS, Transcribed, conventions_for
+from asr.scoring.conventions import CONVENTIONS, conventions_for
+from asr.scoring.error_rate import Transcribed
 from asr.scoring.results import Evaluation, evaluate_hypotheses
 from asr.system.files import read_text
 

@@ -11,7 +11,7 @@ FREE_STEPS = 100_000
 """Steps of its innermost loop that a function does as plain Python: 0.1 s, where numba takes 0.6 to be ready."""
 
 
-class CompiledLater(Generic[P, R]):
+class DeferredCompilation(Generic[P, R]):
     """A function that runs as it is for `FREE_STEPS`, and compiled from then on, with the same results."""
 
     def __init__(self, function: Callable[P, R], steps: Callable[P, int]) -> None:
@@ -33,6 +33,6 @@ class CompiledLater(Generic[P, R]):
         return self.compiled(*arguments, **named)
 
 
-def compiled_later(steps: Callable[P, int]) -> Callable[[Callable[P, R]], CompiledLater[P, R]]:
-    """Make a `CompiledLater` of a function."""
-    return lambda function: CompiledLater(function, steps)
+def defer_compilation(steps: Callable[P, int]) -> Callable[[Callable[P, R]], DeferredCompilation[P, R]]:
+    """Make a `DeferredCompilation` of a function."""
+    return lambda function: DeferredCompilation(function, steps)

@@ -15,7 +15,7 @@ except ImportError:  # Windows, where a folder is not guarded
 
 
 @contextmanager
-def only_process_in(folder: Path) -> Iterator[None]:
+def open_run_lock(folder: Path) -> Iterator[None]:
     """Keep other processes that ask for it out of a folder; the system lifts this when the process ends, however it does.
 
     Raises:

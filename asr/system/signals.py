@@ -16,7 +16,7 @@ class Stop:
 
 
 @contextmanager
-def noting_stops() -> Iterator[Stop]:
+def catch_stop_signals() -> Iterator[Stop]:
     """Take note of the first signal to stop; a second one stops at once, as it would without this."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals

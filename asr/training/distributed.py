@@ -59,7 +59,7 @@ def join_submitit_job() -> None:
 
 
 @contextmanager
-def together(accelerator: Accelerator, checkpoints: Path) -> Iterator[None]:
+def report_lost_process(accelerator: Accelerator, checkpoints: Path) -> Iterator[None]:
     """End with one line where another process is gone.
 
     Raises:

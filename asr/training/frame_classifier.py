@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from asr.decoding.best_path import align_tokens
 from asr.errors import InputError
 from asr.features.dataset import Dataset, Item
-from asr.features.filterbanks import feature_dim, frames_within
+from asr.features.filterbanks import feature_dim
+from asr.features.frames import frames_within
 from asr.inference.bundle import Bundle
 from asr.inference.forced_alignment import SILENCE, FrameClassifier, segment, without_silence
-from asr.nn.ctc import align_tokens, required_frames
+from asr.nn.ctc import required_frames
 from asr.system.progress import progress
 
 log = logging.getLogger("asr.training")

@@ -28,14 +28,14 @@ from asr.inference.forced_alignment import save_aligner
 from asr.scoring.calibration import save_temperature
 from asr.scoring.error_rate import Score
 from asr.scoring.results import headline
-from asr.system.lock import only_process_in
+from asr.system.lock import open_run_lock
 from asr.system.progress import progress
-from asr.system.signals import Stop, noting_stops
+from asr.system.signals import Stop, catch_stop_signals
 from asr.training.checkpoint_files import load_checkpoint
-from asr.training.distributed import together
+from asr.training.distributed import report_lost_process
 from asr.training.frame_classifier import train_aligner
 from asr.training.model_card import describe, model_card
-from asr.training.numerical_checks import check_finite, check_weights
+from asr.training.numerical_checks import check_losses, check_weights
 from asr.training.objective import batch_losses, views_of
 from asr.training.optimization import Weights, average_weights, gradient_norms, weight_noise
 from asr.training.run import (
@@ -70,8 +70,8 @@ def train(config: TrainConfig, run_dir: Path) -> float:
     """
     check_run_dir(config, run_dir)
     run = Run(config, run_dir)
-    alone = only_process_in(run_dir) if run.accelerator.is_main_process else nullcontext()
-    with alone, together(run.accelerator, run_dir / "checkpoints"):
+    alone = open_run_lock(run_dir) if run.accelerator.is_main_process else nullcontext()
+    with alone, report_lost_process(run.accelerator, run_dir / "checkpoints"):
         return _train(run)
 
 
@@ -90,7 +90,7 @@ def _train(run: Run) -> float:
         log.info(describe(run))
         if another:
             log.info("weights of %s; as they were: %s", config.init_from, "; ".join(run.left_fresh) or "none")
-        with noting_stops() as stop:
+        with catch_stop_signals() as stop:
             while run.progress.epoch < config.trainer.epochs and not stops_early(run):
                 train_epoch(run, stop)
                 if run.accelerator.is_main_process:
@@ -183,7 +183,7 @@ def update(run: Run, batches: Sequence[Share], weight: float, learning_rate: flo
     with weight_noise(run.plain_model, run.config.trainer.weight_noise):
         for batch, share in batches:
             losses = batch_losses(run, batch.to(run.accelerator.device)) * share
-            check_finite(run, losses, batch)
+            check_losses(run, losses, batch)
             total += losses.detach().sum()
             # Gradients are averaged over processes, so that the sum over all of them needs this factor.
             run.accelerator.backward(losses.sum() * run.accelerator.num_processes / weight)

@@ -14,7 +14,7 @@ from asr.features.dataset import Batch
 from asr.training.run import Run, last_good
 
 
-def check_finite(run: Run, losses: Tensor, batch: Batch) -> None:
+def check_losses(run: Run, losses: Tensor, batch: Batch) -> None:
     """Stop where a loss of (batch,) is not finite, and name the cause: weights, else features, else the loss itself.
 
     Raises:
@@ -23,7 +23,7 @@ def check_finite(run: Run, losses: Tensor, batch: Batch) -> None:
     if torch.isfinite(losses).all():
         return
     check_weights(run)
-    spoilt = spoilt_features(batch)
+    spoilt = nonfinite_features(batch)
     if spoilt:
         raise TrainingError(f"features are not finite for utterance {', '.join(spoilt)}; {last_good(run)}")
     ids = batch.ids[: len(losses)]  # two views of an utterance have one loss
@@ -37,19 +37,19 @@ def check_weights(run: Run) -> None:
     Raises:
         TrainingError: it names the weights.
     """
-    spoilt = spoilt_weights(run.plain_model)
+    spoilt = nonfinite_weights(run.plain_model)
     if spoilt:
         after = f"after {run.progress.update} updates"
         raise TrainingError(f"weights are not finite {after}: {', '.join(spoilt)}; {last_good(run)}")
 
 
-def spoilt_weights(model: nn.Module) -> list[str]:
+def nonfinite_weights(model: nn.Module) -> list[str]:
     """The weights with values that are not finite, and how many of how many."""
     counts = [(name, int((~torch.isfinite(weight)).sum()), weight.numel()) for name, weight in model.named_parameters()]
     return [f"{name} ({count} of {size} values)" for name, count, size in counts if count]
 
 
-def spoilt_features(batch: Batch) -> list[str]:
+def nonfinite_features(batch: Batch) -> list[str]:
     """The utterances with features that are not finite."""
     rows = (~torch.isfinite(batch.features)).flatten(1).any(dim=1)
     return list(dict.fromkeys(batch.ids[row] for row in rows.nonzero()[:, 0].tolist()))

@@ -6,14 +6,8 @@ import torch
 from torch import Tensor
 
 from asr.features.dataset import Batch
-from asr.nn.ctc import (
-    consistency_loss,
-    ctc_loss,
-    distillation_loss,
-    flat_start_loss,
-    flat_start_targets,
-    required_frames,
-)
+from asr.nn.ctc import ctc_loss, required_frames
+from asr.training.losses import consistency_loss, distillation_loss, flat_start_loss, flat_start_targets
 from asr.training.run import Run
 
 log = logging.getLogger("asr.training")

@@ -19,7 +19,7 @@ from asr.corpus.manifest import read_manifest
 from asr.corpus.phones import PhoneInventory, inventory
 from asr.errors import InputError
 from asr.features.dataset import Dataset, Item, plan_training
-from asr.inference.bundle import Bundle, build_model, start_from
+from asr.inference.bundle import Bundle, build_model, initialize_from
 from asr.inference.catalog import find_model
 from asr.nn.acoustic_model import AcousticModel
 from asr.system.processor import Choice, choose_precision
@@ -67,7 +67,7 @@ class Run:
         self.train_set, self.dev_set = load_datasets(config, phones)
         model = build_model(config.model, config.features, phones)
         other = starts_from_another(config, run_dir)
-        self.left_fresh = start_from(model, phones, find_model(config.init_from)) if other else []
+        self.left_fresh = initialize_from(model, phones, find_model(config.init_from)) if other else []
         freeze(model, trainer.frozen)
         known = self.train_set.known if config.features.normalization == "global" else {}
         self.bundle = Bundle(model, config.model, config.features, phones, config.corpus.convention, known)

@@ -9,7 +9,7 @@ import torch
 
 from asr.nn import lstm
 from asr.nn.lstm import RecurrentStack
-from asr.nn.lstm_matmul import lstm_steps, tanh
+from asr.nn.lstm_matmul import lstm_matmul, tanh
 from tests.test_lstm import threads  # noqa: F401
 
 
@@ -33,7 +33,7 @@ def test_outputs_states_and_gradients_are_torchs(frames: int, utterances: int, i
         ),
     ]
     found = []
-    for function in (lstm_steps, lambda x, states, w: torch.lstm(x, states, w, True, 1, 0.0, True, False, False)):
+    for function in (lstm_matmul, lambda x, states, w: torch.lstm(x, states, w, True, 1, 0.0, True, False, False)):
         leaves = [tensor.clone().requires_grad_() for tensor in given]
         results = function(leaves[0], leaves[1:3], leaves[3:])
         torch.manual_seed(1)
@@ -50,10 +50,10 @@ def test_what_is_not_a_number_is_not_hidden(place: str, bad: float) -> None:
     weights = [torch.randn(32, 5), torch.randn(32, 8), torch.zeros(32), torch.zeros(32)]
     {"inputs": inputs, "cell": states[1], "weight_hh": weights[1]}[place].view(-1)[3] = bad
     theirs = torch.lstm(inputs, states, weights, True, 1, 0.0, True, False, False)
-    for ours, other in zip(lstm_steps(inputs, states, weights), theirs, strict=True):
+    for ours, other in zip(lstm_matmul(inputs, states, weights), theirs, strict=True):
         assert torch.equal(ours.isnan(), other.isnan())
     leaf = inputs.requires_grad_()
-    (gradient,) = torch.autograd.grad(lstm_steps(leaf, states, weights)[0].sum(), leaf)
+    (gradient,) = torch.autograd.grad(lstm_matmul(leaf, states, weights)[0].sum(), leaf)
     assert math.isinf(bad) or not gradient.isfinite().all()
 
 
@@ -67,9 +67,9 @@ def test_where_there_is_no_avx512_training_in_float32_goes_through_it(
 
     def note(inputs: torch.Tensor, *others: object) -> list[torch.Tensor]:
         seen.append(inputs.shape)
-        return lstm_steps(inputs, *others)  # type: ignore[arg-type]
+        return lstm_matmul(inputs, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("asr.nn.lstm_matmul.lstm_steps", note)
+    monkeypatch.setattr("asr.nn.lstm_matmul.lstm_matmul", note)
     monkeypatch.setattr(lstm, "uses_avx512", lambda: avx512)
     threads(2)
     stack, lengths = RecurrentStack(5, 8, 2), torch.full((lstm.FEWEST,), 20)

@@ -9,7 +9,7 @@ import pytest
 
 from asr.inference import forced_alignment as aligner
 from asr.system import deferred_compilation as compiling
-from asr.system.deferred_compilation import CompiledLater
+from asr.system.deferred_compilation import DeferredCompilation
 
 
 def total(values: np.ndarray) -> float:
@@ -21,7 +21,7 @@ def total(values: np.ndarray) -> float:
 
 def test_it_is_compiled_when_there_is_enough_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "FREE_STEPS", 25)
-    later, values = CompiledLater(total, len), np.arange(10.0)
+    later, values = DeferredCompilation(total, len), np.arange(10.0)
     found = [(later(values), later.compiled is None) for _ in range(4)]
     assert found == [(45.0, True), (45.0, True), (45.0, False), (45.0, False)]
 
