@@ -1,1 +1,1 @@
-"""How fast, always as a ratio against something else in the same run."""
+"""Benchmarks: how fast, always as a ratio to another system timed in the same run."""

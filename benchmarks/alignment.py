@@ -1,9 +1,9 @@
-"""How far aligned boundaries are from the corpus's own: any manifest with times, made or TIMIT's .PHN.
+"""Accuracy of aligned boundaries on any manifest with phone times, such as a synthetic corpus or TIMIT.
 
     python -m benchmarks.alignment MODEL CUTS [--json FILE]
 
-Every utterance is aligned to its own phones. Counted are the starts and ends of all phones that are no silence, with the
-model's aligner and, beside it, by CTC's peaks alone (half way between neighbouring peaks), which it must beat.
+Each utterance is aligned to its reference phones. The benchmark compares the starts and ends of all phones except silences
+with the corpus's, for the model's aligner and for a baseline from CTC peaks alone (halfway between neighbouring peaks).
 """
 
 from dataclasses import replace
@@ -15,45 +15,49 @@ from asr.corpus.manifest import Utterance, read_manifest
 from asr.corpus.phones import SILENCES
 from asr.inference.recognizer import Recognizer, load
 from asr.system.progress import progress
-from benchmarks.timing import finish, parser, table
+from benchmarks.timing import build_parser, format_table, report_results
 
 LIMITS_MS = (10, 20, 50, 100)
 
 
 def distances_ms(recognizer: Recognizer, utterances: list[Utterance]) -> np.ndarray:
-    """Of every boundary from where the corpus has it, later ones positive."""
-    found = []
-    for one in progress(utterances, "aligning", len(utterances)):
-        aligned = recognizer.align(one.audio_path, one.phones).phones
-        assert one.phone_times_s is not None
-        for phone, (start_s, end_s) in zip(aligned, one.phone_times_s, strict=True):
+    """Return the distance of each aligned boundary from the corpus's, positive if it is late."""
+    distances = []
+    for utterance in progress(utterances, "aligning", len(utterances)):
+        aligned = recognizer.align(utterance.audio_path, utterance.phones).phones
+        assert utterance.phone_times_s is not None
+        for phone, (start_s, end_s) in zip(aligned, utterance.phone_times_s, strict=True):
             if phone.symbol not in SILENCES:
-                found += [1000 * (phone.start_s - start_s), 1000 * (phone.end_s - end_s)]
-    return np.array(found)
+                distances += [1000 * (phone.start_s - start_s), 1000 * (phone.end_s - end_s)]
+    return np.array(distances)
 
 
 def main() -> None:
-    """Measure and print."""
-    options = parser(__doc__)
-    options.add_argument("model", type=Path)
-    options.add_argument("cuts", type=Path)
-    chosen = options.parse_args()
-    utterances = read_manifest(chosen.cuts)
-    without = [one.id for one in utterances if one.phone_times_s is None]
-    if without:
-        raise SystemExit(f"{chosen.cuts}: utterance {without[0]} has no times, expected them in all")
-    recognizer = load(chosen.model)
-    contenders = {"aligner": recognizer, "CTC's peaks": replace(recognizer, aligner=None)}
-    apart = {name: distances_ms(one, utterances) for name, one in contenders.items()}
-    shares = {name: [float(np.mean(np.abs(one) <= limit)) for limit in LIMITS_MS] for name, one in apart.items()}
+    """Align with both systems and print the table."""
+    parser = build_parser(__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("cuts", type=Path)
+    args = parser.parse_args()
+    utterances = read_manifest(args.cuts)
+    untimed = [utterance.id for utterance in utterances if utterance.phone_times_s is None]
+    if untimed:
+        raise SystemExit(f"{args.cuts}: utterance {untimed[0]} has no phone times, expected them in all utterances")
+    recognizer = load(args.model)
+    systems = {"aligner": recognizer, "CTC's peaks": replace(recognizer, aligner=None)}
+    distances = {name: distances_ms(system, utterances) for name, system in systems.items()}
+    shares = {
+        name: [float(np.mean(np.abs(values) <= limit)) for limit in LIMITS_MS] for name, values in distances.items()
+    }
     header = ["boundaries", *(f"{limit} ms" for limit in LIMITS_MS), "median, ms"]
     rows = [
-        [name, *(f"{100 * share:.1f} %" for share in shares[name]), f"{np.median(one):.1f}"]
-        for name, one in apart.items()
+        [name, *(f"{100 * share:.1f} %" for share in shares[name]), f"{np.median(values):.1f}"]
+        for name, values in distances.items()
     ]
-    print(table(header, rows))
+    print(format_table(header, rows))
     ratios = {"within 20 ms, over CTC's peaks": shares["aligner"][1] / shares["CTC's peaks"][1]}
-    finish(ratios, {"boundaries": len(apart["aligner"]), "shares": shares, "limits_ms": LIMITS_MS}, chosen.json)
+    report_results(
+        ratios, {"boundaries": len(distances["aligner"]), "shares": shares, "limits_ms": LIMITS_MS}, args.json
+    )
 
 
 if __name__ == "__main__":

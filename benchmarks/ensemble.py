@@ -1,9 +1,9 @@
-"""How well several models do together: the mean of their probabilities, frame by frame.
+"""PER of an ensemble of models: the mean of their probabilities in each frame.
 
     python -m benchmarks.ensemble DEV_CUTS TEST_CUTS MODEL MODEL...
 
-The models have the same phones and time reduction. Weight and bonus of the beam search, with the first model's n-gram, are
-chosen on the dev set.
+All models must have the same phones and time reduction. The beam search uses the first model's n-gram; its weight and bonus
+are chosen on the dev set.
 """
 
 import sys
@@ -17,7 +17,7 @@ from asr.decoding.beam_search import BeamSearch, load_decoder
 from asr.decoding.best_path import Decoder, best_path
 from asr.features.dataset import Dataset
 from asr.inference.bundle import load_bundle
-from asr.inference.evaluate import dataset_of, log_probs_of, score_hypotheses
+from asr.inference.evaluate import iterate_log_probs, load_dataset, score_hypotheses
 from asr.inference.tune_decoder import choose_search
 from asr.scoring.error_rate import Score
 from asr.scoring.results import headline
@@ -29,42 +29,42 @@ Batches = list[tuple[tuple[str, ...], Tensor, Tensor]]
 
 
 def main(dev: Path, test: Path, models: Sequence[Path]) -> None:
-    """Print the PER of the ensemble on both sets."""
+    """Print the ensemble's PER on both sets."""
     bundles = [load_bundle(model) for model in models]
     automaton = load_decoder(models[0], bundles[0].inventory).ngram
     assert automaton is not None
     search = None
     for name, cuts in (("dev", dev), ("test", test)):
-        dataset = dataset_of(bundles[0], cuts)
-        batches = mean_of([list(log_probs_of(bundle, dataset_of(bundle, cuts))) for bundle in bundles])
+        dataset = load_dataset(bundles[0], cuts)
+        batches = average([list(iterate_log_probs(bundle, load_dataset(bundle, cuts))) for bundle in bundles])
 
-        def scored(decode: Decoder, dataset: Dataset = dataset, batches: Batches = batches) -> Score:
+        def evaluate(decode: Decoder, dataset: Dataset = dataset, batches: Batches = batches) -> Score:
             hypotheses = {
-                one: bundles[0].inventory.decode(tokens)
+                utterance_id: bundles[0].inventory.decode(tokens)
                 for ids, log_probs, lengths in batches
-                for one, tokens in zip(ids, decode(log_probs, lengths), strict=True)
+                for utterance_id, tokens in zip(ids, decode(log_probs, lengths), strict=True)
             }
             return score_hypotheses(bundles[0], dataset, hypotheses)
 
         if search is None:
-            chosen = choose_search(automaton, scored)
+            chosen = choose_search(automaton, evaluate)
             search = BeamSearch(BEAM, automaton, chosen.weight, chosen.bonus)
             print(f"chosen on dev: weight {chosen.weight}, bonus {chosen.bonus}")
-        print(f"{name}, best path: {headline(scored(best_path))}")
-        print(f"{name}, beam {BEAM} with the n-gram: {headline(scored(search))}")
+        print(f"{name}, best path: {headline(evaluate(best_path))}")
+        print(f"{name}, beam {BEAM} with the n-gram: {headline(evaluate(search))}")
 
 
-def mean_of(sets: Sequence[Batches]) -> Batches:
-    """The mean probabilities of several models on the same batches, as logarithms."""
-    joined = []
-    for same in zip(*sets, strict=True):
-        ids, _, lengths = same[0]
-        assert all(one[0] == ids for one in same)
-        mean = torch.stack([log_probs for _, log_probs, _ in same]).logsumexp(0) - torch.tensor(float(len(same))).log()
-        joined.append((ids, mean, lengths))
-    return joined
+def average(batches_of_models: Sequence[Batches]) -> Batches:
+    """Return the logarithm of the models' mean probabilities on the same batches."""
+    averaged = []
+    for outputs in zip(*batches_of_models, strict=True):
+        ids, _, lengths = outputs[0]
+        assert all(output_ids == ids for output_ids, _, _ in outputs)
+        total = torch.stack([log_probs for _, log_probs, _ in outputs]).logsumexp(0)
+        averaged.append((ids, total - torch.tensor(float(len(outputs))).log(), lengths))
+    return averaged
 
 
 if __name__ == "__main__":
-    first, second, *others = map(Path, sys.argv[1:])
-    main(first, second, others)
+    dev_cuts, test_cuts, *model_folders = map(Path, sys.argv[1:])
+    main(dev_cuts, test_cuts, model_folders)

@@ -1,10 +1,10 @@
-"""Seconds of audio per second on one core: our log-mel filterbank against others on the same utterances.
+"""Log-mel filterbanks on one core, in seconds of audio per second: ours against four libraries on the same utterances.
 
     python -m benchmarks.features CUTS [--utterances 200] [--json FILE]
 
-torchaudio, kaldi-native-fbank (C++) and lhotse compute the same Kaldi features, and must agree with ours before anything
-is timed; librosa's are of another definition (its own mel scale and window, no pre-emphasis) and of the same size. Reading
-the files is not timed, nor is turning them into the type that a contender wants.
+torchaudio, kaldi-native-fbank (C++) and lhotse compute the same Kaldi features; first, they must agree with ours. librosa's
+features have the same size but another definition (its own mel scale and window, no pre-emphasis). Reading the files and
+converting samples to the type that a library expects is not timed.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,14 @@ from asr.cli.compose import compose
 from asr.corpus.audio import read_audio
 from asr.corpus.manifest import read_manifest
 from asr.features.filterbanks import fbank
-from benchmarks.timing import finish, interleave, parser, table
+from benchmarks.timing import build_parser, format_table, report_results, time_interleaved
 
 SCALE = 32768.0
 Extractor = Callable[[int], object]
 
 
 def kaldi_native(samples: list[float]) -> np.ndarray:
-    """Features by kaldi-native-fbank, (frames, 40)."""
+    """Compute features (frames, 40) with kaldi-native-fbank."""
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither = 0
     options.mel_opts.num_bins = 40
@@ -39,17 +39,19 @@ def kaldi_native(samples: list[float]) -> np.ndarray:
     return np.stack([computer.get_frame(index) for index in range(computer.num_frames_ready)])
 
 
-def contenders(signals: list[np.ndarray]) -> dict[str, Extractor]:
-    """Name -> the features of utterance i."""
+def make_extractors(signals: list[np.ndarray]) -> dict[str, Extractor]:
+    """Return, by name, functions from an utterance's index to its features."""
     config = compose(["run_dir=unused", "features=fbank"]).features
     lists = [(samples * SCALE).tolist() for samples in signals]
-    rows = [torch.from_numpy(samples)[None] * SCALE for samples in signals]
+    tensors = [torch.from_numpy(samples)[None] * SCALE for samples in signals]
     scaled = [samples * np.float32(SCALE) for samples in signals]
     lhotse = Fbank(FbankConfig(num_filters=40, snip_edges=True, high_freq=0.0))
     return {
         "ours": lambda i: fbank(signals[i], config).numpy(),
         "kaldi-native-fbank": lambda i: kaldi_native(lists[i]),
-        "torchaudio": lambda i: torchaudio.compliance.kaldi.fbank(rows[i], num_mel_bins=40, energy_floor=0.0).numpy(),
+        "torchaudio": lambda i: torchaudio.compliance.kaldi.fbank(
+            tensors[i], num_mel_bins=40, energy_floor=0.0
+        ).numpy(),
         "lhotse": lambda i: lhotse.extract(scaled[i], 16000),
         "librosa": lambda i: np.log(
             librosa.feature.melspectrogram(y=signals[i], sr=16000, n_fft=400, hop_length=160, n_mels=40, center=False)
@@ -59,7 +61,10 @@ def contenders(signals: list[np.ndarray]) -> dict[str, Extractor]:
 
 
 def check(extractors: dict[str, Extractor], count: int) -> dict[str, float]:
-    """Each contender's largest difference from ours, which must be small but where a bin is nearly empty."""
+    """Return each library's largest difference from ours; exit if more than 0.1 % of the values differ.
+
+    In bins that are nearly empty, larger differences from rounding are allowed.
+    """
     differences: dict[str, float] = {}
     for name in ("kaldi-native-fbank", "torchaudio", "lhotse"):
         pairs = [(np.asarray(extractors["ours"](i)), np.asarray(extractors[name](i))) for i in range(count)]
@@ -73,31 +78,31 @@ def check(extractors: dict[str, Extractor], count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Time every contender over all utterances."""
-    options = parser(__doc__)
-    options.add_argument("cuts", type=Path)
-    options.add_argument("--utterances", type=int, default=200)
-    chosen = options.parse_args()
+    """Time every system over all utterances."""
+    parser = build_parser(__doc__)
+    parser.add_argument("cuts", type=Path)
+    parser.add_argument("--utterances", type=int, default=200)
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    signals = [read_audio(utterance.audio_path) for utterance in read_manifest(chosen.cuts)[: chosen.utterances]]
+    signals = [read_audio(utterance.audio_path) for utterance in read_manifest(args.cuts)[: args.utterances]]
     audio_s = sum(len(samples) for samples in signals) / 16000
-    extractors = contenders(signals)
+    extractors = make_extractors(signals)
     differences = check(extractors, len(signals))
 
     def run(extract: Extractor) -> Callable[[], object]:
         return lambda: [extract(i) for i in range(len(signals))]
 
-    seconds = interleave({name: run(extract) for name, extract in extractors.items()}, chosen.rounds)
+    seconds = time_interleaved({name: run(extract) for name, extract in extractors.items()}, args.rounds)
     rows = [
         [name, f"{audio_s / value:.0f}", f"{value / seconds['ours']:.2f}", f"{differences.get(name, 0):.4f}"]
         for name, value in seconds.items()
     ]
     print(f"{len(signals)} utterances, {audio_s:.0f} s of audio, one core")
-    print(table(["", "seconds of audio a second", "ours is faster by", "largest difference"], rows))
-    finish(
+    print(format_table(["", "seconds of audio per second", "speed-up of ours", "largest difference"], rows))
+    report_results(
         {f"ours over {name}": value / seconds["ours"] for name, value in seconds.items() if name != "ours"},
         {},
-        chosen.json,
+        args.json,
     )
 
 

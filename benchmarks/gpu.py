@@ -1,10 +1,10 @@
-"""On a CUDA device: the time of a TIMIT-size epoch, the speed of recognition, and what part of the matrix rate that is.
+"""A training epoch of TIMIT's size and recognition on a CUDA device, also relative to the rate of a matrix product.
 
     python -m benchmarks.gpu [--json FILE]
 
-Two models, the recipe's default and one of 5 x 512, in bfloat16, on features of noise that lie on the device, in TIMIT's
-size: 3,696 utterances, 3.1 hours. Before anything is timed the device's log-probabilities must be the CPU's. The most
-costly operations of an epoch are listed. Without a CUDA device it says so and ends with status 0.
+Two models, the recipe's default and one of 5 x 512, run in bfloat16 on random features in device memory: 3,696 utterances,
+3.1 hours. First, log-probabilities of the device and the CPU must agree. The benchmark lists the most expensive operations
+of an epoch. Without a CUDA device it prints so and exits with status 0.
 """
 
 import time
@@ -19,15 +19,15 @@ from asr.config import TrainConfig
 from asr.nn.acoustic_model import AcousticModel
 from asr.nn.ctc import ctc_loss
 from asr.system.processor import bfloat16_source
-from benchmarks.timing import finish, parser, table
+from benchmarks.timing import build_parser, format_table, report_results
 
 UTTERANCES, HOURS, SYMBOLS, PHONES = 3696, 3.1, 62, 38
 BATCH_SECONDS, MATRIX_SIZE = 640, 8192
 MODELS = {"default": ["experiment=speechocean762"], "5 x 512": ["model.layers=5", "model.hidden=512"]}
 
 
-def made_batches(device: torch.device) -> list[tuple[Tensor, ...]]:
-    """Features, lengths, tokens and token lengths of an epoch, in batches of similar length."""
+def random_batches(device: torch.device) -> list[tuple[Tensor, ...]]:
+    """Return features, lengths, tokens and token lengths of an epoch, in batches of utterances of similar length."""
     generator = torch.Generator().manual_seed(0)
     mean = 100 * 3600 * HOURS / UTTERANCES
     lengths = (mean * (0.5 + torch.rand(UTTERANCES, generator=generator))).long().sort().values
@@ -35,17 +35,18 @@ def made_batches(device: torch.device) -> list[tuple[Tensor, ...]]:
     start = 0
     while start < UTTERANCES:
         count = max(1, int(BATCH_SECONDS * 100 / lengths[start]))
-        some = lengths[start : start + count]
-        features = torch.randn(len(some), int(some[-1]), 40, generator=generator)
-        tokens = torch.randint(1, SYMBOLS, (len(some), PHONES), generator=generator)
-        parts = (features, some, tokens, torch.full((len(some),), PHONES))
-        batches.append(tuple(part.to(device) for part in parts))
+        batch_lengths = lengths[start : start + count]
+        size = len(batch_lengths)
+        features = torch.randn(size, int(batch_lengths[-1]), 40, generator=generator)
+        tokens = torch.randint(1, SYMBOLS, (size, PHONES), generator=generator)
+        tensors = (features, batch_lengths, tokens, torch.full((size,), PHONES))
+        batches.append(tuple(tensor.to(device) for tensor in tensors))
         start += count
     return batches
 
 
-def timed(action: Callable[[], object]) -> float:
-    """Seconds of an action on the device, after one that does not count."""
+def time_on_device(action: Callable[[], object]) -> float:
+    """Measure the seconds of an action on the device, after one untimed run."""
     action()
     torch.cuda.synchronize()
     started = time.perf_counter()
@@ -55,26 +56,26 @@ def timed(action: Callable[[], object]) -> float:
 
 
 def matrix_rate(device: torch.device) -> float:
-    """Operations a second of a plain bfloat16 matrix product."""
+    """Measure the operations per second of a plain bfloat16 matrix product."""
     matrix = torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device, dtype=torch.bfloat16)
-    return 10 * 2 * MATRIX_SIZE**3 / timed(lambda: [matrix @ matrix for _ in range(10)])
+    return 10 * 2 * MATRIX_SIZE**3 / time_on_device(lambda: [matrix @ matrix for _ in range(10)])
 
 
 def operations_per_frame(config: TrainConfig, inputs: int) -> float:
-    """Multiplications and additions of the recurrent layers for a frame of theirs, forward."""
+    """Count the multiplications and additions of the recurrent layers per input frame, forward only."""
     hidden, layers = config.model.hidden, config.model.layers
     sizes = [inputs, *[2 * hidden] * (layers - 1)]
     return sum(2 * 2 * 4 * hidden * (size + hidden) for size in sizes)
 
 
 def main() -> None:
-    """Train and recognize with each model."""
-    chosen = parser(__doc__).parse_args()
+    """Time training and recognition of each model."""
+    args = build_parser(__doc__).parse_args()
     if not torch.cuda.is_available():
-        print("no CUDA device is at hand: nothing is measured")
+        print("no CUDA device: nothing is measured")
         return
     device = torch.device("cuda")
-    batches, peak, rows, ratios = made_batches(device), matrix_rate(device), [], {}
+    batches, peak, rows, ratios = random_batches(device), matrix_rate(device), [], {}
     if not bfloat16_source(device):
         print("this device does not compute in bfloat16: the models run in float32")
     print(f"{torch.cuda.get_device_name()}: matrix product {peak / 1e12:.0f} TFLOP/s in bfloat16")
@@ -85,36 +86,36 @@ def main() -> None:
         check(model, device)
         model.to(device).train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-        epoch_s = timed(partial(train, model, optimizer, batches))
+        epoch_s = time_on_device(partial(train, model, optimizer, batches))
         model.eval()
-        recognition_s = timed(partial(recognize, model, batches))
+        recognition_s = time_on_device(partial(recognize, model, batches))
         frames = sum(int(lengths.sum()) for _, lengths, _, _ in batches) / config.model.time_reduction
-        done = 3 * frames * operations_per_frame(config, model.recurrent.layer_weights(0, "")[0].shape[1])
+        operations = 3 * frames * operations_per_frame(config, model.recurrent.layer_weights(0, "")[0].shape[1])
         speed = HOURS * 3600 / recognition_s
-        rows.append([name, f"{epoch_s:.2f}", f"{done / epoch_s / peak:.3f}", f"{speed:.0f}"])
+        rows.append([name, f"{epoch_s:.2f}", f"{operations / epoch_s / peak:.3f}", f"{speed:.0f}"])
         ratios[f"{name}: 5 s over an epoch"] = 5 / epoch_s
         ratios[f"{name}: recognition over real time"] = speed
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             train(model.train(), optimizer, batches)
         print(profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=6, max_name_column_width=60))
-    print(table(["", "epoch, s", "of matrix rate", "times real time"], rows))
-    finish(ratios, {"matrix product, FLOP/s": peak}, chosen.json)
+    print(format_table(["", "epoch, s", "share of matrix rate", "times real time"], rows))
+    report_results(ratios, {"matrix product, FLOP/s": peak}, args.json)
 
 
 def check(model: AcousticModel, device: torch.device) -> None:
-    """Refuse to go on where the device and the CPU give different log-probabilities."""
+    """Exit if the log-probabilities of the device and the CPU differ."""
     features, lengths = torch.randn(4, 200, 40), torch.tensor([200, 150, 3, 90])
     features = features * (torch.arange(200) < lengths[:, None])[..., None]
     model.eval()
     with torch.inference_mode():
-        there = model.to(device)(features.to(device), lengths.to(device))[0].cpu()
-        here = model.cpu()(features, lengths)[0]
-    if (worst := float((here - there).abs().max())) > 1e-2:
+        on_device = model.to(device)(features.to(device), lengths.to(device))[0].cpu()
+        on_cpu = model.cpu()(features, lengths)[0]
+    if (worst := float((on_cpu - on_device).abs().max())) > 1e-2:
         raise SystemExit(f"CPU and device differ by {worst:.2g}, expected at most 1e-2")
 
 
 def train(model: AcousticModel, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, ...]]) -> None:
-    """An epoch."""
+    """Train for one epoch."""
     for features, lengths, tokens, token_lengths in batches:
         with torch.autocast("cuda", torch.bfloat16, enabled=bool(bfloat16_source(features.device))):
             log_probs, out_lengths = model(features, lengths)
@@ -125,7 +126,7 @@ def train(model: AcousticModel, optimizer: torch.optim.Optimizer, batches: list[
 
 @torch.inference_mode()
 def recognize(model: AcousticModel, batches: list[tuple[Tensor, ...]]) -> None:
-    """Best symbols of every frame."""
+    """Find the best symbol of every frame."""
     for features, lengths, _, _ in batches:
         with torch.autocast("cuda", torch.bfloat16, enabled=bool(bfloat16_source(features.device))):
             model(features, lengths)[0].argmax(dim=-1)

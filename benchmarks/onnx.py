@@ -1,9 +1,9 @@
-"""An exported model against torch: seconds for the utterances of a manifest, one after the other, and what 8 bits cost.
+"""Exported models (float32 and int8) against torch: seconds for the utterances of a manifest, one at a time, and PER.
 
     python -m benchmarks.onnx MODEL CUTS [--rounds 3]
 
-MODEL is a model folder or a name of `asr models`. All take samples from memory and give log-probabilities; PER is of
-the best path under the model's convention.
+MODEL is a model folder or a name from `asr models`. All systems turn samples in memory into log-probabilities. PER is that
+of the best path under the model's scoring convention.
 """
 
 import tempfile
@@ -23,37 +23,37 @@ from asr.inference.bundle import load_bundle
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import load
 from asr.scoring.error_rate import score
-from benchmarks.timing import finish, interleave, parser, table
+from benchmarks.timing import build_parser, format_table, report_results, time_interleaved
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 """Samples (samples,) -> log-probabilities (frames, symbols)."""
 
 
-def session(path: Path) -> Predictor:
-    """An exported model."""
-    loaded = onnxruntime.InferenceSession(path)
+def load_onnx(path: Path) -> Predictor:
+    """Load an exported model."""
+    session = onnxruntime.InferenceSession(path)
 
     def predict(samples: np.ndarray) -> np.ndarray:
         inputs = {"samples": samples[None], "num_samples": np.array([len(samples)])}
-        found: np.ndarray = loaded.run(["log_probs"], inputs)[0]
-        return found[0]
+        log_probs: np.ndarray = session.run(["log_probs"], inputs)[0]
+        return log_probs[0]
 
     return predict
 
 
 def predict_all(predict: Predictor, signals: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """One after the other."""
+    """Run the model on one utterance at a time."""
     return [predict(samples) for samples in signals]
 
 
 def main() -> None:
-    """Export twice, time all, score all."""
-    options = parser(__doc__)
-    options.add_argument("model", type=find_model)
-    options.add_argument("cuts", type=Path)
-    chosen = options.parse_args()
-    bundle = load_bundle(chosen.model)
-    utterances = read_manifest(chosen.cuts)
+    """Export in both precisions, then time and score all systems."""
+    parser = build_parser(__doc__)
+    parser.add_argument("model", type=find_model)
+    parser.add_argument("cuts", type=Path)
+    args = parser.parse_args()
+    bundle = load_bundle(args.model)
+    utterances = read_manifest(args.cuts)
     signals = [read_audio(utterance.audio_path) for utterance in utterances]
     predictors: dict[str, Predictor] = {}
     sizes = {}
@@ -61,18 +61,21 @@ def main() -> None:
         for name in ("float32", "int8"):
             path = Path(folder) / f"{name}.onnx"
             sizes[f"onnxruntime, {name}"] = export_onnx(bundle, path, int8=name == "int8")
-            predictors[f"onnxruntime, {name}"] = session(path)
+            predictors[f"onnxruntime, {name}"] = load_onnx(path)
     for name in ("float32", "int8"):
-        recognizer = load(chosen.model, precision=name)
+        recognizer = load(args.model, precision=name)
         predictors[f"torch, {name}"] = partial(recognizer.log_probs, sample_rate_hz=recognizer.sample_rate_hz)
-    contenders = {name: partial(predict_all, predict, signals) for name, predict in predictors.items()}
-    seconds = interleave(contenders, chosen.rounds)
+    systems = {name: partial(predict_all, predict, signals) for name, predict in predictors.items()}
+    seconds = time_interleaved(systems, args.rounds)
     rates = {}
     for name, predict in predictors.items():
-        found = [torch.from_numpy(predict(one))[None] for one in signals]
-        heard = [bundle.inventory.decode(best_path(one, torch.tensor([one.shape[1]]))[0]) for one in found]
-        scored = [(u.id, u.speaker, u.phones, phones) for u, phones in zip(utterances, heard, strict=True)]
-        rates[name] = score(scored, bundle.convention).total.per
+        outputs = [torch.from_numpy(predict(samples))[None] for samples in signals]
+        hypotheses = [
+            bundle.inventory.decode(best_path(log_probs, torch.tensor([log_probs.shape[1]]))[0])
+            for log_probs in outputs
+        ]
+        transcribed = [(u.id, u.speaker, u.phones, phones) for u, phones in zip(utterances, hypotheses, strict=True)]
+        rates[name] = score(transcribed, bundle.convention).total.per
     audio_s = sum(map(len, signals)) / bundle.features.sample_rate_hz
     rows = [
         [
@@ -85,9 +88,9 @@ def main() -> None:
         for name in predictors
     ]
     print(f"{len(signals)} utterances, {audio_s:.0f} s of audio")
-    print(table(["", "seconds", "times real time", "PER", "bytes"], rows))
+    print(format_table(["", "seconds", "times real time", "PER", "bytes"], rows))
     ratios = {f"{name} over torch, float32": seconds["torch, float32"] / seconds[name] for name in predictors}
-    finish(ratios, {"seconds": seconds, "PER": rates, "bytes": sizes}, chosen.json)
+    report_results(ratios, {"seconds": seconds, "PER": rates, "bytes": sizes}, args.json)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How time and memory of training grow: with the corpus, the utterances' length, and the seconds in a batch.
+"""Growth of training time and memory with the size of the corpus, the length of utterances, and the seconds in a batch.
 
     python -m benchmarks.scaling CUTS [--json FILE]
 
-Each point is a process of its own that trains the default model of the recipe on real speech for one epoch: 48 utterances
-of CUTS repeated 1 to 32 times; the same joined to utterances of 1 to 16 times the length; batches of 20 to 320 seconds.
-Features are cached up to a limit that the smallest corpus fills. The exponents of time and of peak memory are fitted: the
-first power of the corpus' frames is linear, and 0 is flat. Before that, each kind of joining must give as many phones as
-the corpus has. The JSON's ratios are seconds a frame at the first point over those at the last: 1 is linear.
+Each point is one process that trains the default model of the recipe on speechocean762 for one epoch: 48 utterances of CUTS
+repeated 1 to 32 times; the same utterances concatenated to 1 to 16 times the length; batches of 20 to 320 seconds. The
+feature cache is as large as the smallest corpus. The benchmark fits power laws to time and peak memory: exponent 1 is
+linear, 0 is constant. First, concatenation must keep the number of phones. The ratios are the seconds per frame of the
+first point over those of the last; 1 is linear.
 """
 
 import resource
@@ -28,21 +28,24 @@ from asr.features.dataset import Dataset, plan_training
 from asr.nn.acoustic_model import AcousticModel
 from asr.nn.ctc import ctc_loss
 from asr.system.processor import choose_precision
-from benchmarks.timing import CPU, Apart, finish, parser, table
+from benchmarks.timing import CPU, SeparateProcess, build_parser, format_table, report_results
 
 UTTERANCES, CACHE_GIB = 48, 0.003
-REPEATS, JOINED, BATCH_SECONDS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8, 16), (20, 40, 80, 160, 320)
+REPEATS, CONCATENATED, BATCH_SECONDS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8, 16), (20, 40, 80, 160, 320)
 
 
-def epoch(corpus: Sequence[Utterance], batch_seconds: float) -> Callable[[], object]:
-    """A training epoch for a process of its own: a call gives its frames, seconds, and peak memory in MiB."""
+def make_epoch(corpus: Sequence[Utterance], batch_seconds: float) -> Callable[[], object]:
+    """Return a training epoch, to be called in its own process.
+
+    Each call returns frames, seconds and peak memory in MiB.
+    """
     torch.manual_seed(0)
     config = compose(["experiment=speechocean762", "run_dir=unused"])
     phones = inventory(config.corpus.inventory)
     dataset = Dataset(corpus, config.features, phones, CACHE_GIB)
     model = AcousticModel(config.model, config.features.bins, len(phones.symbols)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    half = choose_precision("auto", CPU).name == "bfloat16"
+    use_bfloat16 = choose_precision("auto", CPU).name == "bfloat16"
     plan = plan_training([u.duration_s for u in corpus], [1.0], batch_seconds, 10**6, (1, 0))
 
     def run() -> tuple[int, float, float]:
@@ -50,7 +53,7 @@ def epoch(corpus: Sequence[Utterance], batch_seconds: float) -> Callable[[], obj
         for _ in dataset.fill_cache([1.0]):
             pass
         for batch in dataset.batches(plan, config.augment, (1, 0)):
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            with torch.autocast("cpu", torch.bfloat16, enabled=use_bfloat16):
                 log_probs, lengths = model(batch.features, batch.feature_lengths)
             losses, _ = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
             losses.mean().backward()
@@ -62,65 +65,68 @@ def epoch(corpus: Sequence[Utterance], batch_seconds: float) -> Callable[[], obj
     return run
 
 
-def joined(utterances: Sequence[Utterance], count: int, folder: Path) -> list[Utterance]:
-    """The utterances, ``count`` of them one after the other in each."""
+def concatenate(utterances: Sequence[Utterance], count: int, folder: Path) -> list[Utterance]:
+    """Concatenate each ``count`` consecutive utterances into one."""
     groups = [utterances[start : start + count] for start in range(0, len(utterances), count)]
     results = []
     for group in groups:
-        samples = np.concatenate([read_audio(one.audio_path, 16000, one.start_s, one.duration_s) for one in group])
+        samples = np.concatenate([read_audio(u.audio_path, 16000, u.start_s, u.duration_s) for u in group])
         path = folder / f"{count}_{group[0].id}.wav"
         soundfile.write(path, samples, 16000)
-        spoken = tuple(phone for one in group for phone in one.phones)
+        phones = tuple(phone for utterance in group for phone in utterance.phones)
         duration_s = len(samples) / 16000
-        results.append(Utterance(f"{group[0].id}-{count}", path, 16000, duration_s, group[0].speaker, spoken))
-    if sum(len(one.phones) for one in results) != sum(len(one.phones) for one in utterances):
-        raise SystemExit(f"{count} utterances joined: phones were lost, expected all of them")
+        results.append(Utterance(f"{group[0].id}-{count}", path, 16000, duration_s, group[0].speaker, phones))
+    kept, expected = (sum(len(utterance.phones) for utterance in some) for some in (results, utterances))
+    if kept != expected:
+        raise SystemExit(f"{count} utterances concatenated: {kept} phones, expected {expected}")
     return results
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """The power of size that fits the values best, by least squares on a double logarithmic scale."""
+    """Fit a power law by least squares on logarithmic scales; return its exponent."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
 def main() -> None:
-    """Measure every point of the three lines and fit them."""
-    options = parser(__doc__)
-    options.set_defaults(rounds=1)
-    options.add_argument("cuts", type=Path)
-    chosen = options.parse_args()
-    corpus = read_manifest(chosen.cuts)[:UTTERANCES]
+    """Measure every point of the three series and fit each series."""
+    parser = build_parser(__doc__)
+    parser.set_defaults(rounds=1)
+    parser.add_argument("cuts", type=Path)
+    args = parser.parse_args()
+    corpus = read_manifest(args.cuts)[:UTTERANCES]
     with tempfile.TemporaryDirectory() as temporary:
-        lines = {
+        series = {
             "corpus, times": {count: (corpus * count, 80.0) for count in REPEATS},
-            "utterance length, times": {n: (joined(corpus, n, Path(temporary)) * 4, 80.0) for n in JOINED},
+            "utterance length, times": {n: (concatenate(corpus, n, Path(temporary)) * 4, 80.0) for n in CONCATENATED},
             "seconds in a batch": {seconds: (corpus * 8, float(seconds)) for seconds in BATCH_SECONDS},
         }
         rows, ratios, fits = [], {}, {}
-        for line, points in lines.items():
-            found = {size: measure(partial(epoch, *arguments), chosen.rounds) for size, arguments in points.items()}
-            for size, (frames, seconds, peak) in found.items():
+        for name, points in series.items():
+            measured = {size: measure(partial(make_epoch, *arguments), args.rounds) for size, arguments in points.items()}
+            for size, (frames, seconds, peak) in measured.items():
                 rows.append(
-                    [f"{line} {size}", f"{frames}", f"{seconds:.1f}", f"{1e6 * seconds / frames:.0f}", f"{peak:.0f}"]
+                    [f"{name} {size}", f"{frames}", f"{seconds:.1f}", f"{1e6 * seconds / frames:.0f}", f"{peak:.0f}"]
                 )
-            sizes, (first, *_, last) = list(found), found.values()
-            of_time, of_memory = (exponent(sizes, [one[place] for one in found.values()]) for place in (1, 2))
-            fits[line] = {"time": of_time, "memory": of_memory}
-            ratios[f"{line}: time a frame, first over last"] = (first[1] / first[0]) / (last[1] / last[0])
-    print(table(["", "frames", "seconds", "microseconds a frame", "peak MiB"], rows))
-    for line, fit in fits.items():
-        print(f"{line}: time grows as size^{fit['time']:.2f}, memory as size^{fit['memory']:.2f}")
-    finish(ratios, {"exponents": fits}, chosen.json)
+            sizes, (first, *_, last) = list(measured), measured.values()
+            fits[name] = {
+                "time": exponent(sizes, [seconds for _, seconds, _ in measured.values()]),
+                "memory": exponent(sizes, [peak for _, _, peak in measured.values()]),
+            }
+            ratios[f"{name}: time a frame, first over last"] = (first[1] / first[0]) / (last[1] / last[0])
+    print(format_table(["", "frames", "seconds", "microseconds per frame", "peak MiB"], rows))
+    for name, fit in fits.items():
+        print(f"{name}: time grows as size^{fit['time']:.2f}, memory as size^{fit['memory']:.2f}")
+    report_results(ratios, {"exponents": fits}, args.json)
 
 
 def measure(make: Callable[[], Callable[[], object]], rounds: int) -> tuple[int, float, float]:
-    """Frames, the least seconds of some epochs after one that does not count, and peak memory in MiB."""
-    process = Apart(make)
+    """Return an epoch's frames, its seconds (the minimum over ``rounds``, after one untimed) and peak memory in MiB."""
+    process = SeparateProcess(make)
     results = [process() for _ in range(rounds + 1)]
     process.close()
-    found = [result for result in results if isinstance(result, tuple)]
-    frames, _, peak = found[-1]
-    return frames, min(seconds for _, seconds, _ in found[1:]), peak
+    epochs = [result for result in results if isinstance(result, tuple)]
+    frames, _, peak = epochs[-1]
+    return frames, min(seconds for _, seconds, _ in epochs[1:]), peak
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all benchmarks share: contenders timed by turns in one process, a table, and ratios as JSON."""
+"""Shared by all benchmarks: interleaved timing of systems, tables, and ratios as JSON."""
 
 import argparse
 import json
@@ -13,63 +13,63 @@ from unittest.mock import patch
 
 import torch
 
-from asr.system.process import KEPT_IN_TRAINING, SPINS, tune_process
+from asr.system.process import SPINS, TRAINING_KEPT_BYTES, tune_process
 from asr.system.processor import bfloat16_source, choose_precision, describe_processor
 
 CPU = torch.device("cpu")
 
 
-def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each contender over ``rounds``, all by turns in each round, after one that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds + 1):
-        for name, contender in contenders.items():
+def time_interleaved(systems: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each system over ``rounds`` interleaved rounds, after one untimed round."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    for round_index in range(rounds + 1):
+        for name, run in systems.items():
             started = time.perf_counter()
-            contender()
-            if number > 0:
+            run()
+            if round_index > 0:
                 seconds[name].append(time.perf_counter() - started)
     return {name: median(values) for name, values in seconds.items()}
 
 
-class Apart:
-    """A contender in a process of its own, with its own threads and memory, as a user would run it."""
+class SeparateProcess:
+    """A system in its own process, with its own threads and memory, as a user would run it."""
 
     def __init__(self, make: Callable[[], Callable[[], object]], tuned: bool = True) -> None:
-        """``make``, a function of a module, is called there once for what every call of this runs.
+        """Start the process and call ``make``, a module-level function, in it once; each call runs what that returned.
 
-        A process of ours is tuned as the ``asr`` command is; another's is left as it comes.
+        ``tuned`` applies the process settings of the ``asr`` command; baselines run with default settings.
         """
         context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(make, theirs, tuned), daemon=True)
+        self.pipe, child_pipe = context.Pipe()
+        self.process = context.Process(target=_serve, args=(make, child_pipe, tuned), daemon=True)
         with patch.dict(os.environ, {"GOMP_SPINCOUNT": SPINS} if tuned else {}):
             self.process.start()
-        theirs.close()
+        child_pipe.close()
         self.pipe.recv()
 
     def __call__(self) -> object:
-        """Run it once and wait; what it returns."""
+        """Run the system once, wait for it, and return its result."""
         self.pipe.send(None)
         return self.pipe.recv()
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self.process.kill()
         self.process.join()
 
 
 def _serve(make: Callable[[], Callable[[], object]], pipe: Connection, tuned: bool) -> None:
     if tuned:
-        tune_process(KEPT_IN_TRAINING)
-    contender = make()
+        tune_process(TRAINING_KEPT_BYTES)
+    run = make()
     pipe.send(None)
     while True:
         pipe.recv()
-        pipe.send(contender())
+        pipe.send(run())
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Columns aligned: the first to the left, the others to the right."""
+def format_table(header: list[str], rows: list[list[str]]) -> str:
+    """Align the columns: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = []
     for row in [header, *rows]:
@@ -78,36 +78,36 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines)
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """A command line with the options that every benchmark has."""
+def build_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a command line with the options that all benchmarks share."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument(
-        "--json", type=Path, help="also write the figures to this file; its key `ratios` has ours over theirs"
+        "--json", type=Path, help="also write the figures to this file; `ratios` above 1 mean that ours is better"
     )
-    result.add_argument("--rounds", type=int, default=5, help="times each contender is timed")
+    result.add_argument("--rounds", type=int, default=5, help="timed runs of each system")
     return result
 
 
-def machine() -> str:
-    """The processor, its instruction sets and what precision `auto` is on it, in a line."""
+def describe_machine() -> str:
+    """Describe in one line the processor, its instruction sets and the precision that `auto` chooses on it."""
     choice = choose_precision("auto", CPU)
     return f"{describe_processor()}; precision auto is {choice.name}: {choice.why}"
 
 
-def computed(precisions: Sequence[str]) -> list[str]:
-    """Those of some precisions that this processor computes in; what it only emulates is named and left out."""
+def skip_emulated(precisions: Sequence[str]) -> list[str]:
+    """Return the precisions without those that this processor only emulates; print what is skipped."""
     if "bfloat16" in precisions and not bfloat16_source(CPU):
-        print("bfloat16 is left out: this processor only emulates it")
+        print("bfloat16 is skipped: this processor only emulates it")
         return [name for name in precisions if name != "bfloat16"]
     return list(precisions)
 
 
-def finish(ratios: Mapping[str, float], details: Mapping[str, object], path: Path | None) -> None:
-    """Print the machine and the ratios (above 1 is better), and write them with the details."""
-    print(f"\n{machine()}")
+def report_results(ratios: Mapping[str, float], details: Mapping[str, object], path: Path | None) -> None:
+    """Print the machine and the ratios (above 1 is better); write both and the details to ``path``."""
+    print(f"\n{describe_machine()}")
     for name, ratio in ratios.items():
         print(f"{name}: {ratio:.2f}")
     if path is not None:
         path.write_text(
-            json.dumps({"machine": machine(), "ratios": ratios, **details}, indent=1) + "\n", encoding="utf-8"
+            json.dumps({"machine": describe_machine(), "ratios": ratios, **details}, indent=1) + "\n", encoding="utf-8"
         )

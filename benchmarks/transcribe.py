@@ -1,11 +1,11 @@
-"""`asr transcribe` as whole processes: speed over a folder, start-up, precisions, and memory on a long file.
+"""`asr transcribe` as complete processes: speed on a folder, start-up time, precisions, and memory on a long file.
 
     python -m benchmarks.transcribe MODEL CUTS [--utterances 200] [--long-minutes 60] [--json FILE]
 
-Speed is the seconds of audio per second once started: the time over a folder less the time of one short file. Start-up
-stands against `python -c "import torch"` in the same run. The long file is the utterances one after the other, again and
-again; before anything is timed, ten minutes of it must give the same phones in windows as in one piece, but for one in a
-thousand. The errors of each precision are those of `asr evaluate` on the same manifest.
+Speed is seconds of audio per second after start-up: the time for a folder minus the time for one short file. Start-up is
+compared with `python -c "import torch"` in the same run. The long file repeats all utterances. First, on ten minutes of it,
+recognition in windows may change at most one phone in a thousand compared with recognition in one piece. The PER of each
+precision is that of `asr evaluate` on the same manifest.
 """
 
 import json
@@ -27,33 +27,33 @@ from asr.inference import windows
 from asr.inference.bundle import PRECISIONS
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import load
-from benchmarks.timing import computed, finish, interleave, parser, table
+from benchmarks.timing import build_parser, format_table, report_results, skip_emulated, time_interleaved
 
 RATE_HZ = 16000
 
 
 def command(*arguments: object) -> Callable[[], str]:
-    """A call that runs Python with these arguments and gives what it printed."""
+    """Return a function that runs Python with these arguments and returns its output."""
     return lambda: (
         subprocess.run([sys.executable, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
     )
 
 
 def check_windows(model: Path, audio: Path) -> str:
-    """Refuse to go on where windows change more than one phone in a thousand; else how many they change."""
-    recognizer = load(model, precision="float32")  # rounding is not what is asked about
+    """Report how many phones windows change; exit if it is more than one in a thousand."""
+    recognizer = load(model, precision="float32")  # lower precisions would add differences from rounding
     in_windows = recognizer.transcribe(audio).symbols
     with patch.object(windows, "WINDOW_FRAMES", sys.maxsize):
-        in_one = recognizer.transcribe(audio).symbols
-    found = jiwer.process_words(" ".join(in_one), " ".join(in_windows))
-    changed = found.substitutions + found.deletions + found.insertions
-    if changed > len(in_one) / 1000:
-        raise SystemExit(f"windows change {changed} of {len(in_one)} phones, expected at most 1 in 1,000")
-    return f"windows change {changed} of {len(in_one)} phones"
+        in_one_piece = recognizer.transcribe(audio).symbols
+    counts = jiwer.process_words(" ".join(in_one_piece), " ".join(in_windows))
+    changed = counts.substitutions + counts.deletions + counts.insertions
+    if changed > len(in_one_piece) / 1000:
+        raise SystemExit(f"windows change {changed} of {len(in_one_piece)} phones, expected at most 1 in 1,000")
+    return f"windows change {changed} of {len(in_one_piece)} phones"
 
 
 def error_rates(model: Path, cuts: Path, folder: Path, precisions: Sequence[str]) -> dict[str, float]:
-    """PER of each precision on the manifest."""
+    """Measure the PER of each precision on the manifest."""
     rates = {}
     for precision in precisions:
         file = folder / f"{precision}.json"
@@ -63,15 +63,15 @@ def error_rates(model: Path, cuts: Path, folder: Path, precisions: Sequence[str]
 
 
 def main() -> None:
-    """Write the audio to a folder, time the commands by turns, then transcribe the long file."""
-    options = parser(__doc__)
-    options.add_argument("model", type=find_model)
-    options.add_argument("cuts", type=Path)
-    options.add_argument("--utterances", type=int, default=200)
-    options.add_argument("--long-minutes", type=float, default=60.0)
-    chosen = options.parse_args()
-    precisions = computed(PRECISIONS)
-    signals = [read_audio(utterance.audio_path) for utterance in read_manifest(chosen.cuts)[: chosen.utterances]]
+    """Write the audio to a folder, time the commands interleaved, then transcribe the long file."""
+    parser = build_parser(__doc__)
+    parser.add_argument("model", type=find_model)
+    parser.add_argument("cuts", type=Path)
+    parser.add_argument("--utterances", type=int, default=200)
+    parser.add_argument("--long-minutes", type=float, default=60.0)
+    args = parser.parse_args()
+    precisions = skip_emulated(PRECISIONS)
+    signals = [read_audio(utterance.audio_path) for utterance in read_manifest(args.cuts)[: args.utterances]]
     audio_s = sum(map(len, signals)) / RATE_HZ
     everything = np.concatenate(signals)
     with tempfile.TemporaryDirectory() as temporary:
@@ -80,20 +80,20 @@ def main() -> None:
         for index, samples in enumerate(signals):
             soundfile.write(folder / f"{index:04d}.wav", samples, RATE_HZ)
         soundfile.write(middle, everything[: 600 * RATE_HZ], RATE_HZ)
-        print(f"ten minutes: {check_windows(chosen.model, middle)}")
-        rates = error_rates(chosen.model, chosen.cuts, Path(temporary), precisions)
-        run = ("-m", "asr", "transcribe", "--model", chosen.model)
-        contenders = {
+        print(f"ten minutes: {check_windows(args.model, middle)}")
+        rates = error_rates(args.model, args.cuts, Path(temporary), precisions)
+        run = ("-m", "asr", "transcribe", "--model", args.model)
+        systems = {
             "import torch": command("-c", "import torch"),
             "one short file": command(*run, folder / "0000.wav"),
             **{name: command(*run, folder, "--precision", name) for name in precisions},
         }
-        assert len(contenders["float32"]().splitlines()) == len(signals)
-        seconds = interleave(contenders, chosen.rounds)
-        repeats = round(chosen.long_minutes * 60 / audio_s) or 1
+        assert len(systems["float32"]().splitlines()) == len(signals)
+        seconds = time_interleaved(systems, args.rounds)
+        repeats = round(args.long_minutes * 60 / audio_s) or 1
         soundfile.write(long, np.tile(everything, repeats), RATE_HZ)
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        long_s = interleave({"long": command(*run, long)}, 1)["long"]
+        long_s = time_interleaved({"long": command(*run, long)}, 1)["long"]
         peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     speeds = {name: audio_s / (seconds[name] - seconds["one short file"]) for name in precisions}
     rows = [[name, f"{seconds[name]:.2f}", "", ""] for name in ("import torch", "one short file")]
@@ -101,13 +101,13 @@ def main() -> None:
         [f"{name}, folder", f"{seconds[name]:.2f}", f"{speeds[name]:.0f}", f"{rates[name]:.2%}"] for name in speeds
     ]
     print(f"{len(signals)} files, {audio_s:.0f} s of audio")
-    print(table(["", "seconds", "times real time once started", "PER"], rows))
+    print(format_table(["", "seconds", "times real time after start-up", "PER"], rows))
     long_audio_s = audio_s * repeats
     print(f"one file of {long_audio_s / 60:.0f} minutes: {long_s:.1f} s, {long_audio_s / long_s:.0f} times real time")
     print(f"peak memory {peak_gib:.2f} GiB (the short files: {before:.2f} GiB)")
     ratios = {f"{name} over real time": speed for name, speed in speeds.items()}
     ratios["import torch over start-up"] = seconds["import torch"] / seconds["one short file"]
-    finish(ratios, {"seconds": seconds, "PER": rates, "long file, peak GiB": peak_gib}, chosen.json)
+    report_results(ratios, {"seconds": seconds, "PER": rates, "long file, peak GiB": peak_gib}, args.json)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,11 @@ from asr.features.dataset import Batch, Dataset, Item
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.evaluate import evaluate, recognize
 from asr.scoring.alignment import count_errors
-from asr.system.signals import Stop
+from asr.system.signals import StopRequest
 from asr.training.checkpoint_files import load_checkpoint, save_checkpoint
+from asr.training.data import plan_epoch
 from asr.training.distillation import Teachers
-from asr.training.loop import train
+from asr.training.loop import prepare, train
 from asr.training.optimization import weight_noise
 from asr.training.run import Run
 from tests.conftest import TINY_MODEL, make_utterances
@@ -93,7 +94,7 @@ def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> Non
     class KilledError(Exception):
         pass
 
-    def train_or_die(run: Run, stop: Stop) -> None:
+    def train_or_die(run: Run, stop: StopRequest) -> None:
         if next(calls, "end"):
             raise KilledError
         epoch(run, stop)
@@ -106,7 +107,7 @@ def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> Non
 
 
 def start(corpus: Path, run_dir: Path, *overrides: str) -> Run:
-    return Run(config(corpus, run_dir, *overrides), run_dir)
+    return prepare(config(corpus, run_dir, *overrides), run_dir)
 
 
 def test_training_starts_from_another_models_weights(tone_corpus: Path, tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_training_starts_from_another_models_weights(tone_corpus: Path, tmp_path
     second = start(tone_corpus, tmp_path / "second", f"init_from={first}", "seed=2")
     for name, weight in load_bundle(first).model.state_dict().items():
         assert torch.equal(second.plain_model.state_dict()[name], weight), name
-    assert second.left_fresh == []
+    assert second.uninitialized == []
 
 
 def test_what_does_not_fit_is_named_and_stays_fresh(tone_corpus: Path, tmp_path: Path) -> None:
@@ -122,10 +123,10 @@ def test_what_does_not_fit_is_named_and_stays_fresh(tone_corpus: Path, tmp_path:
     wider = ("model.layers=2", "corpus.inventory=arpabet39", f"init_from={first}")
     train(config(tone_corpus, tmp_path / "second", *wider), tmp_path / "second")
     log = (tmp_path / "second" / "train.log").read_text()
-    assert f"weights of {first}; as they were: recurrent.weight_ih_l1 [64, 32], not there; " in log
+    assert f"weights initialized from {first}; not initialized: recurrent.weight_ih_l1 [64, 32], not there; " in log
     assert "output" not in log
     other = start(tone_corpus, tmp_path / "third", "model.hidden=8", f"init_from={first}")
-    assert "recurrent.weight_hh_l0 [32, 8], there [64, 16]" in other.left_fresh
+    assert "recurrent.weight_hh_l0 [32, 8], there [64, 16]" in (other.uninitialized or [])
     theirs = load_bundle(first).model.state_dict()
     assert torch.equal(other.plain_model.state_dict()["front_end.norm.weight"], theirs["front_end.norm.weight"])
 
@@ -152,7 +153,7 @@ def test_freezing_nothing_or_everything_is_refused(tone_corpus: Path, tmp_path: 
 def test_a_training_starts_from_a_model_by_its_name(tone_corpus: Path, tmp_path: Path) -> None:
     wide = ("model.hidden=136", "model.layers=3", "model.convolution_channels=[32,32]", "model.time_reduction=4")
     begun = start(tone_corpus, tmp_path / "run", "init_from=speechocean762-small", *wide)
-    assert begun.left_fresh == []
+    assert begun.uninitialized == []
 
 
 def test_the_output_layer_of_other_phones_stays_fresh(tone_corpus: Path, tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_the_output_layer_of_other_phones_stays_fresh(tone_corpus: Path, tmp_pat
     (first / "checksums.txt").unlink()
     text = (first / "config.yaml").read_text()
     (first / "config.yaml").write_text(text.replace("inventory: arpabet39", "inventory: mine"))
-    left = start(tone_corpus, tmp_path / "second", f"init_from={first}").left_fresh
+    left = start(tone_corpus, tmp_path / "second", f"init_from={first}").uninitialized or []
     assert left == [f"output.{name}, there of other phones" for name in ("weight [40, 32]", "bias [40]")]
 
 
@@ -346,7 +347,7 @@ def test_resuming_starts_where_nothing_is_there_and_ends_where_all_is_done(tone_
 def test_a_signal_saves_and_says_where(tone_corpus: Path, tmp_path: Path, number: int) -> None:
     settings = ("trainer.epochs=3", "model.dropout=0.2", "trainer.batch_utterances=2", "trainer.accumulation=2")
     whole = run(tone_corpus, tmp_path / "whole", *settings)
-    plain, calls = asr.training.loop.update, iter(range(100))
+    plain, calls = asr.training.loop.update_weights, iter(range(100))
 
     def update_and_signal(*arguments: Any) -> float:
         loss = plain(*arguments)
@@ -356,7 +357,7 @@ def test_a_signal_saves_and_says_where(tone_corpus: Path, tmp_path: Path, number
 
     before = signal.getsignal(number)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asr.training.loop, "update", update_and_signal)
+        patch.setattr(asr.training.loop, "update_weights", update_and_signal)
         with pytest.raises(
             Interrupted, match="stopped after 5 updates; saved in .*checkpoints, the same command"
         ) as stopped:
@@ -403,7 +404,7 @@ def test_the_checkpoint_before_stands_in_for_a_damaged_one(
     parts = run(tone_corpus, tmp_path / "parts", "trainer.epochs=4", "resume=true")
     log = (tmp_path / "parts" / "train.log").read_text()
     assert f"{last}: {len(content)} bytes that do not agree with their checksum" in log
-    assert "the one before is used" in log
+    assert "the previous checkpoint is used" in log
     assert "resumed after epoch 1" in log
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
 
@@ -500,25 +501,25 @@ def test_every_weight_that_is_not_finite_is_named_at_the_step(tone_corpus: Path,
     everything = ("model=cnn_blstm_attention", "model.projection=8", "model.layer_norm=true")
     parts = start(tone_corpus, tmp_path, *everything, "model.layers=2", "model.hidden=16")
     parts.progress.epoch = epoch
-    (batch,) = parts.train_set.batches(parts.plan(0)[:1])
+    (batch,) = parts.train_set.batches(plan_epoch(parts, 0)[0][:1])
     weights = dict(parts.plain_model.named_parameters())
     assert len(weights) > 20
     for name, weight in weights.items():
         values, place = weight.detach(), (-1,) * weight.ndim
         before, values[place] = values[place].clone(), math.nan
         with pytest.raises(TrainingError) as error:
-            asr.training.loop.update(parts, [(batch, 1.0)], 1.0, 0.001)
+            asr.training.loop.update_weights(parts, [(batch, 1.0)], 1.0, 0.001)
         what = f"{name} (1 of {weight.numel()} values)"
         assert str(error.value) == f"weights are not finite after 0 updates: {what}; there is no checkpoint yet"
         values[place] = before
-    asr.training.loop.update(parts, [(batch, 1.0)], 1.0, 0.001)
+    asr.training.loop.update_weights(parts, [(batch, 1.0)], 1.0, 0.001)
 
 
 @pytest.mark.parametrize(("settings", "after"), [((), 6), (("trainer.checkpoint_minutes=1e-9",), 5)])
 def test_weights_that_are_not_finite_are_not_saved(
     tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...], after: int
 ) -> None:
-    plain = asr.training.loop.update
+    plain = asr.training.loop.update_weights
 
     def update(parts: Run, *others: Any) -> float:
         loss = plain(parts, *others)
@@ -526,7 +527,7 @@ def test_weights_that_are_not_finite_are_not_saved(
             parts.plain_model.output.bias.detach()[3] = math.inf
         return loss
 
-    monkeypatch.setattr(asr.training.loop, "update", update)
+    monkeypatch.setattr(asr.training.loop, "update_weights", update)
     message = rf"weights are not finite after {after} updates: output.bias \(1 of 40 values\); last good checkpoint: "
     with pytest.raises(TrainingError, match=message):
         run(tone_corpus, tmp_path, *settings)

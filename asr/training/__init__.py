@@ -1,1 +1,35 @@
-"""The parts of a training run: its state, its checkpoints, optimizers, schedules and averages."""
+"""Training: manifests and a configuration -> a model folder.
+
+In:  a `TrainConfig`, manifests of utterances.
+Out: `run_dir/model`, checkpoints, a log, the history of epochs.
+Start with `loop.train`, which shows a whole training on one page; `run.Run.state` is what a resumed run restores.
+
+    loop                 epochs, updates, validation
+    data                 datasets, the updates of an epoch, each process's share
+    run                  model, optimizer, schedule and progress of a run
+    run_folder           settings and log of a run; whether it can be resumed
+    checkpoints          when checkpoints are written, what resume restores
+    checkpoint_files     checkpoint files, written whole and verified
+    objective, losses    the loss of a batch; flat start, consistency, distillation
+    optimization         optimizers, schedules, weight averages, gradient norms
+    distillation         posteriors of teachers
+    distributed          processes that train one model
+    numerical_checks     losses and weights that are not finite
+    final_model          averaged weights, the model folder
+    model_card           the model's README
+    frame_classifier     training of the aligner
+"""
+
+__all__ = [
+    "checkpoint_files",
+    "data",
+    "distillation",
+    "distributed",
+    "frame_classifier",
+    "loop",
+    "losses",
+    "numerical_checks",
+    "optimization",
+    "run",
+    "run_folder",
+]

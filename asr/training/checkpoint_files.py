@@ -1,6 +1,6 @@
-"""The state of a training run on disk: written beside, synced, read back, renamed; read without running code.
+"""Checkpoint files: written under another name, synced, read back, renamed; loading one cannot run code.
 
-A file is what `torch.save` writes and, after it, the SHA-256 of that.
+A file is the output of `torch.save` followed by its SHA-256.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
-    """Write tensors, numbers, strings and containers of them to ``path``; an older file there stays whole until the end.
+    """Write tensors, numbers, strings and containers of them to ``path``; an older file stays intact until the end.
 
     Raises:
-        InputError: it cannot be written, or is not what was written when it is read back.
+        InputError: the file cannot be written, or reads back different.
     """
     content = io.BytesIO()
     torch.save(state, content)
@@ -39,7 +39,7 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         if partial.read_bytes() != whole:
-            raise OSError("it reads back as something else")
+            raise OSError("it reads back different")
         os.replace(partial, path)
     except OSError as error:
         with suppress(OSError):
@@ -48,10 +48,10 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` wrote.
+    """The content of a checkpoint.
 
     Raises:
-        InputError: not there, or not as it was written.
+        InputError: the file is missing or damaged.
     """
     try:
         whole = path.read_bytes()
@@ -71,7 +71,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_last(state: dict[str, Any], folder: Path) -> None:
-    """Write the state of a run; the one before is kept beside it."""
+    """Write the state of a run; keep the previous one beside it."""
     if (folder / LAST).exists():
         with suppress(OSError):
             (folder / BEFORE).unlink(missing_ok=True)
@@ -80,15 +80,15 @@ def save_last(state: dict[str, Any], folder: Path) -> None:
 
 
 def load_last(folder: Path) -> dict[str, Any]:
-    """The state that a run is taken up from: the last one, or where that is damaged the one before.
+    """The state to resume from: the last one, or the previous one if the last is damaged.
 
     Raises:
-        InputError: neither can be used.
+        InputError: neither can be read.
     """
     try:
         return load_checkpoint(folder / LAST)
     except InputError as error:
         if not (folder / BEFORE).exists():
             raise
-        log.warning("%s; the one before is used", error)
+        log.warning("%s; the previous checkpoint is used", error)
         return load_checkpoint(folder / BEFORE)

@@ -1,4 +1,4 @@
-"""Distillation: trained models whose posteriors a student follows besides the transcriptions.
+"""Distillation: a student learns from the posteriors of trained models besides the transcriptions.
 
 Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015.
 """
@@ -12,20 +12,20 @@ from torch import Tensor
 from asr.errors import InputError
 from asr.features.dataset import Batch, Dataset, Item, plan_evaluation
 from asr.inference.bundle import Bundle, load_bundle
-from asr.inference.evaluate import BATCH_SECONDS, evaluating
+from asr.inference.evaluate import BATCH_SECONDS, evaluation_mode
 from asr.system.progress import progress
 
 
 class Teachers:
-    """The mean posteriors of several models on each utterance of a training set, at each speed, before any mask.
+    """The teachers' mean posteriors for each unmasked utterance of a training set, at each speed.
 
-    They are computed once, before training, and kept as 16-bit numbers: 80 bytes an output frame with 39 phones.
+    They are computed once, before training, and kept in float16: 80 bytes per output frame with 39 phones.
     """
 
     def __init__(
         self, models: Sequence[Path], student: Bundle, train_set: Dataset, speeds: Sequence[float], precision: str
     ) -> None:
-        """``models`` are bundles with the student's phones and as many output frames for an utterance.
+        """``models`` are bundles with the student's phones and the same number of output frames per utterance.
 
         Raises:
             InputError: a model cannot be read or does not fit the student.
@@ -46,14 +46,14 @@ class Teachers:
         self._posteriors = {item: (total / len(models)).half() for item, total in sums.items()}
 
     def posteriors(self, batch: Batch) -> Tensor:
-        """(batch, frames, symbols) float32 probabilities for the utterances of a batch, 0 beyond each length."""
-        rows = [self._posteriors[item].float() for item in batch.items]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        """(batch, frames, symbols) float32 probabilities of a batch, 0 beyond each length."""
+        posteriors = [self._posteriors[item].float() for item in batch.items]
+        return torch.nn.utils.rnn.pad_sequence(posteriors, batch_first=True)
 
 
 def _posteriors(teacher: Bundle, train_set: Dataset, speeds: Sequence[float]) -> Iterator[tuple[Item, Tensor]]:
-    """(frames, symbols) float32 probabilities of each utterance at each speed, from the teacher's own features."""
-    own = Dataset(train_set.utterances, teacher.features, teacher.inventory, cache_gib=0, known=teacher.statistics)
+    """(frames, symbols) float32 probabilities of each utterance at each speed, computed from the teacher's own features."""
+    own = Dataset(train_set.utterances, teacher.features, teacher.inventory, cache_gib=0, statistics=teacher.statistics)
     if teacher.features.normalization == "speaker":
         own.learn_statistics()
     plan = [
@@ -62,7 +62,7 @@ def _posteriors(teacher: Bundle, train_set: Dataset, speeds: Sequence[float]) ->
         for batch in plan_evaluation([one.duration_s / speed for one in own.utterances], BATCH_SECONDS)
     ]
     device = next(teacher.model.parameters()).device
-    with evaluating(teacher):
+    with evaluation_mode(teacher):
         for on_cpu in progress(own.batches(plan), "posteriors of a teacher", len(plan)):
             batch = on_cpu.to(device)
             log_probs, lengths = teacher.log_probs(batch.features, batch.feature_lengths)

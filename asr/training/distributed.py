@@ -1,4 +1,4 @@
-"""Several processes that train one model, started by torchrun, by accelerate, or by Slurm through submitit."""
+"""Distributed training: processes started by torchrun, accelerate, or Slurm through submitit, that train one model."""
 
 import os
 from collections.abc import Iterator
@@ -12,10 +12,11 @@ from accelerate.utils import ProjectConfiguration
 from asr.config import TrainerConfig
 from asr.errors import InputError, TrainingError
 from asr.system.processor import Choice, choose_precision
+from asr.system.signals import StopRequest
 
 
 def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
-    """The device, the trackers, and the other processes.
+    """Join the other processes, and choose the device, the number of threads and the trackers.
 
     Raises:
         InputError: there is no such device, or the other processes cannot be joined.
@@ -24,7 +25,7 @@ def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
     if trainer.device == "cuda" and not cuda:
         raise InputError("configuration: trainer.device is cuda, expected cpu or auto: no CUDA device is at hand")
     join_submitit_job()
-    # Without a CUDA device it must be told to use the CPU: with `auto` it would let every process train by itself.
+    # accelerate must be told to use the CPU: by default, without CUDA, it lets every process train a model of its own.
     accelerator = Accelerator(
         cpu=trainer.device == "cpu" or not cuda,
         log_with=list(trainer.trackers) or None,
@@ -33,11 +34,20 @@ def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise InputError(f"process group: {accelerator.num_processes} joined, expected {started} (WORLD_SIZE)")
+    if trainer.threads:
+        torch.set_num_threads(trainer.threads)
     return accelerator
 
 
+def signal_in_any_process(accelerator: Accelerator, stop: StopRequest) -> int:
+    """Not 0 if any process was asked to stop; the same in every process."""
+    if accelerator.num_processes == 1:
+        return stop.signal
+    return int(accelerator.reduce(torch.tensor(stop.signal)))
+
+
 def common_precision(wanted: str, accelerator: Accelerator) -> Choice:
-    """The precision of all processes: ``auto`` is bfloat16 only where each one's device computes in it."""
+    """The precision of all processes: ``auto`` is bfloat16 only if every process's device computes in it."""
     choice = choose_precision(wanted, accelerator.device)
     if wanted != "auto" or accelerator.num_processes == 1:
         return choice
@@ -48,10 +58,10 @@ def common_precision(wanted: str, accelerator: Accelerator) -> Choice:
 
 
 def join_submitit_job() -> None:
-    """Where submitit has started several tasks, say which of them this is in the variables that torch reads."""
+    """If submitit started this process, set the environment variables that torch reads (rank, world size, address)."""
     if "SUBMITIT_EXECUTOR" not in os.environ or "RANK" in os.environ:
         return
-    from submitit.helpers import TorchDistributedEnvironment  # there, or it would not have started this process
+    from submitit.helpers import TorchDistributedEnvironment  # installed, since submitit started this process
 
     job = TorchDistributedEnvironment()
     if job.world_size > 1:
@@ -60,10 +70,10 @@ def join_submitit_job() -> None:
 
 @contextmanager
 def report_lost_process(accelerator: Accelerator, checkpoints: Path) -> Iterator[None]:
-    """End with one line where another process is gone.
+    """Turn the communication library's error about a lost process into one line.
 
     Raises:
-        TrainingError: in place of what the communication library says then.
+        TrainingError: another process ended.
     """
     try:
         yield

@@ -7,38 +7,38 @@ from torch.nn import functional
 from asr.nn.ctc import BLANK_ID
 
 
-def consistency_loss(one: Tensor, other: Tensor, lengths: Tensor) -> Tensor:
-    """How far two views of the same utterances are apart, in nats.
+def consistency_loss(first: Tensor, second: Tensor, lengths: Tensor) -> Tensor:
+    """Divergence of two views of the same utterances, in nats.
 
-    (batch, frames, symbols) log-probabilities twice and (batch,) lengths -> (batch,). At each frame it is the mean of both
-    Kullback-Leibler divergences, where the view that is followed is held fixed; summed over frames.
+    (batch, frames, symbols) log-probabilities twice and (batch,) lengths -> (batch,). Each frame contributes the mean of
+    the two Kullback-Leibler divergences; the gradient does not flow into the target of either.
     Source: Yao et al., "CR-CTC: consistency regularization on CTC for improved speech recognition", 2025.
     """
-    inside = torch.arange(one.shape[1], device=one.device) < lengths[:, None]
-    there = functional.kl_div(one, other.detach(), reduction="none", log_target=True).sum(dim=2)
-    back = functional.kl_div(other, one.detach(), reduction="none", log_target=True).sum(dim=2)
-    return ((there + back) / 2).masked_fill(~inside, 0).sum(dim=1)
+    inside = torch.arange(first.shape[1], device=first.device) < lengths[:, None]
+    forward = functional.kl_div(first, second.detach(), reduction="none", log_target=True).sum(dim=2)
+    backward = functional.kl_div(second, first.detach(), reduction="none", log_target=True).sum(dim=2)
+    return ((forward + backward) / 2).masked_fill(~inside, 0).sum(dim=1)
 
 
 def distillation_loss(log_probs: Tensor, posteriors: Tensor, lengths: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of a student from the posteriors it is to follow, summed over frames, in nats.
+    """Kullback-Leibler divergence of a student from its teachers' posteriors, summed over frames, in nats.
 
     (batch, frames, symbols) log-probabilities, (batch, frames, symbols) probabilities and (batch,) lengths -> (batch,).
     """
     inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
-    apart = functional.kl_div(log_probs, posteriors, reduction="none").sum(dim=2)
-    return apart.masked_fill(~inside, 0).sum(dim=1)
+    divergence = functional.kl_div(log_probs, posteriors, reduction="none").sum(dim=2)
+    return divergence.masked_fill(~inside, 0).sum(dim=1)
 
 
 def flat_start_targets(
     features: Tensor, feature_lengths: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor
 ) -> Tensor:
-    """A symbol for each output frame: the utterance's phones spread evenly over its non-silent frames, blank elsewhere.
+    """Frame targets of the flat start: the phones spread evenly over the frames with speech, blank elsewhere.
 
     Args:
         features: (batch, frames, dim) normalized log-mel features; their mean over dim tells speech from silence.
         feature_lengths: (batch,) int64 in feature frames.
-        lengths: (batch,) int64 in output frames, at most as many.
+        lengths: (batch,) int64 in output frames, at most ``feature_lengths``.
         tokens: (batch, longest) int64.
         token_lengths: (batch,) int64.
 
@@ -46,17 +46,17 @@ def flat_start_targets(
         (batch, output frames) int64, -100 (ignored by cross-entropy) beyond each length.
     """
     targets = torch.full((len(features), int(lengths.max())), -100, dtype=torch.int64)
-    loudness = features.mean(dim=2).cpu()
+    levels = features.mean(dim=2).cpu()
     sizes = zip(feature_lengths.tolist(), lengths.tolist(), token_lengths.tolist(), strict=True)
-    for row, (frames, out_frames, labels) in enumerate(sizes):
-        targets[row, :out_frames] = BLANK_ID
+    for index, (frames, out_frames, labels) in enumerate(sizes):
+        targets[index, :out_frames] = BLANK_ID
         if not labels or not out_frames:
             continue
-        speech = _speech_frames(loudness[row, :frames], out_frames)
+        speech = _speech_frames(levels[index, :frames], out_frames)
         if len(speech) < labels:
             speech = torch.arange(out_frames)
         position = torch.arange(len(speech)) * labels // len(speech)
-        targets[row, speech] = tokens[row].cpu()[position]
+        targets[index, speech] = tokens[index].cpu()[position]
     return targets.to(features.device)
 
 
@@ -66,8 +66,8 @@ def flat_start_loss(log_probs: Tensor, targets: Tensor) -> Tensor:
     return losses.sum(dim=1)
 
 
-def _speech_frames(loudness: Tensor, out_frames: int) -> Tensor:
-    """Output frames louder than the middle between an utterance's quiet (10th percentile) and loud (90th) frames."""
-    pooled = functional.adaptive_avg_pool1d(loudness[None, None], out_frames)[0, 0]
+def _speech_frames(levels: Tensor, out_frames: int) -> Tensor:
+    """Output frames whose level is above the midpoint of the utterance's 10th and 90th percentiles."""
+    pooled = functional.adaptive_avg_pool1d(levels[None, None], out_frames)[0, 0]
     quiet, loud = torch.quantile(pooled, torch.tensor([0.1, 0.9]))
     return (pooled >= (quiet + loud) / 2).nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""What is said of a training: a line in the log before it, and the card of the model after it."""
+"""A training described: one line in the log when it starts, and the card of its model."""
 
 import shlex
 import sys
@@ -11,7 +11,7 @@ from asr.training.run import Run
 
 
 def describe(run: Run) -> str:
-    """What is about to be trained, on what, in one line."""
+    """Model, device, data and run folder in one line."""
     sizes = [
         f"{name} {len(dataset)} utterances, {sum(u.duration_s for u in dataset.utterances) / 3600:.2f} h"
         for name, dataset in (("train", run.train_set), ("dev", run.dev_set))
@@ -26,7 +26,7 @@ def describe(run: Run) -> str:
 
 
 def model_card(run: Run, dev: Score, weights: str) -> str:
-    """The README of the bundle."""
+    """The model card, `README.md` in the model folder."""
     corpus, train_utterances = run.config.corpus, run.train_set.utterances
     hours = sum(utterance.duration_s for utterance in train_utterances) / 3600
     speakers, today = len({utterance.speaker for utterance in train_utterances}), date.today().isoformat()
@@ -39,7 +39,7 @@ def model_card(run: Run, dev: Score, weights: str) -> str:
 | dev set | {headline(dev)} |
 | parameters | {count_parameters(run.plain_model):,} |
 | weights | {weights} |
-| precision of training | {run.precision.name}: {run.precision.why} |
+| training precision | {run.precision.name}: {run.precision.why} |
 | training | {run.progress.epoch} epochs, {run.progress.minutes:.1f} minutes, {today}, seed {run.config.seed} |
 | command | `{shlex.join(["asr", *sys.argv[1:]])}` |
 

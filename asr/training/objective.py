@@ -1,4 +1,8 @@
-"""What an update makes smaller: flat start first, then CTC, with agreement between views and with teachers if asked for."""
+"""The training objective: flat start in the first epochs, then CTC, with consistency and distillation if configured.
+
+To add a loss, write it in `asr.training.losses` as a function of log-probabilities that returns one value per utterance,
+and add it in `batch_losses`.
+"""
 
 import logging
 
@@ -14,42 +18,42 @@ log = logging.getLogger("asr.training")
 
 
 def batch_losses(run: Run, batch: Batch) -> Tensor:
-    """The loss of each utterance in nats, (batch,); 0 and a word in the log where the labels do not fit the frames.
+    """The loss of each utterance in nats, (batch,); 0, and a warning, if its labels do not fit its frames.
 
-    Where a batch has two views of each utterance, the mean of both losses and what the views are apart. Where there are
-    teachers, ``trainer.distillation`` of it is how far the student is from their posteriors.
+    With teachers, ``trainer.distillation`` of the loss is the divergence from their posteriors. With two views of each
+    utterance, the loss is the mean of both views' plus ``trainer.consistency`` times their divergence.
     """
     trainer = run.config.trainer
-    half = run.precision.name == "bfloat16"
-    with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=half):
+    bfloat16 = run.precision.name == "bfloat16"
+    with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=bfloat16):
         log_probs, lengths = run.model(batch.features, batch.feature_lengths)
     if run.progress.epoch < trainer.flat_start_epochs:
         targets = flat_start_targets(batch.features, batch.feature_lengths, lengths, batch.tokens, batch.token_lengths)
         return flat_start_loss(log_probs, targets)
     losses, feasible = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
     if not feasible.all():
-        name_infeasible(run, batch, lengths, feasible)
+        warn_of_infeasible(run, batch, lengths, feasible)
     if run.teachers:
-        followed = run.teachers.posteriors(batch).to(log_probs.device)
-        apart = distillation_loss(log_probs, followed, lengths) * feasible
-        losses = (1 - trainer.distillation) * losses + trainer.distillation * apart
+        posteriors = run.teachers.posteriors(batch).to(log_probs.device)
+        divergence = distillation_loss(log_probs, posteriors, lengths) * feasible
+        losses = (1 - trainer.distillation) * losses + trainer.distillation * divergence
     if views_of(run) == 1:
         return losses
-    (one, other), (first, second) = losses.chunk(2), log_probs.chunk(2)
-    apart = consistency_loss(first, second, lengths[: len(one)])
-    return (one + other) / 2 + trainer.consistency * apart
+    (first_losses, second_losses), (first, second) = losses.chunk(2), log_probs.chunk(2)
+    divergence = consistency_loss(first, second, lengths[: len(first_losses)])
+    return (first_losses + second_losses) / 2 + trainer.consistency * divergence
 
 
-def name_infeasible(run: Run, batch: Batch, lengths: Tensor, feasible: Tensor) -> None:
-    """Say once of each utterance that its labels do not fit its frames."""
+def warn_of_infeasible(run: Run, batch: Batch, lengths: Tensor, feasible: Tensor) -> None:
+    """Name each utterance whose labels do not fit its frames, once per run."""
     needed = required_frames(batch.tokens, batch.token_lengths)
-    for row in (~feasible).nonzero()[:, 0].tolist():
-        if batch.ids[row] not in run.progress.infeasible:
-            reason = f"{int(lengths[row])} output frames, its phones need {int(needed[row])}"
-            run.progress.infeasible[batch.ids[row]] = reason
-            log.warning("utterance %s is left out of the loss: %s", batch.ids[row], reason)
+    for index in (~feasible).nonzero()[:, 0].tolist():
+        if batch.ids[index] not in run.progress.infeasible:
+            reason = f"{int(lengths[index])} output frames, its phones need {int(needed[index])}"
+            run.progress.infeasible[batch.ids[index]] = reason
+            log.warning("utterance %s is left out of the loss: %s", batch.ids[index], reason)
 
 
 def views_of(run: Run) -> int:
-    """How often a batch has each of its utterances: twice where two views of it are to agree."""
+    """Views of each utterance in a batch: two once consistency regularization is on, else one."""
     return 2 if run.config.trainer.consistency and run.progress.epoch >= run.config.trainer.flat_start_epochs else 1

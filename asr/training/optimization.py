@@ -21,7 +21,7 @@ Weights = dict[str, Tensor]
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer that the configuration names. Weight decay spares vectors (biases and norms)."""
+    """The configured optimizer. Weight decay does not apply to vectors (biases and norms)."""
     chosen = [parameter for parameter in parameters if parameter.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in chosen if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -39,8 +39,8 @@ class Schedule:
     """A factor on the optimizer's learning rate, from training progress or from the dev PER.
 
     ``one_cycle`` (cosine up, cosine down), ``warmup_cosine`` (linear up, cosine down) and ``constant`` follow progress.
-    ``plateau`` multiplies by ``factor`` after ``patience`` epochs in a row without a gain of ``threshold`` points;
-    ``newbob`` does so after every epoch from the first on that gains less.
+    ``plateau`` multiplies by ``factor`` after more than ``patience`` consecutive epochs that gain less than ``threshold``
+    points; ``newbob`` multiplies after the first such epoch and after every epoch that follows.
     """
 
     def __init__(self, config: ScheduleConfig) -> None:
@@ -48,7 +48,7 @@ class Schedule:
         self.state: dict[str, float] = {"factor": 1.0, "best": math.inf, "bad_epochs": 0, "started": 0}
 
     def factor(self, progress: float) -> float:
-        """The factor at ``progress``, the part of all updates done, 0 to 1."""
+        """The factor after this fraction of all updates, 0 to 1."""
         config = self.config
         if isinstance(config, DevScheduleConfig):
             return self.state["factor"]
@@ -63,7 +63,7 @@ class Schedule:
         return config.final_factor + (1 - config.final_factor) * (1 + math.cos(math.pi * min(1.0, rest))) / 2
 
     def epoch_done(self, dev_per: float) -> None:
-        """Tell the schedule an epoch's dev PER (a fraction)."""
+        """Report an epoch's dev PER (a fraction) to the schedule."""
         config, state = self.config, self.state
         if isinstance(config, ProgressScheduleConfig):
             return
@@ -88,7 +88,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take one more update of the model in."""
+        """Include the weights after one more update."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, value in model.state_dict().items():
@@ -101,7 +101,7 @@ def copy_weights(model: nn.Module) -> Weights:
 
 
 def average_weights(sets: Sequence[Weights]) -> Weights:
-    """The mean of several sets of weights, summed in float64."""
+    """The mean of sets of weights, summed in float64."""
     return {
         name: torch.stack([weights[name].double() for weights in sets]).mean(0).to(value.dtype)
         for name, value in sets[0].items()
@@ -109,9 +109,9 @@ def average_weights(sets: Sequence[Weights]) -> Weights:
 
 
 def gradient_norms(model: nn.Module) -> Mapping[str, float]:
-    """The gradient's norm in each module that has parameters of its own, layers of a recurrent stack apart.
+    """The gradient norm of each module with parameters of its own, and of each layer of a recurrent stack.
 
-    What an LSTM's user looks for: gradients that vanish towards the input, or explode.
+    They show gradients that vanish towards the input or explode.
     """
     squares: dict[str, float] = {}
     for name, parameter in model.named_parameters():

@@ -1,1 +1,1 @@
-"""Peers, each driven by a script of ours that runs in an environment of the peer's own."""
+"""Other toolkits, each driven by a script that runs in that toolkit's own environment."""

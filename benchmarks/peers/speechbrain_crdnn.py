@@ -1,17 +1,17 @@
-"""SpeechBrain's TIMIT CTC model (CRDNN) on a manifest of ours: how fast it trains, and what it recognizes.
+"""Train SpeechBrain's TIMIT CTC model (CRDNN) on our batches: training speed and recognized phones.
 
     python -m venv .speechbrain
     .speechbrain/bin/pip install "torch==2.11.*" "torchaudio==2.11.*" speechbrain soundfile
     .speechbrain/bin/python benchmarks/peers/speechbrain_crdnn.py JOB.json
 
-Reads {"batches": [[{"path", "start_s", "duration_s", "tokens"}, ...], ...], "symbols": N} and prints a line of JSON for
-every batch: utterances and seconds; the first one is for warming up. With {"dev": [[...], ...], "minutes": M, "every": E}
-beside them it goes over the batches again and again for M minutes of training, and every E minutes it prints a line with
-the minutes and the symbols of the best path for each utterance of dev; the minutes do not count that.
+JOB.json is {"batches": [[{"path", "start_s", "duration_s", "tokens"}, ...], ...], "symbols": N}. The script prints one line
+of JSON per batch, with utterances and seconds; the first batch is for warming up. If the job also has {"dev": [[...], ...],
+"minutes": M, "every": E}, the script cycles through the batches for M minutes of training and prints a line every E
+minutes: the minutes, and the symbols of the best path of each dev utterance. The minutes do not include recognition.
 
-The model, features, augmentation and optimizer have the settings of SpeechBrain 1.1's TIMIT recipe (CRDNN with LiGRU,
-speed perturbation, dropped frequencies and chunks beside the clean signal, Adadelta), but for the noise that the recipe
-downloads.
+Model, features, augmentation and optimizer have the settings of SpeechBrain 1.1's TIMIT recipe (CRDNN with LiGRU; the clean
+signal plus copies with speed perturbation, dropped frequencies and dropped chunks; Adadelta), without the noise that the
+recipe downloads.
 """
 
 import json
@@ -36,7 +36,7 @@ RATE_HZ = 16000
 
 
 class Recipe:
-    """The parts of the recipe, and one training step of them."""
+    """The recipe's augmentation, features, model and optimizer."""
 
     def __init__(self, symbols: int) -> None:
         self.augment = Augmenter(
@@ -52,13 +52,13 @@ class Recipe:
         )
         self.features = Fbank(sample_rate=RATE_HZ, n_fft=400, n_mels=40)
         self.normalize = InputNormalization(norm_type="global")
-        self.model = CRDNN(input_size=40, time_pooling=True)  # all else is its default: 2 x CNN, 4 x 512 LiGRU, 2 x DNN
+        self.model = CRDNN(input_size=40, time_pooling=True)  # defaults: 2 x CNN, 4 x 512 LiGRU, 2 x DNN
         self.output = Linear(input_size=512, n_neurons=symbols)
         parameters = [*self.model.parameters(), *self.output.parameters()]
         self.optimizer = torch.optim.Adadelta(parameters, lr=1.0, rho=0.95, eps=1e-8)
 
     def step(self, signals: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor) -> float:
-        """One update on (batch, samples) with relative lengths (batch,); the loss."""
+        """Update once on (batch, samples) with relative lengths (batch,); return the loss."""
         signals, lengths = self.augment(signals, lengths)
         copies = len(signals) // len(tokens)
         tokens, token_lengths = tokens.repeat(copies, 1), token_lengths.repeat(copies)
@@ -72,38 +72,38 @@ class Recipe:
 
     @torch.no_grad()
     def recognize(self, signals: Tensor, lengths: Tensor) -> list[list[int]]:
-        """Symbols of the best path for each of (batch, samples) with relative lengths (batch,)."""
-        parts = (self.model, self.output, self.normalize)
-        for part in parts:
-            part.eval()
+        """Return the symbols of each best path, for (batch, samples) with relative lengths (batch,)."""
+        modules = (self.model, self.output, self.normalize)
+        for module in modules:
+            module.eval()
         features = self.normalize(self.features(signals), lengths)
         log_probs = self.output(self.model(features)).log_softmax(dim=-1)
-        for part in parts:
-            part.train()
-        found: list[list[int]] = ctc_greedy_decode(log_probs, lengths, blank_id=0)
-        return found
+        for module in modules:
+            module.train()
+        hypotheses: list[list[int]] = ctc_greedy_decode(log_probs, lengths, blank_id=0)
+        return hypotheses
 
 
 def load(batch: list[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Signals, relative lengths, tokens and relative token lengths of a batch, read from its files."""
+    """Read a batch: signals, relative lengths, tokens and relative token lengths."""
     signals = []
-    for one in batch:
-        start, frames = round(one["start_s"] * RATE_HZ), round(one["duration_s"] * RATE_HZ)
-        samples, rate_hz = soundfile.read(one["path"], start=start, frames=frames, dtype="float32")
+    for utterance in batch:
+        start, frames = round(utterance["start_s"] * RATE_HZ), round(utterance["duration_s"] * RATE_HZ)
+        samples, rate_hz = soundfile.read(utterance["path"], start=start, frames=frames, dtype="float32")
         if rate_hz != RATE_HZ:
-            raise SystemExit(f"{one['path']}: {rate_hz} Hz, expected {RATE_HZ}")
+            raise SystemExit(f"{utterance['path']}: {rate_hz} Hz, expected {RATE_HZ}")
         signals.append(torch.from_numpy(samples))
-    tokens = [torch.tensor(one["tokens"]) for one in batch]
-    padded = [torch.nn.utils.rnn.pad_sequence(some, batch_first=True) for some in (signals, tokens)]
+    tokens = [torch.tensor(utterance["tokens"]) for utterance in batch]
+    padded = [torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True) for sequences in (signals, tokens)]
     relative = [
-        torch.tensor([len(one) / whole.shape[1] for one in some])
-        for some, whole in zip((signals, tokens), padded, strict=True)
+        torch.tensor([len(sequence) / tensor.shape[1] for sequence in sequences])
+        for sequences, tensor in zip((signals, tokens), padded, strict=True)
     ]
     return padded[0], relative[0], padded[1], relative[1]
 
 
-def learn(recipe: Recipe, job: dict[str, Any]) -> None:
-    """Train for so many minutes, and recognize dev every few of them."""
+def train_and_recognize(recipe: Recipe, job: dict[str, Any]) -> None:
+    """Train for the job's minutes and recognize dev at its interval."""
     trained_s, due_s, updates = 0.0, 60.0 * job["every"], 0
     while True:
         for batch in job["batches"]:
@@ -113,7 +113,7 @@ def learn(recipe: Recipe, job: dict[str, Any]) -> None:
             updates += 1
             if trained_s >= due_s:
                 due_s += 60.0 * job["every"]
-                symbols = [found for some in job["dev"] for found in recipe.recognize(*load(some)[:2])]
+                symbols = [tokens for dev_batch in job["dev"] for tokens in recipe.recognize(*load(dev_batch)[:2])]
                 line = {"minutes": trained_s / 60, "updates": updates, "loss": loss, "symbols": symbols}
                 print(json.dumps(line), flush=True)
             if trained_s >= 60.0 * job["minutes"]:
@@ -121,13 +121,13 @@ def learn(recipe: Recipe, job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Train on each batch in turn."""
+    """Run the job: either the timed batches, or the training with recognition of dev."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     torch.manual_seed(0)
     recipe = Recipe(job["symbols"])
-    parameters = sum(p.numel() for part in (recipe.model, recipe.output) for p in part.parameters())
+    parameters = sum(p.numel() for module in (recipe.model, recipe.output) for p in module.parameters())
     if "minutes" in job:
-        learn(recipe, job)
+        train_and_recognize(recipe, job)
         return
     for batch in job["batches"]:
         started = time.perf_counter()

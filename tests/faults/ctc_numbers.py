@@ -96,7 +96,7 @@ def check(corpus: Path, model: str, batches: int, overrides: Sequence[str] = ())
         compose(["experiment=speechocean762", "run_dir=unused", *overrides]),
     )
     utterances = read_manifest(corpus / "cuts_train.jsonl.gz")
-    dataset = Dataset(utterances, bundle.features, bundle.inventory, cache_gib=0, known=bundle.statistics)
+    dataset = Dataset(utterances, bundle.features, bundle.inventory, cache_gib=0, statistics=bundle.statistics)
     found = Compared()
     for _, batch in zip(range(batches), training_batches(dataset, config), strict=False):
         compare(bundle, batch, found)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr.training.checkpoint_files import load_last
-from asr.training.run import resumable
+from asr.training.run_folder import resumable
 from tests.faults.kill_and_resume import SETTINGS, differences
 
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asr.training.checkpoint_files import load_last
-from asr.training.run import resumable
+from asr.training.run_folder import resumable
 
 SETTINGS = (
     "model.hidden=32",

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from asr.training.run import resumable
+from asr.training.run_folder import resumable
 
 SETTINGS = (
     "model.hidden=32",
@@ -69,7 +69,7 @@ def record(out: Path, updates: int, arguments: Sequence[str]) -> None:
     import asr.training.loop
     from asr.cli.app import main as asr_command
 
-    plain, kept = asr.training.loop.update, []
+    plain, kept = asr.training.loop.update_weights, []
 
     def update(*given: object) -> float:
         kept.append(plain(*given))  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def record(out: Path, updates: int, arguments: Sequence[str]) -> None:
             sys.exit()
         return kept[-1]
 
-    asr.training.loop.update = update  # type: ignore[assignment]
+    asr.training.loop.update_weights = update  # type: ignore[assignment]
     sys.argv[1:] = arguments
     asr_command()
 

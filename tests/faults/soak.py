@@ -22,7 +22,7 @@ import soundfile
 
 from asr.corpus.manifest import write_corpus
 from asr.errors import InputError
-from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.catalog import DEFAULT_MODEL, find_model
 from asr.inference.recognizer import load
 from asr.training.loop import train
 from tests.conftest import TINY_MODEL, make_utterances, settings
@@ -85,7 +85,7 @@ def recordings(folder: Path) -> list[Path]:
 
 def transcribe_files(folder: Path, count: int, every: int = 200) -> list[Held]:
     """So many files through one recognizer; what was held on the way."""
-    recognizer, paths, samples = load(find_model(DEFAULT)), recordings(folder), []
+    recognizer, paths, samples = load(find_model(DEFAULT_MODEL)), recordings(folder), []
     refused = 0
     for number in range(count):
         if number % every == 0:
