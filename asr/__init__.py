@@ -1,14 +1,14 @@
-"""Phone recognition for TIMIT-style corpora: features, a bidirectional LSTM trained with CTC, decoding, scoring.
+"""Phone recognition with bidirectional LSTMs and CTC: features, training, decoding, scoring.
 
-A model takes files, or arrays with their sample rate, here a second of noise, in which there is little to hear:
+A recognizer takes files, or arrays with their sample rate. Here the input is a second of noise, so confidences are low:
 
 >>> import asr, numpy
 >>> recognizer = asr.load("speechocean762-small")
 >>> noise = 0.01 * numpy.random.default_rng(0).standard_normal(16000)
->>> heard = recognizer.transcribe(noise, sample_rate_hz=16000)
->>> heard.duration_s, all(phone.confidence < 0.5 for phone in heard.phones)
+>>> transcript = recognizer.transcribe(noise, sample_rate_hz=16000)
+>>> transcript.duration_s, all(phone.confidence < 0.5 for phone in transcript.phones)
 (1.0, True)
->>> recognizer.log_probs(noise, 16000).shape  # an output every 40 ms; the blank and 39 phones
+>>> recognizer.log_probs(noise, 16000).shape  # one frame per 40 ms; blank and 39 phones
 (25, 40)
 >>> aligned = recognizer.align(noise, ["HH", "AH", "L", "OW"], 16000)
 >>> [phone.symbol for phone in aligned.phones]
@@ -30,13 +30,13 @@ __all__ = ["load"]
 
 
 def load(model: "str | Path", device: str = "cpu", precision: str = "auto", decoder: str = "best_path") -> "Recognizer":
-    """A recognizer from a model folder, or from the name of one that `asr models` lists.
+    """Load a recognizer from a model folder, or by a name that `asr models` lists.
 
-    ``device`` is cpu, cuda or cuda:N, ``decoder`` best_path or beam. ``precision`` is
-    float32, bfloat16, int8, or auto: bfloat16 where the device computes in it, else float32.
+    ``device`` is cpu, cuda or cuda:N. ``decoder`` is best_path or beam. ``precision`` is float32, bfloat16, int8, or auto:
+    bfloat16 if the device computes in it, else float32.
 
     Raises:
-        asr.errors.InputError: no such model, or its parts do not fit together.
+        asr.errors.InputError: no such model, or its files do not fit together.
     """
     from asr.inference.catalog import find_model
     from asr.inference.recognizer import load as load_recognizer

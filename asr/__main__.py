@@ -1,4 +1,4 @@
-"""``python -m asr``: the same as the ``asr`` command, for launchers that start modules."""
+"""Run the `asr` command as ``python -m asr``, for launchers that start modules."""
 
 from asr.cli.app import main
 

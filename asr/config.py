@@ -1,7 +1,7 @@
-"""Every setting: a dataclass for each Hydra group, checked before any work starts, and where ``conf/`` is found.
+"""The schema of all settings: one dataclass for each Hydra group.
 
-Values live in ``conf/*.yaml`` alone: no dataclass here has a default. A misspelt key, a missing one, a wrong type and a
-value out of range are each an InputError that names the key.
+All values are in ``conf/*.yaml``; no dataclass has a default. Settings are checked before any work starts. A misspelt or
+missing key, a wrong type, or a value out of range is an InputError that names the key.
 """
 
 from collections.abc import Mapping
@@ -17,27 +17,27 @@ from asr.errors import InputError
 T = TypeVar("T")
 
 INVENTORIES = ("timit61", "timit48", "timit39", "arpabet39")
-"""Names of the phone inventories that come with the package."""
+"""Phone inventories that ship with the package."""
 
 
 def _any() -> Any:
-    """No rule beyond the type."""
+    """Any value of the type."""
     return field()
 
 
 def _within(low: float, high: float = float("inf")) -> Any:
-    """A number (or list of numbers) from ``low`` to ``high``, both included."""
+    """A number, or a list of numbers, from ``low`` to ``high`` inclusive."""
     return field(metadata={"low": low, "high": high})
 
 
 def _one_of(*choices: str) -> Any:
-    """A string out of a fixed set."""
+    """A string, or a list of strings, from a fixed set."""
     return field(metadata={"choices": choices})
 
 
 @dataclass
 class CorpusConfig:
-    """Where the manifests are and how the corpus is scored."""
+    """The manifests of a corpus, its phones and its scoring convention."""
 
     name: str
     dir: str
@@ -50,7 +50,7 @@ class CorpusConfig:
 
 @dataclass
 class FeatureConfig:
-    """The front end. ``bins`` mel bins from ``low_hz`` to ``high_hz`` (0 or less: below the Nyquist rate by that much)."""
+    """Acoustic features: ``bins`` mel bins from ``low_hz`` to ``high_hz``. 0 or less counts down from the Nyquist rate."""
 
     name: str = _one_of("fbank", "mfcc", "librosa_mel")
     sample_rate_hz: int = _within(4000, 48000)
@@ -68,7 +68,7 @@ class FeatureConfig:
 
 @dataclass
 class AugmentConfig:
-    """What training does to audio (``speeds``) and features (``frequency_warp``, SpecAugment's masks)."""
+    """Augmentation of audio (``speeds``) and features (``frequency_warp``, SpecAugment masks) in training."""
 
     speeds: list[float] = _within(0.5, 2.0)
     frequency_warp: float = _within(0, 0.5)
@@ -81,7 +81,7 @@ class AugmentConfig:
 
 @dataclass
 class ModelConfig:
-    """The acoustic model: optional convolutional front end, recurrent stack, optional self-attention, output layer."""
+    """The acoustic model: optional convolutional front end, recurrent layers, optional self-attention, output layer."""
 
     name: str
     convolution_channels: list[int] = _within(1, 1024)
@@ -132,7 +132,7 @@ class SgdConfig:
 
 @dataclass
 class ProgressScheduleConfig:
-    """Learning rate as a function of training progress alone (``one_cycle``, ``warmup_cosine``, ``constant``)."""
+    """Learning rate schedules that depend on progress only (``one_cycle``, ``warmup_cosine``, ``constant``)."""
 
     name: str
     warmup_fraction: float = _within(0, 1)
@@ -142,7 +142,7 @@ class ProgressScheduleConfig:
 
 @dataclass
 class DevScheduleConfig:
-    """Learning rate lowered by ``factor`` when the dev PER stops improving (``plateau``, ``newbob``)."""
+    """Schedules that multiply the learning rate by ``factor`` when dev PER stops improving (``plateau``, ``newbob``)."""
 
     name: str
     factor: float = _within(0, 1)
@@ -152,7 +152,7 @@ class DevScheduleConfig:
 
 @dataclass
 class TrainerConfig:
-    """The training loop: how long, in what batches, at what precision, what is kept."""
+    """The training loop: duration, batches, precision, regularization, averaging, checkpoints."""
 
     epochs: int = _within(1, 10000)
     flat_start_epochs: int = _within(0, 1000)
@@ -182,14 +182,14 @@ class TrainerConfig:
 
 @dataclass
 class DecoderConfig:
-    """How phones come out of log-probabilities."""
+    """The decoder from log-probabilities to phones."""
 
     name: str = _one_of("best_path")
 
 
 @dataclass
 class BeamConfig:
-    """Prefix beam search with the n-gram that lies beside it (see `asr.decoding.beam_search`)."""
+    """Prefix beam search with the n-gram in the same folder (see `asr.decoding.beam_search`)."""
 
     beam: int = _within(1, 10000)
     weight: float = _within(0, 100)
@@ -202,7 +202,7 @@ ScheduleConfig = ProgressScheduleConfig | DevScheduleConfig
 
 @dataclass
 class TrainConfig:
-    """A whole training run."""
+    """All settings of a training run."""
 
     corpus: CorpusConfig
     features: FeatureConfig
@@ -228,17 +228,21 @@ VARIANTS: dict[str, dict[str, type]] = {
         "newbob": DevScheduleConfig,
     },
 }
-"""Groups whose ``name`` decides which settings there are."""
+"""Groups with several schemas, chosen by the group's ``name``."""
 
 
 def config_dir() -> Path:
-    """The folder of YAML files: the one in the installed package, or the repository's."""
+    """The folder of YAML files: the installed package's if it exists, else the repository's."""
     packaged = Path(__file__).parent / "conf"
     return packaged if packaged.is_dir() else Path(__file__).parents[1] / "conf"
 
 
 def from_mapping(schema: type[T], mapping: Mapping[str, Any] | DictConfig, where: str) -> T:
-    """A dataclass from a mapping that must have each of its fields and no other; ``where`` is named in errors."""
+    """Build a dataclass from a mapping with exactly its fields. Errors start with ``where``.
+
+    Raises:
+        InputError: no mapping, an unknown or missing key, a wrong type, or a value out of range.
+    """
     if not isinstance(mapping, Mapping | DictConfig):
         raise InputError(f"configuration: {where} is {mapping!r}, expected a group of settings")
     try:
@@ -253,18 +257,22 @@ def from_mapping(schema: type[T], mapping: Mapping[str, Any] | DictConfig, where
 
 
 def to_yaml(config: Any) -> str:
-    """A dataclass of settings as YAML text."""
+    """Write a dataclass of settings as YAML text."""
     return OmegaConf.to_yaml(OmegaConf.create(asdict(config)))
 
 
 def one_line(error: Exception) -> str:
-    """The message of a Hydra or OmegaConf error on one line, without the part that describes objects."""
+    """The message of a Hydra or OmegaConf error on one line, without the description of objects."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(line for line in lines if not line.startswith(("object_type=", "reference_type=", "full_key:")))
 
 
 def variant(group: str, mapping: Any) -> type:
-    """The dataclass of a group of `VARIANTS` that the mapping's ``name`` chooses."""
+    """Choose the schema of a group in `VARIANTS` by the mapping's ``name``.
+
+    Raises:
+        InputError: an unknown name.
+    """
     name = mapping.get("name") if isinstance(mapping, DictConfig) else mapping
     if name not in VARIANTS[group]:
         raise InputError(f"configuration: {group}.name is {name!r}, expected one of {', '.join(VARIANTS[group])}")

@@ -1,18 +1,18 @@
-"""The one exception that means "the input is at fault, not the program"."""
+"""The exceptions that the command line turns into one line and an exit status."""
 
 
 class InputError(Exception):
     """Bad input: a file, an utterance or a setting that cannot be used.
 
-    The message is one line that names the file, utterance or key, the value found and the value expected.
+    The message is one line: the file, utterance or key, the value found and the value expected.
     The command line prints it and exits with status 2.
     """
 
 
-class Interrupted(Exception):  # noqa: N818  it is none of the program's errors
-    """A signal ended the work; what was done is saved, and the message says where.
+class Interrupted(Exception):  # noqa: N818  not an error of the program
+    """A signal stopped the program; finished work is saved, and the message says where.
 
-    The command line exits with 128 and the signal's number.
+    The command line exits with status 128 plus ``number``, the number of the signal.
     """
 
     def __init__(self, message: str, number: int) -> None:
@@ -21,7 +21,8 @@ class Interrupted(Exception):  # noqa: N818  it is none of the program's errors
 
 
 class TrainingError(Exception):
-    """Training cannot go on although the input was accepted: numbers that are not finite, or a process that is gone.
+    """Training cannot continue although its input is valid: a value is not finite, or a process died.
 
-    The message names utterances, weights or the process, and the last checkpoint; the command line exits with status 1.
+    The message names the utterances, the weights or the process, and the last checkpoint.
+    The command line prints it and exits with status 1.
     """

@@ -3,7 +3,7 @@
     python -m benchmarks.alignment MODEL CUTS [--json FILE]
 
 Each utterance is aligned to its reference phones. The benchmark compares the starts and ends of all phones except silences
-with the corpus's, for the model's aligner and for a baseline from CTC peaks alone (halfway between neighbouring peaks).
+with the corpus's, for the model's aligner and for a baseline that the aligner must beat: halfway between CTC peaks.
 """
 
 from dataclasses import replace

@@ -6,7 +6,7 @@ All models must have the same phones and time reduction. The beam search uses th
 are chosen on the dev set.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,5 +66,9 @@ def average(batches_of_models: Sequence[Batches]) -> Batches:
 
 
 if __name__ == "__main__":
-    dev_cuts, test_cuts, *model_folders = map(Path, sys.argv[1:])
-    main(dev_cuts, test_cuts, model_folders)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dev_cuts", type=Path)
+    parser.add_argument("test_cuts", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
+    args = parser.parse_args()
+    main(args.dev_cuts, args.test_cuts, args.models)

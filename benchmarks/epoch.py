@@ -237,16 +237,7 @@ def main() -> None:
         del systems["ours, float32"]  # the same as ours
     run = start_run(corpus, "float32", 0.0)
     utterances = sum(len(batch) for (batch,) in batches_of(run, args.part))
-    records: dict[str, list[dict[str, Any]]] = {name: [] for name in systems}
-    for _ in range(args.rounds):
-        for name, options in systems.items():
-            process = SeparateProcess(partial(make_epoch, corpus, args.part, *options), tuned=not options[0])
-            record = process()
-            assert isinstance(record, dict)
-            records[name].append(record)
-            process.close()
-            print(f"{name}: {record['all']:.1f} s", flush=True)
-    best = {name: min(epochs, key=lambda record: record["all"]) for name, epochs in records.items()}
+    best = time_epochs(corpus, args.part, systems, args.rounds)
     rates = {name: utterances / record["all"] for name, record in best.items()}
     if args.speechbrain:
         result = time_speechbrain(args.speechbrain, corpus, args.speechbrain_batches)
@@ -263,6 +254,22 @@ def main() -> None:
     print_profile(best)
     ratios = {f"ours over {name}": ours / rate for name, rate in rates.items() if not name.startswith("ours")}
     report_results(ratios, {"utterances a second": rates, "seconds by stage": best}, args.json)
+
+
+def time_epochs(
+    corpus: str, part: float, systems: dict[str, tuple[bool, str, bool]], rounds: int
+) -> dict[str, dict[str, Any]]:
+    """Run the systems interleaved, an epoch each per round; return the seconds of each one's fastest epoch by stage."""
+    records: dict[str, list[dict[str, Any]]] = {name: [] for name in systems}
+    for _ in range(rounds):
+        for name, options in systems.items():
+            process = SeparateProcess(partial(make_epoch, corpus, part, *options), tuned=not options[0])
+            record = process()
+            assert isinstance(record, dict)
+            records[name].append(record)
+            process.close()
+            print(f"{name}: {record['all']:.1f} s", flush=True)
+    return {name: min(epochs, key=lambda record: record["all"]) for name, epochs in records.items()}
 
 
 def print_profile(best: dict[str, dict[str, Any]]) -> None:

@@ -16,10 +16,10 @@ import onnxruntime
 import torch
 
 from asr.corpus.audio import read_audio
-from asr.corpus.manifest import read_manifest
+from asr.corpus.manifest import Utterance, read_manifest
 from asr.decoding.best_path import best_path
 from asr.export.onnx import export_onnx
-from asr.inference.bundle import load_bundle
+from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import load
 from asr.scoring.error_rate import score
@@ -46,6 +46,18 @@ def predict_all(predict: Predictor, signals: Sequence[np.ndarray]) -> list[np.nd
     return [predict(samples) for samples in signals]
 
 
+def error_rate(
+    bundle: Bundle, predict: Predictor, utterances: Sequence[Utterance], signals: Sequence[np.ndarray]
+) -> float:
+    """Measure the PER of the best path under the model's scoring convention."""
+    outputs = [torch.from_numpy(predict(samples))[None] for samples in signals]
+    hypotheses = [
+        bundle.inventory.decode(best_path(log_probs, torch.tensor([log_probs.shape[1]]))[0]) for log_probs in outputs
+    ]
+    pairs = [(u.id, u.speaker, u.phones, phones) for u, phones in zip(utterances, hypotheses, strict=True)]
+    return score(pairs, bundle.convention).total.per
+
+
 def main() -> None:
     """Export in both precisions, then time and score all systems."""
     parser = build_parser(__doc__)
@@ -67,15 +79,7 @@ def main() -> None:
         predictors[f"torch, {name}"] = partial(recognizer.log_probs, sample_rate_hz=recognizer.sample_rate_hz)
     systems = {name: partial(predict_all, predict, signals) for name, predict in predictors.items()}
     seconds = time_interleaved(systems, args.rounds)
-    rates = {}
-    for name, predict in predictors.items():
-        outputs = [torch.from_numpy(predict(samples))[None] for samples in signals]
-        hypotheses = [
-            bundle.inventory.decode(best_path(log_probs, torch.tensor([log_probs.shape[1]]))[0])
-            for log_probs in outputs
-        ]
-        transcribed = [(u.id, u.speaker, u.phones, phones) for u, phones in zip(utterances, hypotheses, strict=True)]
-        rates[name] = score(transcribed, bundle.convention).total.per
+    rates = {name: error_rate(bundle, predict, utterances, signals) for name, predict in predictors.items()}
     audio_s = sum(map(len, signals)) / bundle.features.sample_rate_hz
     rows = [
         [

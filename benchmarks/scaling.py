@@ -102,7 +102,9 @@ def main() -> None:
         }
         rows, ratios, fits = [], {}, {}
         for name, points in series.items():
-            measured = {size: measure(partial(make_epoch, *arguments), args.rounds) for size, arguments in points.items()}
+            measured = {
+                size: measure(partial(make_epoch, *arguments), args.rounds) for size, arguments in points.items()
+            }
             for size, (frames, seconds, peak) in measured.items():
                 rows.append(
                     [f"{name} {size}", f"{frames}", f"{seconds:.1f}", f"{1e6 * seconds / frames:.0f}", f"{peak:.0f}"]

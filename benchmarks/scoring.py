@@ -18,16 +18,16 @@ import torch
 from asr.corpus.phones import inventory
 from asr.scoring.alignment import count_errors
 from asr.scoring.conventions import conventions_for
-from asr.scoring.error_rate import Transcribed, interval, score
+from asr.scoring.error_rate import TranscriptPair, confidence_interval, score
 from benchmarks.timing import build_parser, format_table, report_results, time_interleaved
 
 SCLITE = Path("/usr/lib/sctk/bin/sclite")
 
 
-def random_utterances(count: int) -> list[Transcribed]:
+def random_utterances(count: int) -> list[TranscriptPair]:
     """Return utterances of 168 speakers, with random references and random recognition errors."""
     generator, phones = np.random.default_rng(0), inventory("timit61").symbols[1:]
-    utterances: list[Transcribed] = []
+    utterances: list[TranscriptPair] = []
     for index in range(count):
         reference = [phones[phone_id] for phone_id in generator.integers(0, 61, generator.integers(20, 60))]
         kept = [phone for phone in reference if generator.random() > 0.1]
@@ -36,13 +36,13 @@ def random_utterances(count: int) -> list[Transcribed]:
     return utterances
 
 
-def score_all_conventions(utterances: list[Transcribed]) -> None:
+def score_all_conventions(utterances: list[TranscriptPair]) -> None:
     """Score as `asr evaluate` does after recognition."""
     for name in conventions_for("kaldi", inventory("timit61").symbols):
-        interval(score(utterances, name))
+        confidence_interval(score(utterances, name))
 
 
-def make_sclite(utterances: list[Transcribed], folder: Path) -> Callable[[], object]:
+def make_sclite(utterances: list[TranscriptPair], folder: Path) -> Callable[[], object]:
     """Write trn files and return a function that aligns them with NIST's sclite."""
     for name, field in (("r", 2), ("h", 3)):
         lines = [f"{' '.join(utterance[field])} ({utterance[0]})\n" for utterance in utterances]

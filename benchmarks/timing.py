@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import torch
 
-from asr.system.process import SPINS, TRAINING_KEPT_BYTES, tune_process
+from asr.system.process import SPIN_COUNT, TRAINING_KEPT_BYTES, tune_process
 from asr.system.processor import bfloat16_source, choose_precision, describe_processor
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ class SeparateProcess:
         context = multiprocessing.get_context("spawn")
         self.pipe, child_pipe = context.Pipe()
         self.process = context.Process(target=_serve, args=(make, child_pipe, tuned), daemon=True)
-        with patch.dict(os.environ, {"GOMP_SPINCOUNT": SPINS} if tuned else {}):
+        with patch.dict(os.environ, {"GOMP_SPINCOUNT": SPIN_COUNT} if tuned else {}):
             self.process.start()
         child_pipe.close()
         self.pipe.recv()

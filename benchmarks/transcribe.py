@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -62,6 +62,27 @@ def error_rates(model: Path, cuts: Path, folder: Path, precisions: Sequence[str]
     return rates
 
 
+def write_folder(folder: Path, signals: Sequence[np.ndarray]) -> None:
+    """Write one file per utterance."""
+    folder.mkdir()
+    for index, samples in enumerate(signals):
+        soundfile.write(folder / f"{index:04d}.wav", samples, RATE_HZ)
+
+
+def children_peak_gib() -> float:
+    """Return the peak memory in GiB of any child process so far."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+
+
+def print_speeds(seconds: Mapping[str, float], speeds: Mapping[str, float], rates: Mapping[str, float]) -> None:
+    """Print start-up times, and the speed and PER of each precision."""
+    rows = [[name, f"{seconds[name]:.2f}", "", ""] for name in ("import torch", "one short file")]
+    rows += [
+        [f"{name}, folder", f"{seconds[name]:.2f}", f"{speeds[name]:.0f}", f"{rates[name]:.2%}"] for name in speeds
+    ]
+    print(format_table(["", "seconds", "times real time after start-up", "PER"], rows))
+
+
 def main() -> None:
     """Write the audio to a folder, time the commands interleaved, then transcribe the long file."""
     parser = build_parser(__doc__)
@@ -75,12 +96,10 @@ def main() -> None:
     audio_s = sum(map(len, signals)) / RATE_HZ
     everything = np.concatenate(signals)
     with tempfile.TemporaryDirectory() as temporary:
-        folder, long, middle = Path(temporary, "short"), Path(temporary, "long.wav"), Path(temporary, "middle.wav")
-        folder.mkdir()
-        for index, samples in enumerate(signals):
-            soundfile.write(folder / f"{index:04d}.wav", samples, RATE_HZ)
-        soundfile.write(middle, everything[: 600 * RATE_HZ], RATE_HZ)
-        print(f"ten minutes: {check_windows(args.model, middle)}")
+        folder, long, ten_minutes = (Path(temporary, name) for name in ("short", "long.wav", "ten_minutes.wav"))
+        write_folder(folder, signals)
+        soundfile.write(ten_minutes, everything[: 600 * RATE_HZ], RATE_HZ)
+        print(f"ten minutes: {check_windows(args.model, ten_minutes)}")
         rates = error_rates(args.model, args.cuts, Path(temporary), precisions)
         run = ("-m", "asr", "transcribe", "--model", args.model)
         systems = {
@@ -90,24 +109,20 @@ def main() -> None:
         }
         assert len(systems["float32"]().splitlines()) == len(signals)
         seconds = time_interleaved(systems, args.rounds)
+        short_peak_gib = children_peak_gib()
         repeats = round(args.long_minutes * 60 / audio_s) or 1
         soundfile.write(long, np.tile(everything, repeats), RATE_HZ)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         long_s = time_interleaved({"long": command(*run, long)}, 1)["long"]
-        peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    speeds = {name: audio_s / (seconds[name] - seconds["one short file"]) for name in precisions}
-    rows = [[name, f"{seconds[name]:.2f}", "", ""] for name in ("import torch", "one short file")]
-    rows += [
-        [f"{name}, folder", f"{seconds[name]:.2f}", f"{speeds[name]:.0f}", f"{rates[name]:.2%}"] for name in speeds
-    ]
+        long_peak_gib = children_peak_gib()
     print(f"{len(signals)} files, {audio_s:.0f} s of audio")
-    print(format_table(["", "seconds", "times real time after start-up", "PER"], rows))
+    speeds = {name: audio_s / (seconds[name] - seconds["one short file"]) for name in precisions}
+    print_speeds(seconds, speeds, rates)
     long_audio_s = audio_s * repeats
     print(f"one file of {long_audio_s / 60:.0f} minutes: {long_s:.1f} s, {long_audio_s / long_s:.0f} times real time")
-    print(f"peak memory {peak_gib:.2f} GiB (the short files: {before:.2f} GiB)")
+    print(f"peak memory {long_peak_gib:.2f} GiB (short files: {short_peak_gib:.2f} GiB)")
     ratios = {f"{name} over real time": speed for name, speed in speeds.items()}
     ratios["import torch over start-up"] = seconds["import torch"] / seconds["one short file"]
-    report_results(ratios, {"seconds": seconds, "PER": rates, "long file, peak GiB": peak_gib}, args.json)
+    report_results(ratios, {"seconds": seconds, "PER": rates, "long file, peak GiB": long_peak_gib}, args.json)
 
 
 if __name__ == "__main__":

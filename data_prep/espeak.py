@@ -1,8 +1,8 @@
-"""espeak-ng through ctypes: a text and a voice -> samples, and where each of its phonemes and words begins.
+"""espeak-ng through ctypes: text and speaking style -> samples, and the start of each phoneme with its word.
 
-The library comes from the wheel `espeakng_loader` (an extra: espeak-ng is GPLv3, nothing else here needs it). It keeps
-its state in global variables, some of which survive even its own termination, so it is loaded anew for every utterance:
-how it says a text then depends on nothing that was said before. That costs about 5 ms.
+The library comes from the wheel `espeakng_loader`, an optional extra because espeak-ng is GPLv3. espeak-ng keeps its state
+in global variables, some of which survive `espeak_Terminate`. This module therefore reloads the library for every utterance
+(about 5 ms), so that an utterance does not depend on earlier ones.
 """
 
 import _ctypes
@@ -21,16 +21,22 @@ import numpy as np
 from asr.errors import InputError
 
 SYNCHRONOUS_OUTPUT = 2
+
 BUFFER_MS = 200
-"""Length of one piece of output; the samples depend on it."""
+"""Length of one block of output. The samples depend on it."""
+
 PHONEME_EVENTS_AND_NO_EXIT = 0x8001
 UTF8_UNTIL_THE_END_PAUSE = 0x1001
 EVENT_LIST_END, EVENT_WORD, EVENT_PHONEME = 0, 1, 7
+
 RATE, VOLUME, PITCH, PITCH_RANGE, WORD_GAP = 1, 2, 3, 4, 7
-"""Numbers of espeak-ng's parameters."""
+"""espeak-ng's parameter numbers."""
+
 UNCLIPPED_VOLUME = 60
-"""In percent; at 100 loud voices clip."""
+"""Percent. At 100, loud voices clip."""
+
 ARTICLE_PHONEMES = {"a": 1, "an": 2, "the": 2}
+"""Number of phonemes of each article."""
 
 
 class _Event(ctypes.Structure):
@@ -50,8 +56,8 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How one utterance is spoken: voice variant, words a minute, and pitch and its range, each from 0 to 99."""
+class SpeakingStyle:
+    """Voice variant, rate in words per minute, and pitch and pitch range, each from 0 to 99, of one utterance."""
 
     variant: str
     rate_wpm: int
@@ -61,7 +67,7 @@ class Manner:
 
 @dataclass(frozen=True)
 class Phoneme:
-    """A phoneme event: espeak-ng's mnemonic, its first sample, and the word (from 0) of the text it belongs to."""
+    """A phoneme event: espeak-ng's mnemonic, the first sample, and the index of its word in the text."""
 
     name: str
     start: int
@@ -77,14 +83,14 @@ class Speech:
     phonemes: tuple[Phoneme, ...]
 
     def with_silence(self, before: int, after: int) -> "Speech":
-        """The same with so many zero samples before its beginning and after its last sound."""
+        """Copy with ``before`` zero samples prepended and exactly ``after`` zero samples following the last sound."""
         end = int(np.flatnonzero(self.samples)[-1]) + 1
-        phonemes = tuple(replace(p, start=min(p.start, end) + before) for p in self.phonemes)
+        phonemes = tuple(replace(phoneme, start=min(phoneme.start, end) + before) for phoneme in self.phonemes)
         return Speech(np.pad(self.samples[:end], (before, after)), self.sample_rate_hz, phonemes)
 
 
 def require_espeak() -> ModuleType:
-    """The module `espeakng_loader`.
+    """Import and return the module `espeakng_loader`.
 
     Raises:
         InputError: it is not installed.
@@ -98,9 +104,9 @@ def require_espeak() -> ModuleType:
 
 
 def make_data_folder(folder: Path, variants: Mapping[str, str]) -> None:
-    """Fill ``folder`` with espeak-ng's data and, in place of its voice variants, ours: name -> file text.
+    """Create a data folder for espeak-ng with our voice variants (name -> file text) instead of its own.
 
-    The data are links; where the system does not let a user make any, as Windows may not, copies of 18 MB.
+    The other data are symbolic links, or copies (18 MB) if the system does not allow links, as on Windows.
     """
     original = Path(require_espeak().get_data_path())
     (folder / "voices" / "!v").mkdir(parents=True)
@@ -114,95 +120,99 @@ def make_data_folder(folder: Path, variants: Mapping[str, str]) -> None:
         (folder / "voices" / "!v" / name).write_text(text, encoding="ascii")
 
 
-def speak(data_folder: Path, text: str, manner: Manner, seed: int, *, words: bool = True) -> Speech:
-    """American English speech; the same arguments give the same samples, whatever was spoken before.
+def synthesize(data_folder: Path, text: str, style: SpeakingStyle, seed: int, *, words: bool = True) -> Speech:
+    """Synthesize American English; the same arguments always give the same samples.
 
-    Without ``words`` the phonemes are left out, and with them the search for the words they belong to.
+    With ``words=False`` the result has no phonemes.
 
     Raises:
-        InputError: espeak-ng is missing, or cannot use the data folder (its path must be under 160 characters).
+        InputError: espeak-ng is missing or cannot use the data folder (its path must be under 160 characters), or a
+            phoneme cannot be assigned to a word.
     """
-    if not (data_folder / "voices" / "!v" / manner.variant).is_file():  # espeak-ng would use the base voice, silently
-        raise InputError(f"{data_folder}: no voice variant {manner.variant!r}, expected a file in voices/!v")
+    if not (data_folder / "voices" / "!v" / style.variant).is_file():  # espeak-ng would silently use the base voice
+        raise InputError(f"{data_folder}: no voice variant {style.variant!r}, expected a file in voices/!v")
     library = ctypes.CDLL(require_espeak().get_library_path())
     try:
-        speech, phonemes = _speak(library, data_folder, text, manner, seed)
+        speech, phonemes = _run_espeak(library, data_folder, text, style, seed)
     finally:
         library.espeak_Terminate()
         _unload(library)
-    return replace(speech, phonemes=_with_words(phonemes, text)) if words else speech
+    return replace(speech, phonemes=_assign_words(phonemes, text)) if words else speech
 
 
-def _speak(
-    library: ctypes.CDLL, data_folder: Path, text: str, manner: Manner, seed: int
+def _run_espeak(
+    library: ctypes.CDLL, data_folder: Path, text: str, style: SpeakingStyle, seed: int
 ) -> tuple[Speech, list[tuple[str, int, int]]]:
+    """Synthesize with a loaded library; returns speech without phonemes, and (mnemonic, first sample, text position)."""
     folder = os.fsencode(data_folder)
     rate_hz = library.espeak_Initialize(SYNCHRONOUS_OUTPUT, BUFFER_MS, folder, PHONEME_EVENTS_AND_NO_EXIT)
     if rate_hz <= 0:
         raise InputError(f"{data_folder}: espeak-ng cannot use this data folder, expected a path under 160 characters")
-    pieces: list[np.ndarray] = []
+    blocks: list[np.ndarray] = []
     events: list[tuple[int, int, int, bytes]] = []
 
     def collect(samples: "ctypes._Pointer[ctypes.c_short]", count: int, event: "ctypes._Pointer[_Event]") -> int:
         if samples and count > 0:
-            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            blocks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0
         while event[index].type != EVENT_LIST_END:
-            found = event[index]
-            events.append((found.type, found.sample, found.text_position, bytes(found.name).split(b"\0")[0]))
+            current = event[index]
+            events.append((current.type, current.sample, current.text_position, bytes(current.name).split(b"\0")[0]))
             index += 1
         return 0
 
-    callback = _Callback(collect)  # kept in a variable: the library holds no reference that Python knows of
+    callback = _Callback(collect)  # the variable keeps it alive: Python does not see the library's reference
     library.espeak_SetSynthCallback(callback)
-    _set_manner(library, manner)
+    _set_style(library, style)
     library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
     data = text.encode("ascii") + b"\0"
     library.espeak_Synth(
         data, ctypes.c_size_t(len(data)), 0, 1, 0, UTF8_UNTIL_THE_END_PAUSE, ctypes.c_void_p(), ctypes.c_void_p()
     )
     library.espeak_Synchronize()
-    found = [
+    phonemes = [
         (name.decode("ascii"), sample, position) for kind, sample, position, name in events if kind == EVENT_PHONEME
     ]
-    return Speech(np.concatenate(pieces) / 32768.0, rate_hz, ()), found
+    return Speech(np.concatenate(blocks) / 32768.0, rate_hz, ()), phonemes
 
 
-def _set_manner(library: ctypes.CDLL, manner: Manner) -> None:
-    if library.espeak_SetVoiceByName(f"en-us+{manner.variant}".encode("ascii")) != 0:
-        raise InputError(f"espeak-ng does not know voice 'en-us+{manner.variant}', expected its American English")
+def _set_style(library: ctypes.CDLL, style: SpeakingStyle) -> None:
+    if library.espeak_SetVoiceByName(f"en-us+{style.variant}".encode("ascii")) != 0:
+        raise InputError(f"espeak-ng has no voice 'en-us+{style.variant}', expected its American English")
     settings = {
-        RATE: manner.rate_wpm,
+        RATE: style.rate_wpm,
         VOLUME: UNCLIPPED_VOLUME,
-        PITCH: manner.pitch,
-        PITCH_RANGE: manner.pitch_range,
+        PITCH: style.pitch,
+        PITCH_RANGE: style.pitch_range,
         WORD_GAP: 0,
     }
     for parameter, value in settings.items():
         library.espeak_SetParameter(parameter, value, 0)
 
 
-def _with_words(phonemes: Sequence[tuple[str, int, int]], text: str) -> tuple[Phoneme, ...]:
-    """Phonemes (mnemonic, first sample, place of their word in the text, from 1) with the number of their word.
+def _assign_words(phonemes: Sequence[tuple[str, int, int]], text: str) -> tuple[Phoneme, ...]:
+    """Assign phonemes (mnemonic, first sample, position of their word in the text, from 1) to the words of a text.
 
-    espeak-ng takes some pairs ("of the") for one word; there the article's phonemes are the last ones of the pair.
+    espeak-ng joins some pairs ("of the") into one word. The last phonemes of such a pair belong to the article.
     """
     words = text.split(" ")
-    starts = [sum(len(word) + 1 for word in words[:index]) for index in range(len(words))]
-    owners = [bisect_right(starts, position - 1) - 1 for _, _, position in phonemes]
+    word_starts = [sum(len(word) + 1 for word in words[:index]) for index in range(len(words))]
+    owners = [bisect_right(word_starts, position - 1) - 1 for _, _, position in phonemes]
     for index, word in enumerate(words):
         if index not in owners:
-            pair = [place for place, owner in enumerate(owners) if owner == index - 1 and is_spoken(phonemes[place][0])]
+            pair = [i for i, owner in enumerate(owners) if owner == index - 1 and has_sound(phonemes[i][0])]
             count = ARTICLE_PHONEMES.get(word)
             if count is None or len(pair) <= count:
-                raise InputError(f"sentence {text!r}: espeak-ng joins {word!r} to the word before, expected an article")
-            for place in pair[-count:]:
-                owners[place] = index
+                raise InputError(
+                    f"sentence {text!r}: espeak-ng joins {word!r} to the previous word, expected an article"
+                )
+            for i in pair[-count:]:
+                owners[i] = index
     return tuple(Phoneme(name, start, owner) for (name, start, _), owner in zip(phonemes, owners, strict=True))
 
 
-def is_spoken(mnemonic: str) -> bool:
-    """False for pauses and for ";", which only colours the next vowel."""
+def has_sound(mnemonic: str) -> bool:
+    """False for pauses and for ";", which only modifies the next vowel."""
     return mnemonic[0] not in "_;"
 
 

@@ -1,4 +1,4 @@
-"""Sentences of our own making: a small grammar over word lists chosen so that every phone of English is common."""
+"""Random sentences from a small grammar, with word lists chosen so that every English phone is common."""
 
 import re
 
@@ -7,7 +7,7 @@ import numpy as np
 from asr.errors import InputError
 
 MAX_SENTENCES = 100_000
-"""Far below the number of sentences that the grammar has, so that new ones are always found quickly."""
+"""Far below the number of sentences of the grammar, so that new ones are found quickly."""
 
 WORDS = {
     "name": """Adam Alice Arthur Beth Boyd Bruce Carla Chad Charlotte Cheryl Daisy Dorothy Edith Felix Floyd George
@@ -94,31 +94,30 @@ PATTERNS = (
     "{the} {thing} {preposition} the {place} was {adjective} and {adjective}",
 )
 
-
 CHOICES = {
     slot: [" ".join(choice.split()) for choice in words.split("|")] if "|" in words else words.split()
     for slot, words in WORDS.items()
 }
-"""The words, or phrases parted by bars, that may fill each slot of a pattern."""
+"""Slot of a pattern -> the words or phrases that may fill it."""
 
 
-def sentences(count: int, seed: int) -> list[str]:
-    """So many different sentences, each ending in a full stop or a question mark; words are parted by single spaces.
+def make_sentences(count: int, seed: int) -> list[str]:
+    """Make ``count`` different sentences. Each ends in "." or "?"; single spaces separate the words.
 
     Raises:
-        InputError: more sentences are asked for than the grammar makes quickly.
+        InputError: ``count`` is above `MAX_SENTENCES`.
     """
     if count > MAX_SENTENCES:
         raise InputError(f"{count} utterances in total, expected at most {MAX_SENTENCES}")
     generator = np.random.default_rng([seed, 0])
-    made: dict[str, None] = {}  # a dict keeps the order
-    while len(made) < count:
-        made[_sentence(generator)] = None
-    return list(made)
+    sentences: dict[str, None] = {}  # a dict keeps the order
+    while len(sentences) < count:
+        sentences[_draw_sentence(generator)] = None
+    return list(sentences)
 
 
-def _sentence(generator: np.random.Generator) -> str:
-    """One sentence: a pattern with every slot filled by a word drawn from its list."""
+def _draw_sentence(generator: np.random.Generator) -> str:
+    """Draw a pattern and fill each slot with a word from its list."""
 
     def fill(slot: re.Match[str]) -> str:
         choices = CHOICES[slot.group(1)]
@@ -130,5 +129,5 @@ def _sentence(generator: np.random.Generator) -> str:
 
 
 def words_of(sentence: str) -> list[str]:
-    """The words of a sentence in lower case, without its punctuation."""
+    """The words of a sentence in lower case, without punctuation."""
     return [word.strip(",.?").lower() for word in sentence.split(" ")]

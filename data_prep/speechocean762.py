@@ -1,4 +1,4 @@
-"""speechocean762 in its download layout -> manifests: read English of non-native speakers, half of them children.
+"""speechocean762 in its download layout -> manifests. Non-native read English; half of the speakers are children.
 
 J. Zhang et al., "speechocean762: An Open-Source Non-native English Speech Corpus For Pronunciation Assessment",
 Interspeech 2021 (OpenSLR resource 101). The phones are the canonical ones of each word, without times.
@@ -21,24 +21,24 @@ STANDARD_COUNTS = {"train": (2240, 112), "dev": (260, 13), "test": (2500, 125)}
 DEV_LIST = "speechocean762_dev.txt"
 
 PHONE = re.compile(r"([A-Z]+)[0-2]?(?:_[BIES])?")
-"""A phone as transcribed: ARPAbet, stress, position in the word."""
+"""A transcribed phone: ARPAbet symbol, stress, position in the word."""
 
 
 def prepare_speechocean762(source: Path, out: Path, jobs: int) -> None:
     """Write manifests of the splits ``train``, ``dev`` and ``test`` and their statistics to ``out``.
 
-    ``test`` is the official test part. ``dev`` is 13 of the 125 speakers of the official train part, chosen so that it
-    has the whole's balance of sex and age: with the speakers sorted by (sex, age, id) and cut into 13 slices of equal
-    length, the middle one of each slice, which is speaker floor((2 i + 1) 125 / 26) for i = 0 to 12. They stand in
-    ``data_prep/lists/speechocean762_dev.txt``, and that list is what counts: the rule is not applied again.
+    ``test`` is the official test part. ``dev`` is 13 of the 125 speakers of the official train part, with the same balance
+    of sex and age: sort the speakers by (sex, age, id), divide them into 13 slices of equal length and take the middle
+    speaker of each, number floor((2 i + 1) 125 / 26) for i = 0 to 12. They are listed in
+    ``data_prep/lists/speechocean762_dev.txt``. The code reads this list; it does not apply the rule.
 
     Args:
         source: the folder with ``WAVE``, ``train``, ``test`` and ``resource``, or its parent.
-        out: where the manifests go; nothing is written before everything is checked.
-        jobs: threads that check the audio.
+        out: folder of the manifests. Nothing is written until all checks pass.
+        jobs: number of threads that check the audio.
 
     Raises:
-        InputError: a table, an utterance or an audio file cannot be used as it is.
+        InputError: a table, an utterance or an audio file cannot be used.
     """
     root = _find_root(source)
     phones = _read_phones(root / "resource" / "text-phone")
@@ -49,7 +49,7 @@ def prepare_speechocean762(source: Path, out: Path, jobs: int) -> None:
         "dev": [utterance for utterance in official_train if utterance.speaker in dev_speakers],
         "test": test,
     }
-    _check_apart(root, official_train, test)
+    _check_disjoint(root, official_train, test)
     notes = compare_counts(splits, STANDARD_COUNTS) + compare_sample_rates([*official_train, *test])
     warn(notes)
     check_audio([*official_train, *test], jobs)
@@ -59,6 +59,7 @@ def prepare_speechocean762(source: Path, out: Path, jobs: int) -> None:
 
 
 def _find_root(source: Path) -> Path:
+    """Find the folder of the corpus: ``source``, or ``speechocean762`` in it."""
     for root in (source, source / "speechocean762"):
         if all((root / name).is_dir() for name in ("WAVE", "train", "test", "resource")):
             return root.absolute()
@@ -66,9 +67,9 @@ def _find_root(source: Path) -> Path:
 
 
 def _read_part(root: Path, part: str, phones: Mapping[str, Sequence[Sequence[str]]]) -> list[Utterance]:
-    """The utterances of a part, in the order of its ``wav.scp``; of the audio, the header alone is read."""
+    """Read the utterances of a part, in the order of its ``wav.scp``, and the headers of their audio."""
     tables = {name: _read_table(root / part / name) for name in ("wav.scp", "text", "utt2spk", "spk2age", "spk2gender")}
-    # An utterance that one table has and another lacks is an error, whichever it is.
+    # The union of the tables: an utterance that is missing from any of them is an error.
     listed = dict.fromkeys([*tables["wav.scp"], *tables["text"], *tables["utt2spk"]])
     return [_make_utterance(root, part, utterance_id, tables, phones) for utterance_id in listed]
 
@@ -95,9 +96,11 @@ def _make_utterance(
     age, sex = look_up("spk2age", speaker), look_up("spk2gender", speaker)
     if sex not in ("f", "m"):
         raise InputError(f"{where}: gender of speaker {speaker} is {sex!r}, expected f or m")
-    spoken, count = phones.get(utterance_id, ()), len(words.split())
-    if len(spoken) != count:
-        raise InputError(f"{where}: {len(spoken)} words in resource/text-phone, expected the {count} of {part}/text")
+    word_phones, count = phones.get(utterance_id, ()), len(words.split())
+    if len(word_phones) != count:
+        raise InputError(
+            f"{where}: {len(word_phones)} words in resource/text-phone, expected the {count} of {part}/text"
+        )
     info = probe_audio(root / audio_path)
     return Utterance(
         id=utterance_id,
@@ -105,7 +108,7 @@ def _make_utterance(
         sample_rate_hz=info.sample_rate_hz,
         duration_s=info.duration_s,
         speaker=speaker,
-        phones=tuple(phone for word in spoken for phone in word),
+        phones=tuple(phone for word in word_phones for phone in word),
         words=words,
         sex=sex,
         details={"age": age},
@@ -113,8 +116,8 @@ def _make_utterance(
 
 
 def _read_phones(path: Path) -> dict[str, list[tuple[str, ...]]]:
-    """Utterance -> the phones of each of its words; stress and position in the word are dropped."""
-    known = inventory("arpabet39").mapping
+    """Utterance -> the phones of each word, without stress and position in the word."""
+    arpabet = inventory("arpabet39").mapping
     utterances: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
     for key, transcribed in _read_table(path).items():
         utterance_id, _, word = key.rpartition(".")
@@ -124,7 +127,7 @@ def _read_phones(path: Path) -> dict[str, list[tuple[str, ...]]]:
         phones = []
         for phone in transcribed.split():
             match = PHONE.fullmatch(phone)
-            if match is None or match[1] not in known:
+            if match is None or match[1] not in arpabet:
                 raise InputError(
                     f"{path}: utterance {utterance_id}: unknown phone {phone!r}, expected one of the 39 of ARPAbet"
                 )
@@ -134,20 +137,20 @@ def _read_phones(path: Path) -> dict[str, list[tuple[str, ...]]]:
 
 
 def _read_table(path: Path) -> dict[str, str]:
-    """A Kaldi table: a key and, after white space, its value on each line."""
+    """Read a Kaldi table: each line has a key, white space and a value."""
     table: dict[str, str] = {}
     for number, line in read_lines(path):
         key, _, value = " ".join(line.split()).partition(" ")
         if not value:
             raise InputError(f"{path}: line {number}: {key!r} has no value, expected one")
         if key in table:
-            raise InputError(f"{path}: line {number}: {key!r} stands twice, expected once")
+            raise InputError(f"{path}: line {number}: {key!r} occurs twice, expected once")
         table[key] = value
     return table
 
 
-def _check_apart(root: Path, train: Sequence[Utterance], test: Sequence[Utterance]) -> None:
-    """Raise InputError where a speaker (and so, an utterance) is in both parts."""
+def _check_disjoint(root: Path, train: Sequence[Utterance], test: Sequence[Utterance]) -> None:
+    """Raise InputError if a speaker is in both parts."""
     shared = {utterance.speaker for utterance in train} & {utterance.speaker for utterance in test}
     if shared:
-        raise InputError(f"{root}: speaker {min(shared)} in train and in test, expected in one")
+        raise InputError(f"{root}: speaker {min(shared)} is in train and in test, expected in one of them")

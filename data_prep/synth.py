@@ -1,12 +1,11 @@
-"""A made corpus in TIMIT's layout, for machines without TIMIT: espeak-ng speech of made speakers, with labels.
+"""A synthetic corpus in TIMIT's layout, for machines without TIMIT: espeak-ng speech with phone and word labels.
 
-It is easier than TIMIT: fit for a first run, for regression tests and for checking boundaries against known ones; no
-figure measured on it may stand beside one measured on TIMIT. The same seed gives the same files, whatever the jobs.
+It is easier than TIMIT. Use it for a first run, for regression tests and to check phone boundaries against known ones; do
+not compare its error rates with TIMIT's. The same seed gives the same files, for any number of jobs.
 """
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -17,19 +16,22 @@ from asr.corpus.manifest import Utterance, write_corpus
 from asr.errors import InputError
 from asr.system.progress import progress
 from data_prep.espeak import require_espeak
-from data_prep.sentences import sentences
+from data_prep.sentences import make_sentences
 from data_prep.speakers import MAX_SPEAKERS, Recording, Speaker, SpeakerTask, make_speaker, record_speaker
 
 MIN_SPEAKERS = 3
+
 DEV_SHARE, TEST_SHARE = 0.1, 0.2
-"""Of the speakers; at least one each, and the rest is for training."""
+"""Shares of the speakers, at least one each. The others are for training."""
+
 SPLITS = ("train", "dev", "test")
-NOTE = "made with espeak-ng: easier than TIMIT, its figures are not to be set beside TIMIT's"
+
+NOTE = "made with espeak-ng: easier than TIMIT, do not compare its error rates with TIMIT's"
 
 
 @dataclass(frozen=True)
-class _Cast:
-    """A speaker's part: split, place in the corpus, and named sentences."""
+class _SpeakerPlan:
+    """A speaker with split, folder in the corpus, and (name, text) of each sentence."""
 
     speaker: Speaker
     split: str
@@ -38,10 +40,10 @@ class _Cast:
 
 
 def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: int) -> dict[str, list[Utterance]]:
-    """Make a corpus of ``speakers`` times ``utterances`` in ``out``, in ``jobs`` processes, with its manifests.
+    """Make a corpus of ``speakers`` times ``utterances`` and its manifests in ``out``, with ``jobs`` processes.
 
-    ``out/TIMIT/TRAIN|TEST/DRn/SPEAKER/`` holds the audio (16 kHz SPHERE) and TIMIT's label files. The speakers of dev
-    are those of TEST that ``out/dev_speakers.txt`` lists. No speaker and no sentence is in two splits.
+    ``out/TIMIT/TRAIN|TEST/DRn/SPEAKER/`` has the audio (16 kHz SPHERE) and TIMIT's label files. ``out/dev_speakers.txt``
+    lists the speakers of TEST that form the dev set. Splits share no speaker and no sentence.
 
     Raises:
         InputError: a number is out of range; ``out`` is not empty or cannot be written; espeak-ng is missing.
@@ -50,14 +52,14 @@ def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: in
     require_espeak()
     out = out.absolute()
     _check_folder(out)
-    cast = _cast(speakers, utterances, seed)
+    plans = _plan_speakers(speakers, utterances, seed)
     partial = out.with_name(out.name + ".partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
+        shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
         partial.mkdir(parents=True)
-        recordings = _record(partial, cast, seed, jobs)
-        corpus = _utterances(out, cast, recordings)
-        dev = sorted(part.speaker.name for part in cast if part.split == "dev")
+        recordings = _record_speakers(partial, plans, seed, jobs)
+        corpus = _make_utterances(out, plans, recordings)
+        dev = sorted(plan.speaker.name for plan in plans if plan.split == "dev")
         (partial / "dev_speakers.txt").write_text("".join(f"{name}\n" for name in dev), encoding="ascii")
         write_corpus(partial, corpus, left_out={}, notes=(NOTE, f"seed {seed}"))
         partial.replace(out)
@@ -72,63 +74,66 @@ def _check_numbers(speakers: int, utterances: int, seed: int, jobs: int) -> None
     if not MIN_SPEAKERS <= speakers <= MAX_SPEAKERS:
         expected = f"{MIN_SPEAKERS} (one each for {', '.join(SPLITS)}) to {MAX_SPEAKERS}"
         raise InputError(f"speakers is {speakers}, expected {expected}")
-    for name, value, least in (("utterances", utterances, 1), ("seed", seed, 0), ("jobs", jobs, 1)):
-        if value < least:
-            raise InputError(f"{name} is {value}, expected at least {least}")
+    for name, value, minimum in (("utterances", utterances, 1), ("seed", seed, 0), ("jobs", jobs, 1)):
+        if value < minimum:
+            raise InputError(f"{name} is {value}, expected at least {minimum}")
 
 
 def _check_folder(out: Path) -> None:
+    """Raise InputError unless ``out`` is new or an empty folder."""
     try:
-        free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+        usable = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     except OSError as error:
         raise InputError(f"{out}: not readable ({error.strerror}), expected a new or an empty folder") from error
-    if not free:
+    if not usable:
         raise InputError(f"{out}: exists already, expected a new or an empty folder")
 
 
-def _cast(speakers: int, utterances: int, seed: int) -> list[_Cast]:
-    """Who says what, and in which split. All sentences differ; women and men take turns within each split."""
-    texts = sentences(speakers * utterances, seed)
+def _plan_speakers(speakers: int, utterances: int, seed: int) -> list[_SpeakerPlan]:
+    """Assign speakers to splits and sentences to speakers. All sentences differ; women and men alternate in each split."""
+    texts = make_sentences(speakers * utterances, seed)
     dev, test = max(round(DEV_SHARE * speakers), 1), max(round(TEST_SHARE * speakers), 1)
     train = speakers - dev - test
-    cast = []
+    plans = []
     for index in range(speakers):
         split = "train" if index < train else "dev" if index < train + dev else "test"
         speaker = make_speaker(index, seed)
         folder = Path("TIMIT", "TRAIN" if split == "train" else "TEST", speaker.dialect, speaker.name)
         first = index * utterances
         named = tuple((f"SX{number + 1}", texts[number]) for number in range(first, first + utterances))
-        cast.append(_Cast(speaker, split, folder, named))
-    return cast
+        plans.append(_SpeakerPlan(speaker, split, folder, named))
+    return plans
 
 
-def _record(partial: Path, cast: list[_Cast], seed: int, jobs: int) -> list[list[Recording]]:
-    """The recordings of each speaker, made under ``partial`` by worker processes."""
-    with tempfile.TemporaryDirectory(prefix="asr-espeak-") as temporary:
-        pool = ProcessPoolExecutor(min(jobs, len(cast)), mp_context=get_context("spawn"))
+def _record_speakers(partial: Path, plans: list[_SpeakerPlan], seed: int, jobs: int) -> list[list[Recording]]:
+    """Record every speaker in worker processes, with files under ``partial``; returns the recordings of each speaker."""
+    with tempfile.TemporaryDirectory(prefix="asr-espeak-") as scratch:
+        pool = ProcessPoolExecutor(min(jobs, len(plans)), mp_context=get_context("spawn"))
         try:
             futures: list[Future[list[Recording]]] = [
                 pool.submit(
-                    record_speaker, SpeakerTask(index, seed, partial / part.folder, Path(temporary), part.sentences)
+                    record_speaker, SpeakerTask(index, seed, partial / plan.folder, Path(scratch), plan.sentences)
                 )
-                for index, part in enumerate(cast)
+                for index, plan in enumerate(plans)
             ]
-            for future in progress(as_completed(futures), "speakers", len(cast)):
+            for future in progress(as_completed(futures), "speakers", len(plans)):
                 future.result()
         finally:
             pool.shutdown(cancel_futures=True)
         return [future.result() for future in futures]
 
 
-def _utterances(out: Path, cast: list[_Cast], recordings: list[list[Recording]]) -> dict[str, list[Utterance]]:
+def _make_utterances(
+    out: Path, plans: list[_SpeakerPlan], recordings: list[list[Recording]]
+) -> dict[str, list[Utterance]]:
+    """Split -> utterances, with audio paths under ``out``."""
     corpus: dict[str, list[Utterance]] = {split: [] for split in SPLITS}
-    for part, spoken in zip(cast, recordings, strict=True):
-        corpus[part.split] += [_utterance(out / part.folder, part.speaker, recording) for recording in spoken]
+    for plan, of_speaker in zip(plans, recordings, strict=True):
+        corpus[plan.split] += [_make_utterance(out / plan.folder, plan.speaker, recording) for recording in of_speaker]
     return corpus
 
 
-def _utterance(folder: Path, speaker: Speaker, recording: Recording) -> Utterance:
-    details: Mapping[str, str] = {"dialect": speaker.dialect}
+def _make_utterance(folder: Path, speaker: Speaker, recording: Recording) -> Utterance:
     return Utterance(
         id=f"{speaker.name}_{recording.name}",
         audio_path=folder / f"{recording.name}.WAV",
@@ -137,7 +142,9 @@ def _utterance(folder: Path, speaker: Speaker, recording: Recording) -> Utteranc
         speaker=speaker.name,
         phones=tuple(segment.phone for segment in recording.segments),
         words=recording.words,
-        phone_times_s=tuple((s.start / SAMPLE_RATE_HZ, s.end / SAMPLE_RATE_HZ) for s in recording.segments),
+        phone_times_s=tuple(
+            (segment.start / SAMPLE_RATE_HZ, segment.end / SAMPLE_RATE_HZ) for segment in recording.segments
+        ),
         sex=speaker.sex,
-        details=details,
+        details={"dialect": speaker.dialect},
     )

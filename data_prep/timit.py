@@ -1,8 +1,8 @@
-"""TIMIT in its download layout, and in the forms it takes in the wild -> manifests.
+"""TIMIT in its download layout and common variants -> manifests.
 
-``TRAIN/DR1/FCJF0/SX127.WAV`` with the phones in ``SX127.PHN``, the words in ``SX127.WRD`` and the sentence in
-``SX127.TXT``; all names in upper or lower case, audio as SPHERE or RIFF, and often ``SX127.WAV.wav`` beside
-``SX127.WAV`` or in its place. The SA sentences, which every speaker reads, are left out, as is the custom.
+Layout: ``TRAIN/DR1/FCJF0/SX127.WAV`` with phones in ``SX127.PHN``, words in ``SX127.WRD`` and the sentence in
+``SX127.TXT``. Names may be in upper or lower case, audio is SPHERE or RIFF, and many copies have ``SX127.WAV.wav`` next to
+``SX127.WAV`` or instead of it. As usual, the SA sentences, which every speaker reads, are left out.
 """
 
 import re
@@ -21,10 +21,10 @@ STANDARD_COUNTS = {"train": (3696, 462), "dev": (400, 50), "test": (192, 24), "f
 """Split -> (utterances, speakers) of the full corpus without SA sentences."""
 
 STANDARD_SCORED_PHONES = {"dev": 15057, "test": 7215}
-"""Split of standard size -> phones that the convention ``kaldi`` scores, the N of published error rates."""
+"""Split -> number of phones scored under the convention ``kaldi``, the N of published error rates."""
 
 MAX_OVERHANG_SAMPLES = 400
-"""How far the last phone may reach beyond the audio, 25 ms at 16 kHz; it is then cut at the end of the audio."""
+"""How far the last phone may extend beyond the audio (25 ms at 16 kHz). It is then cut at the end of the audio."""
 
 SAMPLE = re.compile(r"\d{1,12}")
 DIALECT = re.compile(r"DR[1-8]")
@@ -34,7 +34,7 @@ SENTENCE_FILE = re.compile(r"(S[AIX]\d+)\.(WAV|WAV\.WAV|PHN|WRD|TXT)")
 
 @dataclass(frozen=True)
 class PhoneSegment:
-    """One phone from sample ``start`` to before sample ``end``."""
+    """A phone from sample ``start`` to ``end`` (exclusive)."""
 
     start: int
     end: int
@@ -44,66 +44,70 @@ class PhoneSegment:
 def prepare_timit(source: Path, out: Path, jobs: int) -> None:
     """Write manifests of ``train``, ``dev``, ``test`` (core) and ``fulltest``, and their statistics, to ``out``.
 
-    ``dev`` and ``test`` are the usual 50 and 24 speakers of the full test set, which ``fulltest`` has whole. An
-    utterance is called ``FCJF0_SX127``, whatever the case of the names in ``source``.
+    ``fulltest`` is the full test set; ``dev`` and ``test`` are the usual 50 and 24 of its speakers. Utterance ids have the
+    form ``FCJF0_SX127``, regardless of the case of the names in ``source``.
 
     Args:
         source: the folder with ``TRAIN`` and ``TEST``, or any folder above it.
-        out: where the manifests go; nothing is written before everything is checked.
-        jobs: threads that check the audio.
+        out: folder of the manifests. Nothing is written until all checks pass.
+        jobs: number of threads that check the audio.
 
     Raises:
-        InputError: there is no TIMIT below ``source`` or more than one, or a file of it cannot be used as it is.
+        InputError: ``source`` does not contain exactly one TIMIT, or one of its files cannot be used.
     """
     root = find_timit(source)
-    parts = _children(root)
+    parts = _list_folder(root)
     left_out: Counter[str] = Counter()
-    oddities: Counter[str] = Counter()
-    train, full_test = (_read_part(parts[part], left_out, oddities) for part in ("TRAIN", "TEST"))
+    anomalies: Counter[str] = Counter()
+    train, full_test = (_read_part(parts[part], left_out, anomalies) for part in ("TRAIN", "TEST"))
     utterances = [*train, *full_test]
     _check_speakers(utterances)
     splits = {
         "train": train,
-        "dev": _of_speakers(full_test, "timit_dev.txt"),
-        "test": _of_speakers(full_test, "timit_core_test.txt"),
+        "dev": _select_speakers(full_test, "timit_dev.txt"),
+        "test": _select_speakers(full_test, "timit_core_test.txt"),
         "fulltest": full_test,
     }
     notes = compare_counts(splits, STANDARD_COUNTS) + compare_scored_phones(splits) + compare_sample_rates(utterances)
-    notes += [f"{count} utterances {oddity}" for oddity, count in oddities.items()]
+    notes += [f"{count} utterances {anomaly}" for anomaly, count in anomalies.items()]
     warn(notes)
     check_audio(utterances, jobs)
     write_corpus(out, splits, left_out, notes)
 
 
 def compare_scored_phones(splits: Mapping[str, Sequence[Utterance]]) -> list[str]:
-    """A note for each split that has its standard size and other phones, folded, than TIMIT has there."""
+    """A note for each split of standard size whose number of scored phones differs from TIMIT's."""
     notes = []
     for name, standard in STANDARD_SCORED_PHONES.items():
-        found = sum(len(fold_timit(utterance.phones)) for utterance in splits[name])
-        if len(splits[name]) == STANDARD_COUNTS[name][0] and found != standard:
-            notes.append(f"split {name} has {found} phones to score, the standard one has {standard}")
+        scored = sum(len(fold_timit(utterance.phones)) for utterance in splits[name])
+        if len(splits[name]) == STANDARD_COUNTS[name][0] and scored != standard:
+            notes.append(f"split {name} has {scored} phones to score, the standard split has {standard}")
     return notes
 
 
 def find_timit(source: Path) -> Path:
-    """The one folder, ``source`` or one below it, that has TRAIN and TEST with dialect folders, in any case."""
+    """Find the only folder, ``source`` or below it, that has TRAIN and TEST (in any case) with dialect folders.
+
+    Raises:
+        InputError: there is none or more than one, or a folder cannot be read.
+    """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder, expected one with TIMIT")
     try:
-        found = sorted(_roots(source.absolute(), set()))
+        roots = sorted(_find_roots(source.absolute(), set()))
     except OSError as error:
         raise InputError(f"{error.filename}: not readable ({error.strerror}), expected a folder") from error
-    if len(found) != 1:
-        places = "" if not found else f" ({', '.join(str(root) for root in found[:3])})"
-        expected = "expected 1 folder with TRAIN/DR1 and TEST/DR1 and so on"
-        raise InputError(f"{source}: {len(found)} folders with TIMIT{places}, {expected}")
-    return found[0]
+    if len(roots) != 1:
+        listed = "" if not roots else f" ({', '.join(str(root) for root in roots[:3])})"
+        expected = "expected 1 folder with TRAIN/DR1, TEST/DR1 and so on"
+        raise InputError(f"{source}: {len(roots)} folders with TIMIT{listed}, {expected}")
+    return roots[0]
 
 
 def read_phn(path: Path, num_samples: int) -> tuple[list[PhoneSegment], int]:
-    """The phones of a .PHN file, and by how many samples its last one was beyond the audio (it is cut there).
+    """Read the phones of a .PHN file; also returns by how many samples the last one exceeded the audio (it is cut there).
 
-    Each line is ``start end phone``, in samples. Gaps between phones are as they may be.
+    Each line is ``start end phone``, in samples. Gaps between phones are allowed.
 
     Args:
         path: the .PHN file.
@@ -111,7 +115,7 @@ def read_phn(path: Path, num_samples: int) -> tuple[list[PhoneSegment], int]:
 
     Raises:
         InputError: the file is missing or empty; a line is malformed, has an unknown phone, or starts before the
-            one above it ends; a phone is more than `MAX_OVERHANG_SAMPLES` beyond the audio.
+            previous one ends; a phone extends more than `MAX_OVERHANG_SAMPLES` beyond the audio.
     """
     segments: list[PhoneSegment] = []
     overhang = 0
@@ -125,7 +129,7 @@ def read_phn(path: Path, num_samples: int) -> tuple[list[PhoneSegment], int]:
         if start >= end:
             raise InputError(f"{where}: ends at sample {end}, expected after its start at {start}")
         if overhang or start >= num_samples or end > num_samples + MAX_OVERHANG_SAMPLES:
-            raise InputError(f"{where}: samples {start} to {end}, expected all within the audio's {num_samples}")
+            raise InputError(f"{where}: samples {start} to {end}, expected a range within the audio's {num_samples}")
         if segments and start < segments[-1].end:
             raise InputError(f"{where}: starts at sample {start}, expected {segments[-1].end} or later, in order")
         overhang = max(0, end - num_samples)
@@ -133,8 +137,8 @@ def read_phn(path: Path, num_samples: int) -> tuple[list[PhoneSegment], int]:
     return segments, overhang
 
 
-def _roots(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Folders with TRAIN and TEST at and below ``folder``; links are followed, each folder is seen once."""
+def _find_roots(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Find the folders with TRAIN and TEST at and below ``folder``. Links are followed, each folder is visited once."""
     if folder.resolve() in seen:
         return
     seen.add(folder.resolve())
@@ -146,50 +150,59 @@ def _roots(folder: Path, seen: set[Path]) -> Iterator[Path]:
         yield folder
         return
     for child in folders:
-        yield from _roots(child, seen)
+        yield from _find_roots(child, seen)
 
 
 def _has_dialects(folder: Path) -> bool:
     return any(DIALECT.fullmatch(child.name.upper()) for child in folder.iterdir())
 
 
-def _children(folder: Path) -> dict[str, Path]:
-    """What a folder holds, by upper-case name; names that differ in case alone are an error."""
-    children: dict[str, Path] = {}
+def _list_folder(folder: Path) -> dict[str, Path]:
+    """Upper-case name -> path of everything in a folder.
+
+    Raises:
+        InputError: two names differ only in case.
+    """
+    entries: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):  # left by file managers, never part of the corpus
+        if path.name.startswith("."):  # files of file managers, never part of the corpus
             continue
-        other = children.setdefault(path.name.upper(), path)
-        if other != path:
-            raise InputError(f"{path}: stands beside {other.name}, expected one of them")
-    return children
+        first = entries.setdefault(path.name.upper(), path)
+        if first != path:
+            raise InputError(f"{path}: differs from {first.name} only in case, expected one of them")
+    return entries
 
 
-def _read_part(part: Path, left_out: Counter[str], oddities: Counter[str]) -> list[Utterance]:
+def _read_part(part: Path, left_out: Counter[str], anomalies: Counter[str]) -> list[Utterance]:
+    """Read TRAIN or TEST. ``left_out`` and ``anomalies`` count by reason."""
     utterances = []
-    for dialect, dialect_folder in _folders(part, DIALECT):
-        for speaker, speaker_folder in _folders(dialect_folder, SPEAKER):
-            for sentence, files in _sentences(speaker_folder, left_out).items():
+    for dialect, dialect_folder in _list_subfolders(part, DIALECT):
+        for speaker, speaker_folder in _list_subfolders(dialect_folder, SPEAKER):
+            for sentence, files in _group_files(speaker_folder, left_out).items():
                 if sentence.startswith("SA"):
                     left_out["SA sentences"] += 1
                 else:
-                    utterances.append(_read_utterance(speaker_folder, dialect, speaker, sentence, files, oddities))
+                    utterances.append(_read_utterance(speaker_folder, dialect, speaker, sentence, files, anomalies))
     return utterances
 
 
-def _folders(parent: Path, pattern: re.Pattern[str]) -> list[tuple[str, Path]]:
-    """The folders in a folder, by upper-case name, each of which must be named as ``pattern`` says."""
-    folders = [(name, path) for name, path in _children(parent).items() if path.is_dir()]
+def _list_subfolders(parent: Path, pattern: re.Pattern[str]) -> list[tuple[str, Path]]:
+    """The subfolders of a folder, as (upper-case name, path).
+
+    Raises:
+        InputError: a name does not match ``pattern``.
+    """
+    folders = [(name, path) for name, path in _list_folder(parent).items() if path.is_dir()]
     for name, path in folders:
         if not pattern.fullmatch(name):
             raise InputError(f"{path}: unknown folder, expected names like {pattern.pattern}")
     return folders
 
 
-def _sentences(folder: Path, left_out: Counter[str]) -> dict[str, dict[str, Path]]:
-    """Sentence -> its files by ending, such as "PHN", in the folder of one speaker."""
+def _group_files(folder: Path, left_out: Counter[str]) -> dict[str, dict[str, Path]]:
+    """Group the files of one speaker: sentence -> file by extension, such as "PHN"."""
     sentences: defaultdict[str, dict[str, Path]] = defaultdict(dict)
-    for name, path in _children(folder).items():
+    for name, path in _list_folder(folder).items():
         match = SENTENCE_FILE.fullmatch(name)
         if match:
             sentences[match[1]][match[2]] = path
@@ -199,15 +212,15 @@ def _sentences(folder: Path, left_out: Counter[str]) -> dict[str, dict[str, Path
 
 
 def _read_utterance(
-    folder: Path, dialect: str, speaker: str, sentence: str, files: Mapping[str, Path], oddities: Counter[str]
+    folder: Path, dialect: str, speaker: str, sentence: str, files: Mapping[str, Path], anomalies: Counter[str]
 ) -> Utterance:
-    audio_path, info = _choose_audio(folder / f"{sentence}.WAV", files, oddities)
+    audio_path, info = _choose_audio(folder / f"{sentence}.WAV", files, anomalies)
     segments, overhang = read_phn(files.get("PHN", folder / f"{sentence}.PHN"), info.num_samples)
     words = _read_words(files)
     if overhang:
-        oddities["with a last phone beyond the audio, cut at its end"] += 1
+        anomalies["with a last phone beyond the audio, cut at its end"] += 1
     if not words:
-        oddities["without words (no usable .WRD or .TXT)"] += 1
+        anomalies["without words (no usable .WRD or .TXT)"] += 1
     rate = info.sample_rate_hz
     return Utterance(
         id=f"{speaker}_{sentence}",
@@ -223,44 +236,45 @@ def _read_utterance(
     )
 
 
-def _choose_audio(missing: Path, files: Mapping[str, Path], oddities: Counter[str]) -> tuple[Path, AudioInfo]:
-    """X.WAV where it can be read, else X.WAV.wav; ``missing`` is named where there is neither."""
-    double = files.get("WAV.WAV")
-    original = files.get("WAV", missing if double is None else double)
+def _choose_audio(expected: Path, files: Mapping[str, Path], anomalies: Counter[str]) -> tuple[Path, AudioInfo]:
+    """Choose X.WAV if it is readable, else X.WAV.wav. If neither exists, the error names ``expected``."""
+    converted = files.get("WAV.WAV")
+    original = files.get("WAV", expected if converted is None else converted)
     try:
         return original, probe_audio(original)
     except InputError:
-        if double is None or double == original:
+        if converted is None or converted == original:
             raise
-    info = probe_audio(double)
-    oddities["with an unreadable .WAV, taken from .WAV.wav"] += 1
-    return double, info
+    info = probe_audio(converted)
+    anomalies["with an unreadable .WAV, taken from .WAV.wav"] += 1
+    return converted, info
 
 
 def _read_words(files: Mapping[str, Path]) -> str:
-    """The words in lower case: those of .WRD (``start end word``), else of .TXT (``start end sentence``), else ""."""
-    for ending in ("WRD", "TXT"):
-        if ending in files:
+    """Read the words in lower case from .WRD (``start end word``), else from .TXT (``start end sentence``), else ""."""
+    for extension in ("WRD", "TXT"):
+        if extension in files:
             try:
-                text = " ".join(" ".join(line.split()[2:]) for _, line in read_lines(files[ending]))
-            except InputError:  # words are kept for the reader; what is without them is counted
+                text = " ".join(" ".join(line.split()[2:]) for _, line in read_lines(files[extension]))
+            except InputError:  # training does not need words; utterances without them are counted
                 continue
             if words := re.findall(r"[a-z'-]+", text.lower()):
                 return " ".join(words)
     return ""
 
 
-def _of_speakers(utterances: Sequence[Utterance], name: str) -> list[Utterance]:
+def _select_speakers(utterances: Sequence[Utterance], name: str) -> list[Utterance]:
+    """The utterances of the speakers in a list of `data_prep.checking.LISTS`."""
     speakers = {speaker.upper() for speaker in read_speakers(name)}
     return [utterance for utterance in utterances if utterance.speaker in speakers]
 
 
 def _check_speakers(utterances: Sequence[Utterance]) -> None:
-    """Raise InputError where a speaker, and with it an utterance, stands in two folders."""
+    """Raise InputError if a speaker has two folders."""
     folders: dict[str, Path] = {}
     for utterance in utterances:
         folder = folders.setdefault(utterance.speaker, utterance.audio_path.parent)
         if folder != utterance.audio_path.parent:
             raise InputError(
-                f"{utterance.audio_path.parent}: speaker {utterance.speaker} also in {folder}, expected once"
+                f"{utterance.audio_path.parent}: speaker {utterance.speaker} is also in {folder}, expected one folder"
             )

@@ -1,8 +1,8 @@
-"""Take the README's pictures of pages with headless Chromium (Debian: chromium; pip: playwright, pillow).
+"""Take screenshots of reports for the documentation with headless Chromium (Debian: chromium; pip: playwright, pillow).
 
     python docs/pictures.py EXPLAINED/index.html REPORT/index.html docs
 
-The first page is of `asr explain`, the second of `asr evaluate --report`.
+The first report comes from `asr explain`, the second from `asr evaluate --report`.
 """
 
 import sys
@@ -16,14 +16,14 @@ SIZE = {"width": 960, "height": 900}
 
 
 def main(explained: Path, report: Path, out: Path) -> None:
-    """Four pictures in a palette of few colours."""
+    """Write heard.png, layer.png, listens.png and report.png, each with a palette of `COLOURS` colours."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]
         page.goto(explained.resolve().as_uri())
         sections = page.locator("section")
-        for name, number in (("heard", 0), ("layer", 3), ("listens", sections.count() - 1)):
-            sections.nth(number).screenshot(path=out / f"{name}.png")
+        for name, index in (("heard", 0), ("layer", 3), ("listens", sections.count() - 1)):
+            sections.nth(index).screenshot(path=out / f"{name}.png")
         page.goto(report.resolve().as_uri())
         page.screenshot(path=out / "report.png", full_page=True, clip={"x": 0, "y": 0, "width": 960, "height": 1000})
         browser.close()

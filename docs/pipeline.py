@@ -1,6 +1,8 @@
-"""Draw the pipeline on a real utterance: samples, features, posteriors, phones. The picture of the README.
+"""Draw the pipeline for a real utterance: samples, features, posteriors, phones.
 
-python docs/pipeline.py MODEL UTTERANCE.WAV docs/pipeline.png     (needs matplotlib; UTTERANCE.PHN stands beside the audio)
+    python docs/pipeline.py MODEL UTTERANCE.WAV docs/pipeline.png
+
+The phone labels, UTTERANCE.PHN, must be in the same folder as the audio.
 """
 
 import sys
@@ -31,7 +33,7 @@ INK, ACCENT = "#1b2733", "#0a6e8a"
 
 
 def main(model: Path, audio: Path, out: Path) -> None:
-    """Draw the five steps one below the other, on one time axis."""
+    """Draw the five steps on one time axis."""
     bundle = load_bundle(model)
     rate = bundle.features.sample_rate_hz
     samples = read_audio(audio, rate)
@@ -58,21 +60,19 @@ def main(model: Path, audio: Path, out: Path) -> None:
     best = log_probs[0].argmax(1)
     step = seconds / len(best)
     starts = [t for t in range(len(best)) if best[t] != 0 and (t == 0 or best[t] != best[t - 1])]
-    for number, (time, phone) in enumerate(zip(starts, phones, strict=True)):
-        place = (
-            (time + 0.5) * step,
-            0.8 - 0.3 * (number % 3),
-        )  # in three rows, so that neighbours do not cover each other
-        axes[3].text(*place, phone, ha="center", va="center", fontsize=7, color=ACCENT, weight="bold")
-    for number, (start, end, phone) in enumerate(reference):
+    heights = (0.8, 0.5, 0.2)  # three lines of text, so that neighbours do not overlap
+    for index, (frame, phone) in enumerate(zip(starts, phones, strict=True)):
+        position = ((frame + 0.5) * step, heights[index % 3])
+        axes[3].text(*position, phone, ha="center", va="center", fontsize=7, color=ACCENT, weight="bold")
+    for index, (start, end, phone) in enumerate(reference):
         axes[4].axvline(start, lw=0.4, color="#b8c2cc")
-        axes[4].text((start + end) / 2, 0.8 - 0.3 * (number % 3), phone, ha="center", va="center", fontsize=7)
+        axes[4].text((start + end) / 2, heights[index % 3], phone, ha="center", va="center", fontsize=7)
     titles = [
         "audio file: samples at 16 kHz, mono",
         f"features: {bundle.features.bins} log-mel filterbank values every 10 ms, normalized",
-        "acoustic model: probability of each phone at each output frame (the rest is the CTC blank)",
+        "acoustic model: probability of each phone in each output frame (the CTC blank has the rest)",
         "best path: the recognized phones",
-        "what was said, to score against: phone error rate = (S + D + I) / N",
+        "reference: phone error rate = (S + D + I) / N",
     ]
     for axis, title, module in zip(axes, titles, MODULES, strict=True):
         decorate(axis, title, module)
@@ -83,7 +83,7 @@ def main(model: Path, audio: Path, out: Path) -> None:
 
 
 def decorate(axis: Axes, title: str, module: str) -> None:
-    """Title on the left, module on the right, nothing else that is not needed."""
+    """Put the title on the left and the module on the right, and remove unneeded axes."""
     axis.set_title(title, loc="left", fontsize=9.5, weight="bold")
     axis.set_title(module, loc="right", fontsize=8.5, color=ACCENT, family="monospace")
     if not axis.get_images():

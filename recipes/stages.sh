@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sourced by every recipe: reads --stage N and --stop-stage N, and gives `at N "what"`, true where stage N is wanted.
-# What is left on the command line goes to the array `rest`.
+# Sourced by every recipe: reads --stage N and --stop-stage N, and defines `at N "what"`, which is true if stage N is to run.
+# The other arguments go to the array `rest`.
 stage=0
 stop_stage=99
 rest=()
@@ -22,18 +22,18 @@ at() {
   echo "== stage $1: $2"
 }
 
-# Train unless the run is complete; go on where an earlier one was interrupted.   train_run RUN_DIR OVERRIDE...
+# Train unless the run is complete; resume it if it was interrupted.   train_run RUN_DIR OVERRIDE...
 train_run() {
   local run_dir=$1
   shift
   if [[ -d $run_dir/model ]]; then
-    echo "$run_dir/model is there already; remove $run_dir to train anew"
+    echo "$run_dir/model already exists; remove $run_dir to train again"
   else
     asr train "$@" run_dir="$run_dir" resume=true
   fi
 }
 
-# Of overrides those of the seed and the model, which a pretraining shares: in the array `shared`.
+# Put the overrides of the seed and the model, which pretraining shares with training, into the array `shared`.
 shared_overrides() {
   shared=()
   local override

@@ -1,4 +1,4 @@
-"""What several test files share: settings, small made corpora, and the real one where it is at hand."""
+"""Fixtures and helpers that test files share: settings, small synthetic corpora, and the real corpus if it is available."""
 
 import os
 import shutil
@@ -26,24 +26,24 @@ def seeded() -> None:
 
 
 def settings(*overrides: str) -> TrainConfig:
-    """The configuration of these overrides."""
+    """Compose the configuration with these overrides."""
     return compose(["run_dir=unused", *overrides])
 
 
 def make_utterances(folder: Path, speakers: Sequence[str], per_speaker: int = 3) -> list[Utterance]:
-    """Utterances of three phones each: a tone for each phone, at a frequency of its own, in some noise."""
+    """Write utterances of three phones each: a tone of its own frequency for each phone, with a little noise."""
     folder.mkdir(parents=True, exist_ok=True)
     phones = inventory("arpabet39").symbols[1:]
     utterances = []
-    for index, name in enumerate(f"{speaker}-{number}" for speaker in speakers for number in range(per_speaker)):
-        generator = np.random.default_rng(index)
-        spoken = [int(phone) for phone in generator.choice(6, 3, replace=False)]
-        tones = [np.sin(2 * np.pi * (300 + 400 * phone) * np.arange(2400) / 16000) for phone in spoken]
+    for seed, name in enumerate(f"{speaker}-{number}" for speaker in speakers for number in range(per_speaker)):
+        generator = np.random.default_rng(seed)
+        indices = [int(index) for index in generator.choice(6, 3, replace=False)]
+        tones = [np.sin(2 * np.pi * (300 + 400 * index) * np.arange(2400) / 16000) for index in indices]
         samples = 0.3 * np.concatenate([np.zeros(800), *tones, np.zeros(800)])
         samples += 0.003 * generator.standard_normal(len(samples))
         path = folder / f"{name}.wav"
         soundfile.write(path, samples, 16000)
-        labels = tuple(phones[phone] for phone in spoken)
+        labels = tuple(phones[index] for index in indices)
         utterances.append(Utterance(name, path, 16000, len(samples) / 16000, name.split("-")[0], labels, "some words"))
     return utterances
 
@@ -61,15 +61,15 @@ def tone_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def real_utterances() -> list[Utterance]:
     """The first 40 training utterances of speechocean762, shortest first."""
     if not (REAL_CORPUS / "train" / "wav.scp").is_file():
-        pytest.skip(f"REAL SPEECH IS NOT TESTED: no speechocean762 at {REAL_CORPUS}; name one: ASR_SPEECHOCEAN762=DIR")
+        pytest.skip(f"REAL SPEECH IS NOT TESTED: no speechocean762 in {REAL_CORPUS}; set ASR_SPEECHOCEAN762=DIR")
     phones: dict[str, list[str]] = {}
     for line in (REAL_CORPUS / "resource" / "text-phone").read_text().splitlines():
         key, *word = line.split()
         phones.setdefault(key.split(".")[0], []).extend(phone.split("_")[0].rstrip("012") for phone in word)
     utterances = []
     for line in (REAL_CORPUS / "train" / "wav.scp").read_text().splitlines()[:40]:
-        name, place = line.split()
-        path = next(p for p in (REAL_CORPUS / place, (REAL_CORPUS / place).with_suffix(".flac")) if p.is_file())
+        name, file = line.split()
+        path = next(p for p in (REAL_CORPUS / file, (REAL_CORPUS / file).with_suffix(".flac")) if p.is_file())
         info = soundfile.info(path)
         utterances.append(Utterance(name, path, 16000, info.duration, name[1:5], tuple(phones[name])))
     return sorted(utterances, key=lambda utterance: utterance.duration_s)
@@ -77,18 +77,18 @@ def real_utterances() -> list[Utterance]:
 
 @pytest.fixture(scope="session")
 def sctk() -> Path:
-    """The folder of NIST's scoring tools, Debian's package sctk."""
+    """The folder of NIST's scoring tools (Debian: sctk)."""
     for folder in (Path("/usr/lib/sctk/bin"), Path(shutil.which("sclite") or "none").parent):
         if (folder / "sclite").exists() and (folder / "sc_stats").exists():
             return folder
-    pytest.skip("no sclite and sc_stats (Debian: apt-get install sctk): counts are not held against NIST's")
+    pytest.skip("no sclite and sc_stats (Debian: apt-get install sctk): counts are not compared with NIST's")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     if path is None:
-        pytest.skip("no chromium (Debian: apt-get install chromium): pages are not opened")
+        pytest.skip("no chromium (Debian: apt-get install chromium): reports are not opened")
     arguments = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=arguments)

@@ -1,10 +1,10 @@
-"""A made corpus of TIMIT's exact size and layout, to rehearse its recipe without it.
+"""A synthetic corpus of TIMIT's exact size and layout, to run TIMIT's recipe without TIMIT.
 
     python -m tests.made_timit OUT
     bash recipes/timit/run.sh OUT
 
-462 speakers in TRAIN and 168 in TEST, those of the dev and core test lists among them under their own names, with two SA,
-three SI and five SX sentences each: 4,620 + 1,680 utterances. What is said is made (see `asr prepare synth`).
+462 speakers in TRAIN and 168 in TEST, with two SA, three SI and five SX sentences each: 4,620 + 1,680 utterances. TEST
+includes the names of the dev and core test lists. Sentences and audio are those of `asr prepare synth`.
 """
 
 import sys

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up, then check everything: format, lint, types, shell scripts, tests with coverage.
+# Set up .venv, then run all checks: format, lint, types, shell scripts, tests with coverage.
 #   tests/run.sh [PYTEST OPTION...]       for example: tests/run.sh -k lstm    (the slow tests: .venv/bin/pytest -m slow)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,10 +15,12 @@ echo "== types"
 mypy
 echo "== shell scripts"
 shellcheck --external-sources recipes/*.sh recipes/*/*.sh tests/*.sh tests/faults/*.sh .ci/run
+echo "== documentation"
+NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 echo "== tests"
 if (($# > 0)); then
   pytest "$@"
 else
-  # A thread each: tests that need two ask for them, and threads of several tests would keep each other waiting.
+  # One thread per worker, so that parallel tests do not compete for cores; tests that need two threads set them.
   OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist worksteal --cov --cov-report=term --cov-fail-under=90
 fi

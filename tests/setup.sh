@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Debian's NIST scoring tools, which counts and significance tests are held against, and a browser to open reports in. Where
-# they cannot be installed the tests that need them are skipped, and say so.
+# Install NIST's scoring tools (Debian: sctk), the reference for counts and significance tests, and a browser that opens the
+# reports. If they cannot be installed, the tests that need them are skipped with a message.
 set -euo pipefail
 wanted=()
 [[ -x /usr/lib/sctk/bin/sclite ]] || command -v sclite > /dev/null || wanted+=(sctk)

@@ -6,9 +6,9 @@ import soundfile
 
 from asr.corpus.audio import probe_audio, read_audio
 from asr.errors import InputError
-from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.catalog import DEFAULT_MODEL, find_model
 from asr.inference.recognizer import load
-from tests.faults.fuzz import limited
+from tests.faults.fuzz import limits
 
 RATE = 16000
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -17,7 +17,7 @@ TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)).astype(np.float3
 def sphere(
     path: Path, samples: int = RATE, claimed: int | None = None, coding: str = "pcm", signal: np.ndarray = TONE
 ) -> Path:
-    """A SPHERE file written by hand, so that its header can lie."""
+    """Write a SPHERE file byte by byte, so that its header can be wrong."""
     fields = [
         "NIST_1A\n   1024",
         f"sample_count -i {samples if claimed is None else claimed}",
@@ -79,7 +79,7 @@ def test_a_part_of_a_file(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", TONE, RATE, subtype="FLOAT")
     np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", RATE, 0.25, 0.5), TONE[4000:12000])
     np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", RATE, 0.25), TONE[4000:])
-    with pytest.raises(InputError, match=r"a\.wav: 1 s long, expected to hold 0\.75 s to 1\.25 s"):
+    with pytest.raises(InputError, match=r"a\.wav: 1 s long, expected to contain 0\.75 s to 1\.25 s"):
         read_audio(tmp_path / "a.wav", RATE, 0.75, 0.5)
 
 
@@ -131,7 +131,7 @@ def test_damaged_sphere_headers_are_refused(tmp_path: Path) -> None:
         read_audio(path)
 
 
-def test_headers_that_claim_what_is_not_there_ask_for_no_memory(tmp_path: Path) -> None:
+def test_false_headers_allocate_no_memory(tmp_path: Path) -> None:
     wav = bytearray(wav_bytes(tmp_path / "good.wav", TONE))
     wav[4:8] = wav[40:44] = b"\xff\xff\xff\xfe"
     slow, fast = bytearray(wav_bytes(tmp_path / "good.wav", TONE)), bytearray(wav_bytes(tmp_path / "good.wav", TONE))
@@ -142,23 +142,23 @@ def test_headers_that_claim_what_is_not_there_ask_for_no_memory(tmp_path: Path) 
     mp3[frames : frames + 4] = b"\x7f\xff\xff\xff"
     cases = {
         _write(tmp_path / "long.wav", bytes(wav)): "truncated, 32044 bytes, its header says 4278190087",
-        _write(tmp_path / "slow.wav", bytes(slow)): "1 samples a second, expected 1000 to 1000000",
-        _write(tmp_path / "fast.wav", bytes(fast)): "2147483647 samples a second, expected 1000 to 1000000",
-        _write(tmp_path / "long.mp3", bytes(mp3)): "hours by its header, expected at most 24",
-        claiming_flac(tmp_path / "long.flac", 2**31): "37 hours by its header, expected at most 24",
+        _write(tmp_path / "slow.wav", bytes(slow)): "sample rate 1 Hz, expected 1000 to 1000000 Hz",
+        _write(tmp_path / "fast.wav", bytes(fast)): "sample rate 2147483647 Hz, expected 1000 to 1000000 Hz",
+        _write(tmp_path / "long.mp3", bytes(mp3)): "hours according to its header, expected at most 24",
+        claiming_flac(tmp_path / "long.flac", 2**31): "37 hours according to its header, expected at most 24",
         claiming_flac(tmp_path / "hours.flac", 20 * 3600 * RATE): "hours.flac: ",
         sphere(tmp_path / "long.sph", claimed=2**31): "truncated, 32000 bytes of samples, its header says 4294967296",
     }
-    recognizer = load(find_model(DEFAULT))
+    recognizer = load(find_model(DEFAULT_MODEL))
     for path, expected in cases.items():
         for read in (read_audio, recognizer.features):
-            with limited(), pytest.raises(InputError) as error:
+            with limits(), pytest.raises(InputError) as error:
                 read(path)
             assert expected in str(error.value)
 
 
 def claiming_flac(path: Path, samples: int) -> Path:
-    """One second whose header claims another number of samples: the lower 36 bits of its bytes 18 to 26."""
+    """Write one second of FLAC whose header claims ``samples``: the lower 36 bits of its bytes 18 to 26."""
     soundfile.write(path, TONE, RATE)
     content = path.read_bytes()
     claimed = int.from_bytes(content[18:26], "big") >> 36 << 36 | samples

@@ -1,3 +1,5 @@
+"""Model folders: what is saved is loaded, and damage is named."""
+
 import shutil
 from pathlib import Path
 
@@ -10,15 +12,15 @@ from asr.errors import InputError
 from asr.features.normalization import FeatureStatistics
 from asr.inference.bundle import Bundle, build_model, load_bundle, save_bundle
 from tests.conftest import TINY_MODEL, settings
-from tests.faults.fuzz import limited
+from tests.faults.fuzz import limits
 
 
 def make_bundle(*overrides: str, phones: PhoneInventory | None = None) -> Bundle:
     config = settings(*TINY_MODEL, *overrides)
     phones = phones or inventory("arpabet39")
-    known = {"": FeatureStatistics(torch.randn(40), torch.rand(40) + 0.5)}
+    statistics = {"": FeatureStatistics(torch.randn(40), torch.rand(40) + 0.5)}
     model = build_model(config.model, config.features, phones).eval()
-    return Bundle(model, config.model, config.features, phones, "plain", known)
+    return Bundle(model, config.model, config.features, phones, "plain", statistics)
 
 
 @pytest.fixture
@@ -45,9 +47,9 @@ def test_what_is_saved_is_loaded(tmp_path: Path, overrides: tuple[str, ...]) -> 
 
 
 def test_saving_again_replaces(saved: Path) -> None:
-    (saved / "stray").touch()
+    (saved / "leftover").touch()
     save_bundle(make_bundle(), saved, "# another card\n")
-    assert not (saved / "stray").exists()
+    assert not (saved / "leftover").exists()
     assert (saved / "README.md").read_text() == "# another card\n"
 
 
@@ -64,10 +66,10 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_bundles_that_cannot_be_used(saved: Path) -> None:
-    def drop_a_weight(path: Path) -> None:
+    def damage_output(path: Path) -> None:
         weights = load_file(path / "model.safetensors")
         weights["output.weight"] = weights["output.weight"][:, :5].clone()
-        weights["stranger"] = weights.pop("output.bias")
+        weights["unexpected"] = weights.pop("output.bias")
         save_file(weights, path / "model.safetensors")
 
     cases = {
@@ -81,7 +83,7 @@ def test_bundles_that_cannot_be_used(saved: Path) -> None:
         "40 symbols, expected the 62 of timit61": lambda path: edit(path / "config.yaml", "arpabet39", "timit61"),
         "expected <blank> and then each phone once": lambda path: edit(path / "phones.txt", "AE\n", "AA\n"),
         "expected a safetensors file": lambda path: (path / "model.safetensors").write_bytes(b"x" * 99),
-        r"output\.bias is missing; output\.weight is \[40, 5\], expected \[40, 32\]; stranger is unknown": drop_a_weight,
+        r"output\.bias is missing; output\.weight is \[40, 5\], expected \[40, 32\]; unexpected is unknown": damage_output,
         r"recurrent\.weight_hh_l0 is \[64, 16\], expected \[32, 8\]": lambda path: edit(
             path / "config.yaml", "hidden: 16", "hidden: 8"
         ),
@@ -118,7 +120,7 @@ def test_settings_cannot_ask_for_memory_that_no_weights_fill(saved: Path) -> Non
     (saved / "checksums.txt").unlink()
     edit(saved / "config.yaml", "hidden: 16", "hidden: 4096")
     edit(saved / "config.yaml", "layers: 1", "layers: 20")
-    with limited(), pytest.raises(InputError, match="weights do not fit the model"):
+    with limits(), pytest.raises(InputError, match="weights do not fit the model"):
         load_bundle(saved)
 
 
@@ -128,7 +130,7 @@ def test_weights_that_claim_more_than_there_is_are_refused(saved: Path) -> None:
     for length in (len(header), 2**31, 2**63):
         (saved / "model.safetensors").write_bytes(length.to_bytes(8, "little") + header + b"\0" * 40)
         with (
-            limited(),
+            limits(),
             pytest.raises(InputError, match=r"model.safetensors: not readable .*, expected a safetensors file"),
         ):
             load_bundle(saved)

@@ -1,4 +1,4 @@
-"""The commands as a user gives them: what they print, and that a mistake is one line and exit status 2."""
+"""The commands as a user types them: their output, and one line and exit status 2 for a mistake."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def asr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def refused(asr: Command) -> Callable[..., None]:
-    """Checks that a command says one line on stderr that has ``message``, nothing else, and exits with 2."""
+    """Check that a command prints a single line, on stderr, that contains ``message``, and exits with status 2."""
 
     def check(message: str, *arguments: object) -> None:
         result = asr(*arguments)
@@ -81,6 +81,7 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "prepare synth",
         "prepare timit",
         "prepare speechocean762",
+        "prepare made",
         "train",
         "evaluate",
         "score",
@@ -92,6 +93,9 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "transcribe",
         "align",
         "models",
+        "export",
+        "import-lstm",
+        "explain",
     ],
 )
 def test_every_command_has_help_with_an_example(asr: Command, command: str) -> None:
@@ -167,7 +171,7 @@ def test_reports_of_a_model_and_of_runs(asr: Command, model: Path, tone_corpus: 
 def test_reports_refuse(refused: Callable[..., None], model: Path, tone_corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused("cannot be written", "evaluate", model, tone_corpus / "cuts_test.jsonl.gz", "--report", tmp_path / "file")
-    refused("expected a run folder whose training is over", "report", tmp_path)
+    refused("expected the folder of a finished training run", "report", tmp_path)
 
 
 def test_score_and_compare_refuse(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:
@@ -220,9 +224,9 @@ def test_transcribe_text_and_json(asr: Command, model: Path, tone_corpus: Path, 
     paths, phones = zip(*(line.split("\t") for line in result.out.splitlines()), strict=True)
     assert [Path(path) for path in paths] == files
     listed = asr("transcribe", "--model", model, files[0].parent, "--format", "json")
-    for line, file, spoken in zip(listed.out.splitlines(), files, phones, strict=True):
+    for line, file, expected in zip(listed.out.splitlines(), files, phones, strict=True):
         found = json.loads(line)
-        assert (found["path"], [one["symbol"] for one in found["phones"]]) == (str(file), spoken.split())
+        assert (found["path"], [one["symbol"] for one in found["phones"]]) == (str(file), expected.split())
         times = [time for one in found["phones"] for time in (one["start_s"], one["end_s"])]
         assert times == sorted(times)
         assert all(0 <= one["confidence"] <= 1 for one in found["phones"])
@@ -277,7 +281,7 @@ def test_evaluate_refuses(refused: Callable[..., None], model: Path, tone_corpus
     gone = make_utterances(tmp_path / "audio", ["g"], 1)
     write_corpus(tmp_path / "corpus", {"test": gone}, {})
     gone[0].audio_path.unlink()
-    refused("is gone, expected a file", "evaluate", model, tmp_path / "corpus" / "cuts_test.jsonl.gz")
+    refused("is missing, expected a file", "evaluate", model, tmp_path / "corpus" / "cuts_test.jsonl.gz")
 
 
 def test_a_model_of_other_phones_is_refused(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from asr.errors import InputError
 from asr.scoring.alignment import align
-from asr.scoring.comparison import compare, comparison_lines, segments
+from asr.scoring.comparison import compare, comparison_lines, segment_errors
 from asr.scoring.error_rate import Score, score
 from asr.scoring.results import evaluate_hypotheses, read_json, write_json
 
@@ -18,25 +18,28 @@ PHONES = [f"p{number}" for number in range(12)]
 
 
 def corrupted(phones: list[str], rate: float, generator: np.random.Generator) -> list[str]:
-    """Phones with substitutions, deletions and insertions, and now and then one in front."""
-    heard = [PHONES[generator.integers(12)]] if generator.random() < rate else []
+    """Phones with random substitutions, deletions and insertions, sometimes before the first phone."""
+    hypothesis = [PHONES[generator.integers(12)]] if generator.random() < rate else []
     for phone in phones:
         fate = generator.random()
         if fate >= rate:
-            heard.append(phone)
+            hypothesis.append(phone)
         elif fate < rate / 3:
-            heard += [phone, PHONES[generator.integers(12)]]
+            hypothesis += [phone, PHONES[generator.integers(12)]]
         elif fate < 2 * rate / 3:
-            heard.append(PHONES[generator.integers(12)])
-    return heard
+            hypothesis.append(PHONES[generator.integers(12)])
+    return hypothesis
 
 
 def two_systems(rates: tuple[float, float], seed: int, utterances: int = 200) -> tuple[Score, Score]:
     generator = np.random.default_rng(seed)
-    said = [[PHONES[i] for i in generator.integers(0, 12, generator.integers(0, 25))] for _ in range(utterances)]
+    references = [[PHONES[i] for i in generator.integers(0, 12, generator.integers(0, 25))] for _ in range(utterances)]
     first, second = (
         score(
-            [(f"s{n % 5}-{n}", f"s{n % 5}", one, corrupted(one, rate, generator)) for n, one in enumerate(said)],
+            [
+                (f"s{n % 5}-{n}", f"s{n % 5}", phones, corrupted(phones, rate, generator))
+                for n, phones in enumerate(references)
+            ],
             "plain",
         )
         for rate in rates
@@ -68,15 +71,15 @@ def test_the_matched_pairs_test_is_that_of_sc_stats(seed: int, sctk: Path, tmp_p
 
 
 def test_segments_worked_by_hand() -> None:
-    said = ["a", "b", "c", "d", "e", "f", "g", "h"]
-    first = align(said, ["x", "b", "c", "d", "e", "f", "g", "h"])
-    second = align(said, ["a", "b", "x", "d", "x", "e", "f", "g"])
-    # wrong: a by the first; c, an insertion before e, h by the second. Only one phone, d, is right between c and e;
-    # f and g are right after e.
-    assert segments(first, second) == [(1, 2), (0, 1)]
-    assert segments(first, first) == [(1, 1)]
-    assert segments(align(said, said), align(said, said)) == []
-    assert segments(align([], ["a"]), align([], [])) == [(1, 0)]
+    reference = ["a", "b", "c", "d", "e", "f", "g", "h"]
+    first = align(reference, ["x", "b", "c", "d", "e", "f", "g", "h"])
+    second = align(reference, ["a", "b", "x", "d", "x", "e", "f", "g"])
+    # Errors: a of the first system; c, an insertion before e, and h of the second. Only d is correct between c and e;
+    # f and g are correct after e.
+    assert segment_errors(first, second) == [(1, 2), (0, 1)]
+    assert segment_errors(first, first) == [(1, 1)]
+    assert segment_errors(align(reference, reference), align(reference, reference)) == []
+    assert segment_errors(align([], ["a"]), align([], [])) == [(1, 0)]
 
 
 def test_the_same_system_twice_is_no_difference() -> None:
@@ -100,7 +103,7 @@ def test_a_clear_difference_is_found_and_its_interval_holds_it() -> None:
     lines = comparison_lines(result, "old", "new", shown=3)
     assert lines[2].startswith(f"difference {100 * result.difference:+.2f} points, 95 % interval ")
     assert len(lines) == 5 + 3
-    # Nobody resampled speakers alike if the paired interval were as wide as two separate ones.
+    # Unless both systems have the same resampled speakers, the interval is as wide as two separate ones.
     assert result.interval[1] - result.interval[0] < 0.2
 
 
@@ -115,14 +118,14 @@ def test_other_utterances_or_conventions_are_refused() -> None:
     first = score(base, "kaldi")
     with pytest.raises(InputError, match="conventions kaldi and no-sil, expected the same"):
         compare(first, score(base, "no-sil"))
-    with pytest.raises(InputError, match="1 utterances of one system alone, u2 first"):
+    with pytest.raises(InputError, match="1 utterances of one system only, u2 first"):
         compare(first, score(base[:1], "kaldi"))
     for other in (("u2", "s", ["ih"], ["sil"]), ("u2", "t", ["sil"], ["sil"])):
-        with pytest.raises(InputError, match="utterance u2: two references or speakers"):
+        with pytest.raises(InputError, match="utterance u2: references or speakers differ"):
             compare(first, score([base[0], other], "kaldi"))
 
 
-def test_figures_come_back_from_json(tmp_path: Path) -> None:
+def test_an_evaluation_comes_back_from_json(tmp_path: Path) -> None:
     utterances = [("u1", "s", ["h#", "sh"], ["h#"]), ("u2", "t", [], ["q"])]
     result = evaluate_hypotheses(utterances, ["no-sil", "kaldi"], "beam")
     write_json(result, tmp_path / "x.json")
@@ -137,16 +140,19 @@ def test_figures_come_back_from_json(tmp_path: Path) -> None:
     ("damage", "complaint"),
     [
         (lambda found: "{", "not JSON"),
-        (lambda found: "[]", "expected figures as"),
-        (lambda found: "[" * 100_000, "not readable (RecursionError), expected figures as"),
-        (lambda found: "9" * 5000, "not readable (ValueError), expected figures as"),
-        (lambda found: json.dumps({key: found[key] for key in found if key != "references"}), "no 'references' in it"),
+        (lambda found: "[]", "expected results written by"),
+        (lambda found: "[" * 100_000, "not readable (RecursionError), expected results written by"),
+        (lambda found: "9" * 5000, "not readable (ValueError), expected results written by"),
+        (
+            lambda found: json.dumps({key: found[key] for key in found if key != "references"}),
+            "missing or malformed entry ('references')",
+        ),
         (lambda found: json.dumps(found | {"convention": "x"}), "scoring convention 'x', expected one of plain"),
-        (lambda found: json.dumps(found | {"hypotheses": {}}), "no 'u1' in it"),
-        (lambda found: json.dumps(found | {"references": ["u1"]}), "expected figures as"),
+        (lambda found: json.dumps(found | {"hypotheses": {}}), "missing or malformed entry ('u1')"),
+        (lambda found: json.dumps(found | {"references": ["u1"]}), "expected results written by"),
     ],
 )
-def test_damaged_figures_are_refused(
+def test_a_damaged_evaluation_is_refused(
     damage: Callable[[dict[str, object]], str], complaint: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "x.json"

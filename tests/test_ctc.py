@@ -1,4 +1,4 @@
-"""CTC against brute force over every path of a small case, and against a second implementation on larger ones."""
+"""CTC compared with brute force over all paths of small cases, and with a second implementation on larger ones."""
 
 import math
 from collections import defaultdict
@@ -52,9 +52,9 @@ def test_loss_is_brute_force_over_all_paths(frames: int) -> None:
 
 
 def brute_force(log_probs: Tensor, labels: tuple[int, ...]) -> tuple[float, np.ndarray]:
-    """Loss of one utterance (frames, symbols) and its gradient by log-probabilities: paths listed, no recursion.
+    """Loss of one utterance (frames, symbols) and its gradient by log-probabilities, by listing all paths.
 
-    The gradient is minus the share that the paths through a symbol at a frame have of all paths with these labels.
+    The gradient is minus the fraction of the labels' probability that goes through a symbol at a frame.
     """
     probabilities, through = log_probs.exp().numpy(), np.zeros(tuple(log_probs.shape))
     total = 0.0
@@ -89,7 +89,7 @@ def test_losses_and_gradients_are_brute_force_over_all_paths(case: tuple[Tensor,
     assert second_loss == pytest.approx(loss, abs=1e-9)
     np.testing.assert_allclose(second_gradient, gradient, atol=1e-9)
     for kind, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
-        # Other utterances stand on either side: longer, of other labels, and one that has no path.
+        # Its neighbours in the batch are longer, have other labels, and one has no path.
         batch = torch.randn(4, len(drawn) + 2, drawn.shape[1], dtype=torch.float64)
         batch[1, : len(drawn)] = drawn
         logits = batch.to(kind).requires_grad_()
@@ -100,7 +100,7 @@ def test_losses_and_gradients_are_brute_force_over_all_paths(case: tuple[Tensor,
         assert logits.grad is not None
         assert feasible.tolist() == [True, math.isfinite(loss), False, True]
         assert float(losses[1].detach()) == pytest.approx(loss if math.isfinite(loss) else 0, abs=tolerance)
-        # The softmax adds each probability: a frame's gradients sum to -1, or to 0 where labels have no path.
+        # The softmax adds each probability. A frame's gradients sum to -1, or to 0 if the labels have no path.
         expected = gradient + log_probs.exp().numpy() if math.isfinite(loss) else gradient
         np.testing.assert_allclose(logits.grad[1, : len(drawn)].numpy(), expected, atol=tolerance)
         assert logits.grad[1, len(drawn) :].abs().sum() == 0
@@ -129,7 +129,7 @@ def test_impossible_looking_labels_have_finite_losses_and_gradients(
     loss, gradient = loss_and_gradient(certain.numpy(), np.array(labels, dtype=np.int64))
     assert bool(feasible) == math.isfinite(loss)
     if feasible:
-        # A float32 of 100,000 is right to 0.008, and posteriors are exponentials of differences of such numbers.
+        # A float32 of 100,000 is accurate to 0.008, and posteriors are exponentials of differences of such numbers.
         assert float(losses.detach()) == pytest.approx(loss, rel=1e-6, abs=1e-3)
         expected = gradient + certain.double().exp().numpy()
         np.testing.assert_allclose(logits.grad[0].numpy(), expected, atol=0.05 if kind == torch.float32 else 1e-6)
@@ -235,7 +235,7 @@ def test_flat_start_loss_by_hand() -> None:
 def test_consistency_by_hand() -> None:
     one = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]).log()[None].repeat(2, 1, 1)
     other = torch.tensor([[0.25, 0.5, 0.25], [0.1, 0.8, 0.1], [0.6, 0.2, 0.2]]).log()[None].repeat(2, 1, 1)
-    first = 0.25 * math.log(2)  # (0.5 ln 2 - 0.25 ln 2), the same both ways
+    first = 0.25 * math.log(2)  # (0.5 ln 2 - 0.25 ln 2), the same in both directions
     third = 0.4 * math.log(3)
     found = consistency_loss(one, other, torch.tensor([3, 2]))
     assert found.tolist() == pytest.approx([first + third, first])

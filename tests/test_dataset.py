@@ -12,7 +12,7 @@ from asr.features.augmentation import perturb_speed, spec_augment, warp_frequenc
 from asr.features.dataset import Dataset, Item, plan_evaluation, plan_training
 from asr.features.filterbanks import extract
 from asr.features.mel import mel_centres_hz
-from asr.features.normalization import normalize, statistics
+from asr.features.normalization import compute_statistics, normalize
 from tests.conftest import make_utterances, settings
 
 DURATIONS = np.random.default_rng(1).uniform(0.5, 9.0, 137).tolist()
@@ -60,12 +60,12 @@ def test_a_batch_holds_each_utterances_own_features_and_tokens(dataset: Dataset)
     first, second = dataset.batches(plan)
     assert first.ids == ("a-0", "b-1")
     assert second.ids == ("a-2",)
-    for row, item in enumerate(plan[0]):
-        length = int(first.feature_lengths[row])
-        torch.testing.assert_close(first.features[row, :length], dataset.features(item), atol=0, rtol=0)
-        assert first.features[row, length:].abs().sum() == 0
+    for index, item in enumerate(plan[0]):
+        length = int(first.feature_lengths[index])
+        torch.testing.assert_close(first.features[index, :length], dataset.features(item), atol=0, rtol=0)
+        assert first.features[index, length:].abs().sum() == 0
         utterance = dataset.utterances[item.utterance]
-        tokens = first.tokens[row, : first.token_lengths[row]].tolist()
+        tokens = first.tokens[index, : first.token_lengths[index]].tolist()
         assert inventory("arpabet39").decode(tokens) == list(utterance.phones)
     assert first.feature_lengths[1] > first.feature_lengths[0]  # played more slowly
 
@@ -77,7 +77,7 @@ def test_an_utterance_that_is_part_of_a_file(dataset: Dataset) -> None:
     assert part.shape == (18, 40)
     torch.testing.assert_close(part, whole[10:28])
     dataset.utterances = [replace(dataset.utterances[0], duration_s=9.0)]
-    with pytest.raises(InputError, match="0.55 s long, expected to hold"):
+    with pytest.raises(InputError, match="0.55 s long, expected to contain"):
         dataset.features(Item(0, 1.0))
 
 
@@ -86,14 +86,14 @@ def test_the_cache_changes_nothing(dataset: Dataset, tmp_path: Path) -> None:
     for _ in dataset.fill_cache([1.0, 1.1]):
         pass
     for path in {utterance.audio_path for utterance in dataset.utterances[1:]}:
-        path.unlink()  # only what is cached can be had now
+        path.unlink()  # only cached features are available now
     torch.testing.assert_close(dataset.features(Item(0, 1.1)), without.features(Item(0, 1.1)), atol=0, rtol=0)
     assert dataset.features(Item(3, 1.0)).shape == (53, 40)
     with pytest.raises(InputError, match="no such file"):
         without.features(Item(3, 1.0))
 
 
-def test_the_cache_keeps_to_its_size(dataset: Dataset) -> None:
+def test_the_cache_keeps_within_its_size(dataset: Dataset) -> None:
     size = 53 * 40 * 4
     small = Dataset(dataset.utterances, dataset.config, inventory("arpabet39"), cache_gib=2.5 * size / 2**30)
     assert len(list(small.fill_cache([1.0]))) == len(dataset)
@@ -104,11 +104,11 @@ def test_statistics_by_speaker_and_over_all(dataset: Dataset) -> None:
     features = [extract_raw(dataset, index) for index in range(6)]
     dataset.config.normalization = "speaker"
     dataset.learn_statistics()
-    torch.testing.assert_close(dataset.known["b"].mean, statistics(features[3:]).mean)
-    torch.testing.assert_close(dataset.features(Item(4, 1.0)), statistics(features[3:]).apply(features[4]))
+    torch.testing.assert_close(dataset.statistics["b"].mean, compute_statistics(features[3:]).mean)
+    torch.testing.assert_close(dataset.features(Item(4, 1.0)), compute_statistics(features[3:]).apply(features[4]))
     dataset.config.normalization = "global"
     dataset.learn_statistics()
-    torch.testing.assert_close(dataset.features(Item(4, 1.0)), statistics(features).apply(features[4]))
+    torch.testing.assert_close(dataset.features(Item(4, 1.0)), compute_statistics(features).apply(features[4]))
 
 
 def extract_raw(dataset: Dataset, index: int) -> torch.Tensor:
@@ -159,7 +159,7 @@ def test_augmentation_is_drawn_for_each_utterance_and_epoch_alone(dataset: Datas
     torch.testing.assert_close(clean.features[0], normalize(extract_raw(dataset, 1), dataset.config))
 
 
-def test_two_views_are_the_same_utterances_masked_in_other_places(dataset: Dataset) -> None:
+def test_two_views_are_the_same_utterances_with_different_masks(dataset: Dataset) -> None:
     augment = settings("augment.time_masks=2", "augment.time_mask_fraction=0.5").augment
     plan = [[Item(0, 1.0), Item(2, 1.0)]]
     (single,), (double,) = (list(dataset.batches(plan, augment, (1, 2), views)) for views in (1, 2))

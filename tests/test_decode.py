@@ -40,8 +40,8 @@ def test_all_paths_of_a_hypothesis_add_up(frames: int, seed: int) -> None:
     expected = sorted(all_hypotheses(log_probs).items(), key=lambda item: -item[1])
     found = BeamSearch(beam=2000).decode(log_probs, count=len(expected) + 1)
     assert len(found) == len(expected)
-    for one, (labels, score) in zip(found[:20], expected, strict=False):
-        assert (tuple(one.tokens), one.score) == (labels, pytest.approx(score, abs=1e-5))
+    for hypothesis, (labels, score) in zip(found[:20], expected, strict=False):
+        assert (tuple(hypothesis.tokens), hypothesis.score) == (labels, pytest.approx(score, abs=1e-5))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -68,23 +68,24 @@ def test_the_most_probable_phones_are_not_those_of_the_best_path() -> None:
 
 
 def test_a_repeated_phone_needs_a_blank() -> None:
-    sure = np.log(np.array([[0.01, 0.99], [0.99, 0.01], [0.01, 0.99]], dtype=np.float32))
-    assert BeamSearch(beam=10).decode(sure)[0].tokens == [1, 1]
-    assert BeamSearch(beam=10).decode(sure[[0, 2]])[0].tokens == [1]
+    confident = np.log(np.array([[0.01, 0.99], [0.99, 0.01], [0.01, 0.99]], dtype=np.float32))
+    assert BeamSearch(beam=10).decode(confident)[0].tokens == [1, 1]
+    assert BeamSearch(beam=10).decode(confident[[0, 2]])[0].tokens == [1]
 
 
 @pytest.mark.parametrize("beam", [1, 2, 7, 50])
-def test_every_beam_gives_so_many_different_hypotheses_at_most(beam: int) -> None:
+def test_a_beam_gives_at_most_its_size_of_distinct_hypotheses(beam: int) -> None:
     found = BeamSearch(beam, NGRAM, 0.5, 0.5).decode(random_log_probs(60, 4, 1), count=1000)
     assert 1 <= len(found) <= beam
-    assert len({tuple(one.tokens) for one in found}) == len(found)
-    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert len({tuple(hypothesis.tokens) for hypothesis in found}) == len(found)
+    scores = [hypothesis.score for hypothesis in found]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_a_prefix_that_left_the_beam_and_came_back_is_one_hypothesis() -> None:
     for seed in range(200):
         found = BeamSearch(beam=3).decode(random_log_probs(12, 3, seed, sharpness=0.3), count=3)
-        assert len({tuple(one.tokens) for one in found}) == len(found)
+        assert len({tuple(hypothesis.tokens) for hypothesis in found}) == len(found)
 
 
 def test_no_frames_are_no_phones() -> None:
@@ -93,7 +94,7 @@ def test_no_frames_are_no_phones() -> None:
     assert found.score == pytest.approx(NGRAM.score([]), abs=1e-5)
 
 
-def test_impossible_symbols_are_no_trouble() -> None:
+def test_impossible_symbols_are_never_chosen() -> None:
     log_probs = np.full((3, 4), -np.inf, dtype=np.float32)
     log_probs[:, 2] = 0
     (found,) = BeamSearch(10, NGRAM, 0.3, 0.0).decode(log_probs)
@@ -115,14 +116,14 @@ def test_a_decoder_comes_back_from_a_models_folder(tmp_path: Path) -> None:
     loaded = load_decoder(tmp_path, ABC)
     for seed in range(20):
         log_probs = random_log_probs(30, 4, seed)
-        (one,), (other,) = search.decode(log_probs), loaded.decode(log_probs)
-        assert (one.tokens, one.score) == (other.tokens, pytest.approx(other.score, abs=1e-3))
+        (expected,), (actual,) = search.decode(log_probs), loaded.decode(log_probs)
+        assert (actual.tokens, actual.score) == (expected.tokens, pytest.approx(expected.score, abs=1e-3))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "expected a decoder as `asr tune-decoder` leaves it"),
+        (None, "expected a decoder written by `asr tune-decoder`"),
         ("beam: 0\nweight: 1\nbonus: 0\n", "beam is 0"),
         ("beam: 5\nweight: 1\n", "bonus"),
         ("- 5\n", "expected settings with a value each"),

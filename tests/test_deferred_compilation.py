@@ -1,4 +1,4 @@
-"""Functions that are compiled once they have enough to do."""
+"""Functions that numba compiles once they have enough to do."""
 
 import subprocess
 import sys
@@ -20,22 +20,22 @@ def total(values: np.ndarray) -> float:
 
 
 def test_it_is_compiled_when_there_is_enough_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "FREE_STEPS", 25)
-    later, values = DeferredCompilation(total, len), np.arange(10.0)
-    found = [(later(values), later.compiled is None) for _ in range(4)]
-    assert found == [(45.0, True), (45.0, True), (45.0, False), (45.0, False)]
+    monkeypatch.setattr(compiling, "INTERPRETED_STEPS", 25)
+    deferred, values = DeferredCompilation(total, len), np.arange(10.0)
+    results = [(deferred(values), deferred.compiled is None) for _ in range(4)]
+    assert results == [(45.0, True), (45.0, True), (45.0, False), (45.0, False)]
 
 
 def test_a_segmentation_is_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     for frames, phones in ((1, 1), (9, 4), (60, 12), (300, 40), (700, 150), (5, 0)):
         scores, classes = generator.standard_normal((frames, 20)), generator.integers(1, 20, phones).tolist()
-        found = []
-        for free in (10**9, 0):
-            monkeypatch.setattr(compiling, "FREE_STEPS", free)
-            found.append(aligner.segment(scores, classes))
-        assert found[0] == found[1]
-    assert aligner._best.compiled is not None
+        results = []
+        for steps in (10**9, 0):
+            monkeypatch.setattr(compiling, "INTERPRETED_STEPS", steps)
+            results.append(aligner.segment(scores, classes))
+        assert results[0] == results[1]
+    assert aligner._viterbi.compiled is not None
 
 
 def test_a_short_recording_is_transcribed_without_numba_librosa_and_scipy(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page that looks inside an LSTM."""
+"""The report that looks inside an LSTM."""
 
 import base64
 import re
@@ -12,8 +12,8 @@ from playwright.sync_api import Browser
 
 from asr.errors import InputError
 from asr.nn.lstm import Gates
-from asr.reports.explain import explain, heat, look_inside, unit_order
-from asr.reports.gradient_reach import FARTHEST, reach, reaches
+from asr.reports.explain import compute_gates, explain, heat_map, unit_order
+from asr.reports.gradient_reach import MAX_LAG, compare_gradient_norms, gradient_norm_by_lag
 from tests.conftest import settings
 from tests.test_export import SMALL, new_bundle
 from tests.test_train import run
@@ -35,25 +35,25 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_gates_lead_to_the_fast_paths_log_probabilities(overrides: tuple[str, ...]) -> None:
     bundle = new_bundle(settings(*SMALL, *overrides))
-    log_probs, gates, apart = look_inside(bundle, torch.randn(50, 40))
-    assert apart < 1e-4
+    log_probs, gates, difference = compute_gates(bundle, torch.randn(50, 40))
+    assert difference < 1e-4
     directions = 1 + bundle.model_config.bidirectional
     assert len(gates) == 2 * directions
     for found in gates.values():
         assert all(len(values) == len(log_probs) and values.shape[1] == 12 for values in found)
         assert all(0 <= float(values.min()) <= float(values.max()) <= 1 for values in found[:3])
     bundle.model.recurrent.weight_hh_l1.data.mul_(2)  # type: ignore[operator]
-    assert not torch.allclose(look_inside(bundle, torch.randn(50, 40))[0], log_probs, atol=1e-3)
+    assert not torch.allclose(compute_gates(bundle, torch.randn(50, 40))[0], log_probs, atol=1e-3)
 
 
-def test_the_reach_is_the_gradient() -> None:
+def test_the_norm_by_lag_is_the_gradient() -> None:
     bundle = new_bundle(settings(*SMALL, "model=blstm", "model.time_reduction=2"))
     model, features = bundle.model.double(), torch.randn(31, 40, dtype=torch.float64)
     one = torch.full((16, 40), -9.0)
     one[:, 0] = 0.0
     one[7] = torch.full((40,), -9.0)
     one[7, 5] = 0.0  # a phone at output 7 alone: its centre is input frame 15
-    found = reach(model, features, one)
+    found = gradient_norm_by_lag(model, features, one)
     with torch.no_grad():
         for frame in (0, 14, 15, 30):
             slopes = []
@@ -67,15 +67,17 @@ def test_the_reach_is_the_gradient() -> None:
                     scores = model.output(model.recurrent(hidden, lengths))[0, 7].log_softmax(dim=0)
                     sides.append(float(scores[5]))
                 slopes.append((sides[0] - sides[1]) / 2e-4)
-            assert found[frame - 15 + FARTHEST] == pytest.approx(np.linalg.norm(slopes), rel=1e-3)
+            assert found[frame - 15 + MAX_LAG] == pytest.approx(np.linalg.norm(slopes), rel=1e-3)
     assert np.isnan(found[0])
-    assert np.isfinite(found[FARTHEST - 15 : FARTHEST + 16]).all()
+    assert np.isfinite(found[MAX_LAG - 15 : MAX_LAG + 16]).all()
 
 
 def test_the_gradient_vanishes_in_a_plain_rnn() -> None:
     bundle = new_bundle(settings("model=cnn_blstm", "model.hidden=32", "model.layers=2", "model.time_reduction=1"))
-    curves = list(reaches(bundle, torch.randn(150, 40), torch.randn(150, 40).log_softmax(dim=1)).values())
-    far = [curve[FARTHEST - 40] / np.nanmax(curve) for curve in curves]
+    curves = list(
+        compare_gradient_norms(bundle, torch.randn(150, 40), torch.randn(150, 40).log_softmax(dim=1)).values()
+    )
+    far = [curve[MAX_LAG - 40] / np.nanmax(curve) for curve in curves]
     assert far[2] < far[1] / 100
 
 
@@ -91,7 +93,7 @@ def test_units_that_do_alike_are_neighbours() -> None:
 
 def test_images_keep_their_values() -> None:
     values = np.array([[-2.0, 0.0], [1.0, 2.0]])
-    track = heat("x", values, "x", ["a", "b"])
+    track = heat_map("x", values, "x", ["a", "b"])
     steps = np.frombuffer(base64.b64decode(track.values), np.uint8).reshape(2, 2)
     np.testing.assert_allclose(track.low + (track.high - track.low) * steps / 255, values, atol=0.01)
 
@@ -103,11 +105,12 @@ def test_the_page_works_in_a_browser(
     audio = sorted((tone_corpus / "train").glob("*.wav"))[0]
     path = explain(model, audio, tmp_path)
     page = browser.new_page(viewport={"width": width, "height": 900})
-    noise: list[str] = []
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on(
-        "request", lambda request: noise.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+        "request",
+        lambda request: complaints.append(request.url) if not request.url.startswith(("file:", "data:")) else None,
     )
     page.goto(path.as_uri())
     assert page.locator("canvas").count() == 2 + 2 * 4  # features, posteriors, and a layer's two directions
@@ -116,19 +119,19 @@ def test_the_page_works_in_a_browser(
     canvas.scroll_into_view_if_needed()
     canvas.hover(position={"x": 20, "y": 3})
     text = page.locator("#value").inner_text()
-    said = re.fullmatch(r"input gate of unit (\d+) at (\d+\.\d\d) s: (-?\d\.\d\d)", text)
-    assert said, text
+    match = re.fullmatch(r"input gate of unit (\d+) at (\d+\.\d\d) s: (-?\d\.\d\d)", text)
+    assert match, text
     values = base64.b64decode(canvas.get_attribute("data-values") or "")
     columns = int(canvas.get_attribute("width") or 0)
     seconds = soundfile.info(audio).duration
-    column = round(float(said[2]) / seconds * columns - 0.5)
-    row = (canvas.get_attribute("data-rows") or "").split().index(said[1])
-    assert float(said[3]) == pytest.approx(values[row * columns + column] / 255, abs=0.006)
+    column = round(float(match[2]) / seconds * columns - 0.5)
+    row = (canvas.get_attribute("data-rows") or "").split().index(match[1])
+    assert float(match[3]) == pytest.approx(values[row * columns + column] / 255, abs=0.006)
     played = "audio => audio.play().then(() => audio.duration)"
     assert page.locator("audio").evaluate(played) == pytest.approx(seconds, abs=0.1)
     page.mouse.move(1, 1)
     assert page.locator("#value").is_hidden()
-    assert noise == []
+    assert complaints == []
     page.close()
 
 
@@ -139,6 +142,6 @@ def test_what_cannot_be_explained_is_named(model: Path, tone_corpus: Path, tmp_p
         with pytest.raises(InputError, match=f"{name}.wav: {complaint}"):
             explain(model, tmp_path / f"{name}.wav", tmp_path / "out")
     gru = run(tone_corpus, tmp_path / "gru", "model.cell=gru")
-    with pytest.raises(InputError, match="its layers are gru, expected lstm"):
+    with pytest.raises(InputError, match="model.cell is gru, expected lstm"):
         explain(gru, tmp_path / "long.wav", tmp_path / "out")
     assert not (tmp_path / "out").exists()

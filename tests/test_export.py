@@ -1,4 +1,4 @@
-"""Exported models give what torch gives."""
+"""Exported models agree with torch."""
 
 import subprocess
 import sys
@@ -31,13 +31,13 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "onnx_transcribe.py"
 def new_bundle(config: TrainConfig) -> Bundle:
     phones = inventory("arpabet39")
     model = build_model(config.model, config.features, phones).eval()
-    for parameter in model.parameters():  # small enough that no layer saturates, large enough that all matter
+    for parameter in model.parameters():  # small enough that no layer saturates, large enough that every layer matters
         torch.nn.init.uniform_(parameter, -0.3, 0.3)
     dim = feature_dim(config.features)
-    known = {}
+    statistics = {}
     if config.features.normalization == "global":
-        known[""] = FeatureStatistics(torch.randn(dim) + 10, torch.rand(dim) + 1)
-    return Bundle(model, config.model, config.features, phones, "plain", known)
+        statistics[""] = FeatureStatistics(torch.randn(dim) + 10, torch.rand(dim) + 1)
+    return Bundle(model, config.model, config.features, phones, "plain", statistics)
 
 
 def run(content: bytes, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -48,16 +48,16 @@ def run(content: bytes, **inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def padded(sequences: list[np.ndarray], fill: float = 0.0) -> np.ndarray:
     whole = np.full((len(sequences), max(map(len, sequences)), *sequences[0].shape[1:]), fill, np.float32)
-    for row, one in zip(whole, sequences, strict=True):
-        row[: len(one)] = one
+    for row, sequence in zip(whole, sequences, strict=True):
+        row[: len(sequence)] = sequence
     return whole
 
 
 def alone(bundle: Bundle, features: torch.Tensor) -> np.ndarray:
-    """What torch says of one utterance's features."""
-    rows = normalize(features, bundle.features, "", bundle.statistics)
+    """Torch's log-probabilities of one utterance's features."""
+    normalized = normalize(features, bundle.features, "", bundle.statistics)
     with torch.no_grad():
-        return bundle.log_probs(rows[None], torch.tensor([len(rows)]))[0][0].numpy()
+        return bundle.log_probs(normalized[None], torch.tensor([len(normalized)]))[0][0].numpy()
 
 
 @pytest.mark.parametrize(
@@ -84,26 +84,26 @@ def test_every_structure_agrees_with_torch(overrides: tuple[str, ...], from_samp
     bundle = new_bundle(settings(*SMALL, *overrides))
     noise = np.random.default_rng(1)
     signals = [(0.1 * noise.standard_normal(n) + 0.02).astype(np.float32) for n in LENGTHS]
-    signals[1][:5000], signals[2][:] = 0.02, 0.0  # digital silence, in part and in all of it
-    rows = [extract(one, bundle.features) for one in signals]
+    signals[1][:5000], signals[2][:] = 0.02, 0.0  # digital silence, partial and throughout
+    features = [extract(signal, bundle.features) for signal in signals]
     content = onnx_model(bundle, from_samples).SerializeToString()
     if from_samples:
         found, lengths = run(content, samples=padded(signals, 0.5), num_samples=np.array(LENGTHS))
     else:
-        arrays = [one.numpy() for one in rows]
-        counts = np.array([len(one) for one in arrays])
+        arrays = [utterance.numpy() for utterance in features]
+        counts = np.array([len(array) for array in arrays])
         found, lengths = run(content, features=padded(arrays, 7.0), num_frames=counts)
-    for one, length, features in zip(found, lengths, rows, strict=True):
-        expected = alone(bundle, features)
+    for log_probs, length, utterance in zip(found, lengths, features, strict=True):
+        expected = alone(bundle, utterance)
         assert length == len(expected)
-        np.testing.assert_allclose(one[:length], expected, atol=1e-4)
+        np.testing.assert_allclose(log_probs[:length], expected, atol=1e-4)
 
 
 def test_real_speech_without_torch(tmp_path: Path, real_utterances: list[Utterance]) -> None:
     recognizer = asr.load("speechocean762-small", precision="float32")
     signals = [read_audio(utterance.audio_path) for utterance in real_utterances]
-    rows = [extract(one, recognizer.bundle.features).numpy() for one in signals]
-    np.savez(tmp_path / "features.npz", *rows)
+    features = [extract(signal, recognizer.bundle.features).numpy() for signal in signals]
+    np.savez(tmp_path / "features.npz", *features)
     np.savez(tmp_path / "samples.npz", *signals)
     program = f"""
 import sys
@@ -112,39 +112,39 @@ import numpy as np, onnxruntime
 for kind, count in (("samples", "num_samples"), ("features", "num_frames")):
     given = list(np.load({str(tmp_path)!r} + f"/{{kind}}.npz").values())
     whole = np.zeros((len(given), max(map(len, given)), *given[0].shape[1:]), np.float32)
-    for row, one in zip(whole, given):
-        row[: len(one)] = one
+    for row, sequence in zip(whole, given):
+        row[: len(sequence)] = sequence
     session = onnxruntime.InferenceSession({str(tmp_path)!r} + f"/{{kind}}.onnx")
-    found, lengths = session.run(None, {{kind: whole, count: np.array([len(one) for one in given])}})
-    np.savez({str(tmp_path)!r} + f"/{{kind}}_found.npz", *(one[:n] for one, n in zip(found, lengths)))
+    found, lengths = session.run(None, {{kind: whole, count: np.array([len(sequence) for sequence in given])}})
+    np.savez({str(tmp_path)!r} + f"/{{kind}}_found.npz", *(log_probs[:length] for log_probs, length in zip(found, lengths)))
 """
     model = find_model("speechocean762-small")
     commands.export(model, tmp_path / "samples.onnx")
     commands.export(model, tmp_path / "features.onnx", features=False)
     subprocess.run([sys.executable, "-c", program], check=True)
     from_samples, from_features = (np.load(tmp_path / f"{kind}_found.npz") for kind in ("samples", "features"))
-    for number, signal in enumerate(signals):
+    for index, signal in enumerate(signals):
         expected = recognizer.log_probs(signal, 16000)
-        np.testing.assert_allclose(from_features[f"arr_{number}"], expected, atol=1e-4)
-        # Features from samples are rounded otherwise than torch's (neither is nearer to float64), and layers amplify it.
-        np.testing.assert_allclose(np.exp(from_samples[f"arr_{number}"]), np.exp(expected), atol=1e-4)
-        np.testing.assert_allclose(from_samples[f"arr_{number}"], expected, atol=1e-3)
-        assert (from_samples[f"arr_{number}"].argmax(axis=1) == expected.argmax(axis=1)).all()
+        np.testing.assert_allclose(from_features[f"arr_{index}"], expected, atol=1e-4)
+        # Features from samples are rounded differently than torch's (neither is closer to float64). Layers amplify that.
+        np.testing.assert_allclose(np.exp(from_samples[f"arr_{index}"]), np.exp(expected), atol=1e-4)
+        np.testing.assert_allclose(from_samples[f"arr_{index}"], expected, atol=1e-3)
+        assert (from_samples[f"arr_{index}"].argmax(axis=1) == expected.argmax(axis=1)).all()
 
 
 def test_eight_bits_are_smaller_and_near(tmp_path: Path, real_utterances: list[Utterance]) -> None:
     model = find_model("speechocean762-small")
     for precision in commands.Weights:
         commands.export(model, tmp_path / precision.value, precision=precision)
-    wide, narrow = ((tmp_path / precision.value).read_bytes() for precision in commands.Weights)
-    assert len(narrow) < 0.4 * len(wide)
+    float32, int8 = ((tmp_path / precision.value).read_bytes() for precision in commands.Weights)
+    assert len(int8) < 0.4 * len(float32)
     signals = [read_audio(utterance.audio_path) for utterance in real_utterances]
-    inputs = {"samples": padded(signals), "num_samples": np.array([len(one) for one in signals])}
-    (one, lengths), (other, _) = run(wide, **inputs), run(narrow, **inputs)
-    inside = np.arange(one.shape[1]) < lengths[:, None]
-    alike = (one.argmax(axis=2) == other.argmax(axis=2))[inside]
-    assert alike.mean() > 0.98
-    assert (one != other).any()
+    inputs = {"samples": padded(signals), "num_samples": np.array([len(signal) for signal in signals])}
+    (exact, lengths), (quantized, _) = run(float32, **inputs), run(int8, **inputs)
+    inside = np.arange(exact.shape[1]) < lengths[:, None]
+    same = (exact.argmax(axis=2) == quantized.argmax(axis=2))[inside]
+    assert same.mean() > 0.98
+    assert (exact != quantized).any()
 
 
 def test_the_example_says_what_the_command_says(tmp_path: Path, real_utterances: list[Utterance]) -> None:
@@ -174,9 +174,9 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_metadata_say_how_to_use_the_file() -> None:
-    from asr.export.onnx import facts_of, onnx_model
+    from asr.export.onnx import metadata_of, onnx_model
 
     bundle = new_bundle(settings(*SMALL, "model=blstm", "model.time_reduction=3"))
-    facts = facts_of(onnx_model(bundle))
-    assert facts["phones"].split() == list(bundle.inventory.symbols)
-    assert (facts["sample_rate_hz"], facts["output_shift_ms"]) == ("16000", "30")
+    metadata = metadata_of(onnx_model(bundle))
+    assert metadata["phones"].split() == list(bundle.inventory.symbols)
+    assert (metadata["sample_rate_hz"], metadata["output_shift_ms"]) == ("16000", "30")

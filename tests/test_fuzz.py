@@ -1,4 +1,4 @@
-"""Short runs of fuzz.py, fuzz_guided.py and soak.py in tests/faults; the long ones are commands of their own."""
+"""Short runs of fuzz.py, fuzz_guided.py and soak.py in tests/faults; the long runs are separate commands."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.fuzz import fuzz
-from tests.faults.soak import Held, flat, transcribe_files
+from tests.faults.soak import Usage, is_constant, transcribe_files
 
 READERS = ["audio", "cuts", "phn", "transcripts", "lexicon", "arpa", "evaluation", "yaml", "overrides", "bundle"]
 
@@ -40,23 +40,28 @@ def test_inputs_that_coverage_leads_to_new_code_end_the_same(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_recognizer_holds_no_more_after_many_files(tmp_path: Path) -> None:
     samples = transcribe_files(tmp_path, 900, every=50)
-    assert [one.done for one in samples] == list(range(0, 901, 50))
+    assert [sample.done for sample in samples] == list(range(0, 901, 50))
     settled = samples[len(samples) // 3]
     assert (samples[-1].files, samples[-1].threads) == (settled.files, settled.threads)
     assert samples[-1].memory - settled.memory < 2**20
 
 
 def test_what_stays_is_not_flat(capsys: pytest.CaptureFixture[str]) -> None:
-    level = [Held(done, 10**9, 8, 2) for done in range(0, 9000, 1000)]
-    assert flat(level, "file")
+    constant = [Usage(done, 10**9, 8, 2) for done in range(0, 9000, 1000)]
+    assert is_constant(constant, "file")
     for what, slope in (
         ({"memory": 1000}, "memory: +1e+06 bytes"),
         ({"files": 0.001}, "files: +1"),
         ({"threads": 0.001}, "threads: +1"),
     ):
         grown = [
-            Held(**(vars(one) | {name: int(getattr(one, name) + each * one.done) for name, each in what.items()}))
-            for one in level
+            Usage(
+                **(
+                    vars(sample)
+                    | {name: int(getattr(sample, name) + each * sample.done) for name, each in what.items()}
+                )
+            )
+            for sample in constant
         ]
-        assert not flat(grown, "file")
-        assert f"{slope} in 1,000 files" in capsys.readouterr().out
+        assert not is_constant(grown, "file")
+        assert f"{slope} per 1,000 files" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Weights of plain torch models, and pickles."""
+"""Import of the weights of plain torch models; pickles are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ FEATURES = ("features.bins=20", "features.normalization=utterance")
 
 
 class Plain(nn.Module):
-    """What a student would write."""
+    """A recurrent stack and a linear layer, as in a tutorial."""
 
     def __init__(self, kind: type = nn.LSTM, width: int = 20, symbols: int = len(SYMBOLS), **options: Any) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ def check(model: Plain, path: Path, rename: dict[str, str] | None = None) -> Non
     bundle, mapping = import_state_dict(saved(model, path, rename), settings(*FEATURES), None)
     features = torch.randn(3, 31, 20)
     with torch.no_grad():
-        found, lengths = bundle.log_probs(features, torch.tensor([31, 31, 31]))
-        torch.testing.assert_close(found, model(features), atol=1e-5, rtol=1e-5)
+        log_probs, lengths = bundle.log_probs(features, torch.tensor([31, 31, 31]))
+        torch.testing.assert_close(log_probs, model(features), atol=1e-5, rtol=1e-5)
     assert lengths.tolist() == [31, 31, 31]
     assert {theirs for _, theirs, _ in mapping} - {"zeros"} == set(read_tensors(path))
 
@@ -66,7 +66,7 @@ def test_other_names_are_mapped_by_shape(tmp_path: Path) -> None:
     model = Plain(nn.LSTM, num_layers=2, bidirectional=True)
     path = saved(model, tmp_path / "weights.safetensors", rename)
     with pytest.raises(InputError, match="told apart by ih and hh in their names"):
-        check(model, path, rename)  # nothing says which two biases belong together
+        check(model, path, rename)  # nothing tells which two biases belong together
     check(model, path, rename | {"encoder.bias_ih_l": "a.ih_", "encoder.bias_hh_l": "a.hh_"})
 
 
@@ -81,10 +81,10 @@ def test_stacked_frames_and_an_own_order_of_phones(tmp_path: Path) -> None:
     assert bundle.inventory.symbols == SYMBOLS
     features = torch.randn(1, 30, 20)
     with torch.no_grad():
-        found, _ = bundle.log_probs(features, torch.tensor([30]))
+        log_probs, _ = bundle.log_probs(features, torch.tensor([30]))
         expected = model(features.reshape(1, 10, 60))
-    for place, symbol in enumerate(order):
-        torch.testing.assert_close(found[..., SYMBOLS.index(symbol)], expected[..., place], atol=1e-5, rtol=1e-5)
+    for index, symbol in enumerate(order):
+        torch.testing.assert_close(log_probs[..., SYMBOLS.index(symbol)], expected[..., index], atol=1e-5, rtol=1e-5)
 
 
 def test_phones_of_an_inventory_of_ones_own(tmp_path: Path) -> None:

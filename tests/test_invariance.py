@@ -1,6 +1,6 @@
-"""What a model says of an utterance is the same whatever the batch, its order, its padding, the neighbours and the threads.
+"""The output for an utterance does not depend on the batch, its order, its padding, its other utterances or the threads.
 
-On the model that comes with the package, and on one of each kind of the zoo.
+Tested with the bundled model, and with a random model of each option of `model`.
 """
 
 import subprocess
@@ -27,49 +27,49 @@ from asr.features.filterbanks import extract, extract_blocks
 from asr.features.frames import frame_count
 from asr.features.normalization import normalize
 from asr.inference.bundle import Bundle, build_model
-from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.catalog import DEFAULT_MODEL, find_model
 from asr.inference.recognizer import load
-from asr.inference.windows import log_probs_of
+from asr.inference.windows import compute_log_probs
 from tests.conftest import settings
 
 
 def bounded(examples: int) -> bounds:
-    """So many examples, the same every time; one that fails is shown as it was drawn, for a smaller one takes minutes."""
+    """Settings for a fixed set of examples. A failing example is not shrunk, because that takes minutes."""
     return bounds(max_examples=examples, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 
 
 ZOO = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
-MODELS = [DEFAULT, *ZOO]
+MODELS = [DEFAULT_MODEL, *ZOO]
 TOLERANCE = 1e-4
-"""Of natural-log probabilities: what float32 rounds, in another order of additions."""
+"""In natural-log probabilities: the rounding of float32 sums in another order."""
 POOL = 64
 SPREAD = 2.0
-"""Of each symbol's log-probability over frames, in nats, where weights are random: that of a model that has learned."""
+"""Standard deviation of a symbol's log-probability over frames, in nats: that of a trained model, set for random ones."""
 
 
 @cache
 def bundle_of(name: str) -> Bundle:
-    """The model that comes with the package, or one of the zoo with weights drawn at random."""
-    if name == DEFAULT:
-        return load(find_model(DEFAULT)).bundle
+    """The bundled model, or a model of the zoo with random weights."""
+    if name == DEFAULT_MODEL:
+        return load(find_model(DEFAULT_MODEL)).bundle
     return random_bundle(f"model={name}", "model.hidden=24")
 
 
 @cache
 def random_bundle(*overrides: str) -> Bundle:
-    """A model with weights drawn at random, and what it says spread as if it had learned."""
+    """A model with random weights whose log-probabilities vary as much as those of a trained model."""
     torch.manual_seed(1)
     config, phones = settings("features.normalization=none", *overrides), inventory("arpabet39")
     model = build_model(config.model, config.features, phones).eval()
     bundle = Bundle(model, config.model, config.features, phones, "plain")
     with threads(1):
-        (said,) = forward(bundle, [features_of(speechlike(3, 0), bundle)])
-    model.output.weight.data *= SPREAD / said.std(dim=0).mean()
+        (log_probs,) = forward(bundle, [features_of(speechlike(3, 0), bundle)])
+    model.output.weight.data *= SPREAD / log_probs.std(dim=0).mean()
     return bundle
 
 
 def speechlike(seconds: float, seed: int) -> np.ndarray:
-    """(samples,) float32 at 16 kHz: a tone of another pitch and loudness every 80 ms or so, in a little noise."""
+    """(samples,) float32 at 16 kHz: a tone that changes pitch and loudness about every 80 ms, with a little noise."""
     generator = np.random.default_rng(seed)
     count = round(seconds * 16000)
     pieces = max(1, count // 1280)
@@ -81,59 +81,59 @@ def speechlike(seconds: float, seed: int) -> np.ndarray:
 
 
 def features_of(samples: np.ndarray, bundle: Bundle) -> Tensor:
-    """What the model is given of these samples; without a normalization of its own, at about its scale."""
+    """Input features of the model; if it does not normalize, at a similar scale."""
     raw = normalize(extract(samples, bundle.features), bundle.features)
     return raw if bundle.features.normalization == "utterance" else (raw - 8) / 4
 
 
 @cache
 def pool(name: str) -> list[Tensor]:
-    """Features (frames, dim) of utterances of every length from one frame on, mostly short."""
+    """Features (frames, dim) of utterances from one frame to 4 s, most of them short."""
     seconds = [0.025, 0.035, 0.045, 0.055, *np.random.default_rng(0).exponential(0.6, POOL - 4).clip(0.06, 4)]
     return [features_of(speechlike(length, seed), bundle_of(name)) for seed, length in enumerate(seconds)]
 
 
 def forward(bundle: Bundle, chosen: list[Tensor], padding: int = 0) -> list[Tensor]:
-    """Log-probabilities of each utterance out of one batch, padded with zeros to the longest and some frames more."""
-    lengths = torch.tensor([len(one) for one in chosen], dtype=torch.int64)
-    features = torch.zeros(len(chosen), max(len(one) for one in chosen) + padding, chosen[0].shape[1])
-    for row, one in enumerate(chosen):
-        features[row, : len(one)] = one
+    """Log-probabilities of each utterance in one batch, padded with zeros to the longest plus ``padding`` frames."""
+    lengths = torch.tensor([len(utterance) for utterance in chosen], dtype=torch.int64)
+    features = torch.zeros(len(chosen), int(lengths.max()) + padding, chosen[0].shape[1])
+    for index, utterance in enumerate(chosen):
+        features[index, : len(utterance)] = utterance
     with torch.inference_mode():
         log_probs, out_lengths = bundle.log_probs(features, lengths)
     reduction = bundle.model.time_reduction
-    assert out_lengths.tolist() == [-(-len(one) // reduction) for one in chosen]
-    return [one[:length] for one, length in zip(log_probs, out_lengths.tolist(), strict=True)]
+    assert out_lengths.tolist() == [-(-len(utterance) // reduction) for utterance in chosen]
+    return [padded[:length] for padded, length in zip(log_probs, out_lengths.tolist(), strict=True)]
 
 
 @cache
 def alone(name: str, number: int) -> Tensor:
-    """What the model says of an utterance of the pool in a batch of its own, without padding, on one thread."""
+    """Log-probabilities of an utterance of the pool in a batch of its own, without padding, on one thread."""
     with threads(1):
         return forward(bundle_of(name), [pool(name)[number]])[0]
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """So many of torch's threads meanwhile."""
+    """Sets the number of torch's threads inside the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     yield
     torch.set_num_threads(before)
 
 
-def assert_same(found: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
-    """Log-probabilities of the same shape, nowhere farther apart."""
-    torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+def assert_same(actual: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> None:
+    """Log-probabilities of the same shape that agree within the tolerance."""
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
 
 
 BATCHES = st.lists(st.integers(0, POOL - 1), min_size=1, max_size=64)
-"""Utterances of the pool in any order, also the same one more than once."""
+"""Utterances of the pool in any order, with repetitions."""
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_tells_its_utterances_apart(name: str) -> None:
-    """Else the tests below would hold for one that hears nothing."""
+    """Otherwise the tests below would pass for a model with constant output."""
     assert torch.cat([alone(name, number) for number in range(POOL)]).std(dim=0).mean() > 1
 
 
@@ -157,7 +157,7 @@ def test_batch_order_padding_neighbours_and_threads_change_nothing(name: str) ->
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_is_recognized_together_is_as_alone(name: str) -> None:
+def test_recognition_in_batches_is_that_of_single_utterances(name: str) -> None:
     bundle = bundle_of(name)
 
     @bounded(4)
@@ -167,7 +167,7 @@ def test_what_is_recognized_together_is_as_alone(name: str) -> None:
         features.insert(empty, features[0][:0])  # a recording shorter than a frame
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("asr.inference.windows.BATCH_FRAMES", frames)
-            found = log_probs_of(bundle, features)
+            found = compute_log_probs(bundle, features)
         assert found.pop(min(empty, len(chosen))).shape == (0, 40)
         for number, log_probs in zip(chosen, found, strict=True):
             assert_same(log_probs, alone(name, number))
@@ -185,13 +185,13 @@ def test_no_utterances_or_no_frames_give_no_log_probabilities(name: str, shape: 
 
 
 def test_no_recordings_give_no_transcripts() -> None:
-    assert load(find_model(DEFAULT)).transcribe_batch([]) == []
+    assert load(find_model(DEFAULT_MODEL)).transcribe_batch([]) == []
 
 
-def test_real_speech_is_recognized_the_same_in_any_company(real_utterances: list[Utterance]) -> None:
-    bundle = bundle_of(DEFAULT)
-    features = [features_of(read_audio(one.audio_path), bundle) for one in real_utterances[:16]]
-    lonely = [forward(bundle, [one])[0] for one in features]
+def test_real_speech_is_recognized_the_same_in_any_batch(real_utterances: list[Utterance]) -> None:
+    bundle = bundle_of(DEFAULT_MODEL)
+    features = [features_of(read_audio(utterance.audio_path), bundle) for utterance in real_utterances[:16]]
+    expected = [forward(bundle, [utterance])[0] for utterance in features]
 
     @bounded(5)
     @given(chosen=st.permutations(range(16)), size=st.integers(1, 16), padding=st.integers(0, 50))
@@ -199,14 +199,14 @@ def test_real_speech_is_recognized_the_same_in_any_company(real_utterances: list
         for number, log_probs in zip(
             chosen[:size], forward(bundle, [features[number] for number in chosen[:size]], padding), strict=True
         ):
-            assert_same(log_probs, lonely[number])
+            assert_same(log_probs, expected[number])
 
     holds()
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
-def test_a_file_read_in_pieces_of_any_size_is_heard_as_in_one(rate: int, tmp_path: Path) -> None:
-    recognizer, path = load(find_model(DEFAULT)), tmp_path / "a.wav"
+def test_a_file_read_in_blocks_of_any_size_is_recognized_as_a_whole(rate: int, tmp_path: Path) -> None:
+    recognizer, path = load(find_model(DEFAULT_MODEL)), tmp_path / "a.wav"
     samples = np.interp(np.arange(9.3 * rate) / rate, np.arange(9.3 * 16000) / 16000, speechlike(9.3, 7))
     soundfile.write(path, samples, rate, subtype="FLOAT")
     whole = torch.from_numpy(recognizer.log_probs(path))  # half a minute at once
@@ -222,7 +222,7 @@ def test_a_file_read_in_pieces_of_any_size_is_heard_as_in_one(rate: int, tmp_pat
         config = recognizer.bundle.features
         raw, count = extract_blocks(np.split(read, sorted(cuts)), len(read), config)
         assert count == len(read)
-        found = log_probs_of(recognizer.bundle, [normalize(raw, config)])[0]
+        found = compute_log_probs(recognizer.bundle, [normalize(raw, config)])[0]
         assert_same(found, whole)
 
     holds()
@@ -235,43 +235,43 @@ def test_a_file_read_in_pieces_of_any_size_is_heard_as_in_one(rate: int, tmp_pat
     noise=st.sampled_from([0.0, 1e-4, 1e-2]),
     reduction=st.integers(1, 4),
 )
-def test_silence_after_an_utterance_changes_nothing_before_it_where_nothing_looks_ahead(
+def test_silence_after_an_utterance_changes_nothing_before_it_without_lookahead(
     seconds: float, silence_s: float, noise: float, reduction: int
 ) -> None:
-    """A model of one direction on features that are not normalized by the utterance."""
+    """With a unidirectional model on features that are not normalized by utterance."""
     bundle = random_bundle("model=lstm", "model.hidden=16", "model.layers=2", f"model.time_reduction={reduction}")
     samples = speechlike(seconds, 3)
     silence = noise * np.random.default_rng(4).standard_normal(round(silence_s * 16000))
     longer = np.concatenate([samples, silence]).astype(np.float32)
     with threads(1):
-        before, after = (forward(bundle, [features_of(one, bundle)])[0] for one in (samples, longer))
-    # An output frame that the end of the utterance leaves incomplete is filled up by the silence.
+        before, after = (forward(bundle, [features_of(audio, bundle)])[0] for audio in (samples, longer))
+    # The silence completes an output frame that is incomplete at the end of the utterance.
     complete = frame_count(len(samples), bundle.features) // reduction
     assert_same(after[:complete], before[:complete])
 
 
-def test_every_minute_of_an_hour_that_repeats_is_heard_alike() -> None:
-    """Windows of 200 s do not begin where the minutes do, and their joins are near rather than the same.
+def test_every_minute_of_a_repeating_hour_is_recognized_alike() -> None:
+    """Windows of 200 s do not begin at full minutes, and their joins agree only approximately.
 
-    Each begins with a fresh state, of which a trace is left where it takes over.
+    Each window starts from a fresh state, which still has a small effect where the window takes over.
     """
     bundle = random_bundle("model=cnn_blstm", "model.hidden=16", "model.layers=1", "model.time_reduction=4")
     minute = features_of(np.tile(speechlike(60, 5), 2), bundle)[:6000]  # the last frames reach into the next minute
-    (hour,) = log_probs_of(bundle, [minute.repeat(60, 1)])
+    (hour,) = compute_log_probs(bundle, [minute.repeat(60, 1)])
     assert hour.shape == (90_000, 40)
     second = hour[1500:3000]  # far from the joins
-    for one in hour.split(1500)[1:-1]:
-        assert_same(one, second, 0.01)
+    for other in hour.split(1500)[1:-1]:
+        assert_same(other, second, 0.01)
 
 
 HOUR = """
 import resource, sys
 import numpy as np
-from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.catalog import DEFAULT_MODEL, find_model
 from asr.inference.recognizer import load
-found = load(find_model(DEFAULT)).log_probs(sys.argv[1])
-assert np.allclose(np.exp(found).sum(axis=1), 1, atol=1e-4)
-print(len(found), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+log_probs = load(find_model(DEFAULT_MODEL)).log_probs(sys.argv[1])
+assert np.allclose(np.exp(log_probs).sum(axis=1), 1, atol=1e-4)
+print(len(log_probs), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 

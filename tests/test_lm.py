@@ -7,23 +7,23 @@ import pytest
 from asr.corpus.phones import PhoneInventory, make_inventory
 from asr.decoding.ngram import BEGIN, END, Gram, NGram, compile_ngram, estimate, read_arpa, write_arpa
 from asr.errors import InputError
-from tests.faults.fuzz import limited
+from tests.faults.fuzz import limits
 
 ABC = make_inventory("abc", {"a": "a", "b": "b", "c": "c"})
 UTTERANCES = [("a", "b"), ("a", "b"), ("a", "c")]
 
 
 def random_utterances(count: int, phones: str = "abc", seed: int = 0) -> list[tuple[str, ...]]:
-    """Phones that depend on the ones before, so that there is something to learn."""
+    """Phone sequences in which each phone depends on the previous ones."""
     generator = np.random.default_rng(seed)
-    made = []
+    utterances = []
     for _ in range(count):
         utterance = [phones[0]]
         for _ in range(int(generator.integers(0, 12))):
-            place = (phones.index(utterance[-1]) + len(utterance) % 2 + int(generator.random() < 0.3)) % len(phones)
-            utterance.append(phones[place])
-        made.append(tuple(utterance))
-    return made
+            index = (phones.index(utterance[-1]) + len(utterance) % 2 + int(generator.random() < 0.3)) % len(phones)
+            utterance.append(phones[index])
+        utterances.append(tuple(utterance))
+    return utterances
 
 
 def backed_off(model: NGram, history: Gram, word: str) -> float:
@@ -39,8 +39,8 @@ def utterance_score(model: NGram, phones: Gram) -> float:
     """Natural-log probability of an utterance, by the definition of ARPA files."""
     words = (BEGIN, *phones, END)
     total = 0.0
-    for place in range(1, len(words)):
-        total += backed_off(model, words[max(0, place + 1 - model.order) : place], words[place])
+    for index in range(1, len(words)):
+        total += backed_off(model, words[max(0, index + 1 - model.order) : index], words[index])
     return total * math.log(10)
 
 
@@ -66,7 +66,7 @@ def test_a_bigram_worked_out_by_hand() -> None:
 def test_a_trigrams_lower_orders_count_what_came_before() -> None:
     model = estimate([("a", "b", "c"), ("b", "b", "c"), ("c", "b", "c")], 3, ["a", "b", "c"])
     bigrams = probabilities(model.tables[1])
-    # "b c" occurs three times, after three kinds: a b c, b b c, c b c. "a b" occurs after the begin alone.
+    # "b c" occurs three times, after three different phones: a b c, b b c, c b c. "a b" occurs only after the begin.
     # Bigrams: <s> a 1, <s> b 1, <s> c 1, a b 1, b b 1, c b 1, b c 3, c </s> 1; no count is 2, so the discount is 0.5.
     unigrams = probabilities(model.tables[0])
     assert bigrams[("b", "c")] == pytest.approx((3 - 0.5) / 4 + 0.5 * 2 / 4 * unigrams[("c",)])
@@ -131,7 +131,7 @@ def test_kenlm_gives_the_same_scores(tmp_path: Path) -> None:
     [
         ("", r"no \\end\\ found"),
         ("\\data\\\n\\1-grams:\n-1 a\n", r"no \\end\\ found"),
-        ("\\data\\\n\\end\\\n", "0 lengths"),
+        ("\\data\\\n\\end\\\n", "0 n-gram orders"),
         ("\\data\\\n\\1-grams:\nx a\n\\end\\\n", "line 3"),
         ("\\data\\\n\\1-grams:\n-1 a b c\n\\end\\\n", "line 3"),
         ("\\data\\\n\\1-grams:\nnan a\n\\end\\\n", "line 3"),
@@ -156,7 +156,7 @@ def test_an_automaton_that_would_not_fit_in_memory_is_refused() -> None:
     unigrams: dict[Gram, tuple[float, float]] = {(symbol,): (-1.0, 0.0) for symbol in (*many, BEGIN, END)}
     bigrams: dict[Gram, tuple[float, float]] = {(symbol, END): (-1.0, 0.0) for symbol in many}
     phones = make_inventory("many", {phone: phone for phone in many})
-    with limited(), pytest.raises(InputError, match="n-gram has 10001 histories of 10001 symbols, expected at most"):
+    with limits(), pytest.raises(InputError, match="n-gram has 10001 histories of 10001 symbols, expected at most"):
         compile_ngram(NGram([unigrams, bigrams]), phones)
 
 

@@ -1,4 +1,4 @@
-"""The recurrent stack against torch.nn on PackedSequence, and against the LSTM written out gate by gate."""
+"""The recurrent stack compared with torch.nn on PackedSequence, and with the LSTM written out gate by gate."""
 
 from collections.abc import Callable, Iterator
 from itertools import combinations, pairwise
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.nn.lstm import RecurrentStack, lstm_by_hand
+from asr.nn.lstm import RecurrentStack, reference_lstm
 from asr.nn.parallel_directions import run_in_parallel
-from asr.nn.ragged import FRAME_STEP, PIECE_COST_ROWS, RaggedBatch, length_mask, pieces_of
+from asr.nn.ragged import FRAME_STEP, SEGMENT_COST_FRAMES, PackedLayout, length_mask, plan_segments
 
 LENGTHS = torch.tensor([17, 3, 29, 1, 29, 8])
 
 
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
-    """Sets the number of torch's threads until the test is over."""
+    """Sets the number of torch's threads until the test ends."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -82,16 +82,16 @@ def test_any_mix_of_lengths_is_torchs(
         torch.testing.assert_close(stack(inputs, lengths), ours, atol=1e-6, rtol=0)
     (theirs * weight).sum().backward()
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-    for (name, mine), other in zip(stack.named_parameters(), module.parameters(), strict=True):
-        assert mine.grad is not None
-        assert other.grad is not None, name
-        scale = max(1.0, float(other.grad.abs().max()))
-        torch.testing.assert_close(mine.grad, other.grad, atol=1e-5 * scale, rtol=0)
+    for (name, parameter), reference in zip(stack.named_parameters(), module.parameters(), strict=True):
+        assert parameter.grad is not None
+        assert reference.grad is not None, name
+        scale = max(1.0, float(reference.grad.abs().max()))
+        torch.testing.assert_close(parameter.grad, reference.grad, atol=1e-5 * scale, rtol=0)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_gradients_are_those_of_finite_differences(cell: str, threads: Callable[[int], None]) -> None:
-    threads(1)  # the way through two threads frees its graph, which this check asks for again and again
+    threads(1)  # the parallel path frees its graph, which this check uses repeatedly
     stack = RecurrentStack(2, 3, 2, cell=cell).double()
     inputs = torch.randn(3, 11, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: stack(x, torch.tensor([11, 2, 9])), (inputs,))
@@ -116,7 +116,7 @@ def test_frozen_weights_get_no_gradient_and_the_others_theirs(count: int, thread
             torch.testing.assert_close(parameter.grad, expected[name], atol=1e-4, rtol=1e-4)
 
 
-def test_what_stands_in_the_padding_reaches_nothing() -> None:
+def test_the_content_of_the_padding_has_no_effect() -> None:
     stack = RecurrentStack(5, 8, 2)
     inputs = torch.randn(6, 31, 5)
     outputs = stack(inputs, LENGTHS)
@@ -126,15 +126,16 @@ def test_what_stands_in_the_padding_reaches_nothing() -> None:
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in stack.parameters())
 
 
-def test_rows_hold_every_frame_once_and_few_others() -> None:
+def test_a_packed_layout_holds_every_frame_once_and_little_fill() -> None:
     lengths = torch.randint(150, 201, (32,), generator=torch.Generator().manual_seed(0))
-    rows = RaggedBatch.of(lengths, 200)
+    layout = PackedLayout.from_lengths(lengths, 200)
     real = length_mask(lengths, 200).flatten()
-    assert sorted(rows.source[rows.inside].tolist()) == real.nonzero()[:, 0].tolist()
-    assert torch.equal(rows.source[rows.place[real]], real.nonzero()[:, 0])
-    assert len(rows.owner) == sum(frames * utterances for frames, utterances in rows.pieces) < 1.05 * lengths.sum()
-    assert torch.equal(rows.mirror[rows.mirror], torch.arange(len(rows.mirror)))
-    utterances = [count for _, count in rows.pieces]
+    assert sorted(layout.padded_index[layout.packed_mask].tolist()) == real.nonzero()[:, 0].tolist()
+    assert torch.equal(layout.padded_index[layout.packed_index[real]], real.nonzero()[:, 0])
+    packed = sum(frames * utterances for frames, utterances in layout.segments)
+    assert len(layout.utterance_index) == packed < 1.05 * lengths.sum()
+    assert torch.equal(layout.reversed_index[layout.reversed_index], torch.arange(packed))
+    utterances = [count for _, count in layout.segments]
     assert utterances == sorted(utterances, reverse=True)
 
 
@@ -150,11 +151,11 @@ def test_state_dicts_go_both_ways_and_mismatches_are_named() -> None:
         assert key in str(error.value)
 
 
-def test_lstm_by_hand_is_torchs_in_float64() -> None:
+def test_the_reference_lstm_is_torchs_in_float64() -> None:
     module = nn.LSTM(4, 6, batch_first=True).double()
     weights = [parameter.detach().clone().requires_grad_() for parameter in module.parameters()]
     inputs = torch.randn(11, 4, dtype=torch.float64)
-    gates, (theirs, _) = lstm_by_hand(inputs, weights), module(inputs[None])
+    gates, (theirs, _) = reference_lstm(inputs, weights), module(inputs[None])
     torch.testing.assert_close(gates.hidden, theirs[0], atol=1e-6, rtol=0)
     weight = torch.randn_like(gates.hidden)
     (gates.hidden * weight).sum().backward()
@@ -167,13 +168,13 @@ def test_lstm_by_hand_is_torchs_in_float64() -> None:
     assert ((gates.cell - gates.forget * before).abs() <= gates.input).all()
 
 
-def test_the_stack_is_the_lstm_by_hand_in_both_directions() -> None:
+def test_the_stack_is_the_reference_lstm_in_both_directions() -> None:
     stack = RecurrentStack(4, 6, 1)
     inputs = torch.randn(2, 9, 4)
     outputs = stack(inputs, torch.tensor([9, 5]))
     for row, length in ((0, 9), (1, 5)):
-        forward = lstm_by_hand(inputs[row, :length], stack.layer_weights(0, "")).hidden
-        backward = lstm_by_hand(inputs[row, :length].flip(0), stack.layer_weights(0, "_reverse")).hidden.flip(0)
+        forward = reference_lstm(inputs[row, :length], stack.layer_weights(0, "")).hidden
+        backward = reference_lstm(inputs[row, :length].flip(0), stack.layer_weights(0, "_reverse")).hidden.flip(0)
         torch.testing.assert_close(outputs[row, :length], torch.cat([forward, backward], dim=1), atol=1e-6, rtol=0)
         assert outputs[row, length:].abs().sum() == 0
 
@@ -227,19 +228,19 @@ def test_length_mask() -> None:
     assert all(a >= b for a, b in pairwise(length_mask(torch.tensor([5]), 9)[0].int().tolist()))
 
 
-def test_pieces_are_those_of_least_cost() -> None:
+def test_segments_are_those_of_least_cost() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         counts = sorted((4 * torch.randint(1, 12, (7,), generator=generator)).tolist(), reverse=True)
         costs = {
-            cut: sum(FRAME_STEP * (end - start) * counts[start] + PIECE_COST_ROWS for start, end in pairwise(cut))
+            cut: sum(FRAME_STEP * (end - start) * counts[start] + SEGMENT_COST_FRAMES for start, end in pairwise(cut))
             for size in range(7)
             for inner in combinations(range(1, 7), size)
             for cut in [(0, *inner, 7)]
         }
-        pieces = pieces_of(counts)
-        assert sum(frames for frames, _ in pieces) == 7 * FRAME_STEP
-        assert sum(frames * rows + PIECE_COST_ROWS for frames, rows in pieces) == min(costs.values())
+        planned = plan_segments(counts)
+        assert sum(frames for frames, _ in planned) == 7 * FRAME_STEP
+        assert sum(frames * utterances + SEGMENT_COST_FRAMES for frames, utterances in planned) == min(costs.values())
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])

@@ -1,4 +1,4 @@
-"""The LSTM of matrix products and compiled loops against torch's, and the numbers below it."""
+"""The LSTM of matrix products and compiled loops compared with torch's, and its tanh."""
 
 import math
 from collections.abc import Callable
@@ -32,54 +32,54 @@ def test_outputs_states_and_gradients_are_torchs(frames: int, utterances: int, i
             for shape in [(4 * hidden, inputs), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)]
         ),
     ]
-    found = []
+    computed = []
     for function in (lstm_matmul, lambda x, states, w: torch.lstm(x, states, w, True, 1, 0.0, True, False, False)):
         leaves = [tensor.clone().requires_grad_() for tensor in given]
         results = function(leaves[0], leaves[1:3], leaves[3:])
         torch.manual_seed(1)
         torch.stack([(result * torch.randn_like(result)).sum() for result in results]).sum().backward()
-        found.append([*(result.detach() for result in results), *(leaf.grad for leaf in leaves)])
-    for ours, theirs in zip(*found, strict=True):
+        computed.append([*(result.detach() for result in results), *(leaf.grad for leaf in leaves)])
+    for ours, theirs in zip(*computed, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5 * max(1.0, float(theirs.abs().max())), rtol=0)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("place", ["inputs", "cell", "weight_hh"])
-def test_what_is_not_a_number_is_not_hidden(place: str, bad: float) -> None:
+def test_nan_and_infinity_are_not_hidden(place: str, bad: float) -> None:
     inputs, states = torch.randn(6, 9, 5), [torch.zeros(1, 9, 8), torch.zeros(1, 9, 8)]
     weights = [torch.randn(32, 5), torch.randn(32, 8), torch.zeros(32), torch.zeros(32)]
     {"inputs": inputs, "cell": states[1], "weight_hh": weights[1]}[place].view(-1)[3] = bad
     theirs = torch.lstm(inputs, states, weights, True, 1, 0.0, True, False, False)
-    for ours, other in zip(lstm_matmul(inputs, states, weights), theirs, strict=True):
-        assert torch.equal(ours.isnan(), other.isnan())
+    for ours, reference in zip(lstm_matmul(inputs, states, weights), theirs, strict=True):
+        assert torch.equal(ours.isnan(), reference.isnan())
     leaf = inputs.requires_grad_()
     (gradient,) = torch.autograd.grad(lstm_matmul(leaf, states, weights)[0].sum(), leaf)
     assert math.isinf(bad) or not gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("avx512", [False, True])
-def test_where_there_is_no_avx512_training_in_float32_goes_through_it(
+def test_without_avx512_float32_training_uses_it(
     avx512: bool,
     monkeypatch: pytest.MonkeyPatch,
     threads: Callable[[int], None],  # noqa: F811
 ) -> None:
-    seen = []
+    calls = []
 
-    def note(inputs: torch.Tensor, *others: object) -> list[torch.Tensor]:
-        seen.append(inputs.shape)
+    def record(inputs: torch.Tensor, *others: object) -> list[torch.Tensor]:
+        calls.append(inputs.shape)
         return lstm_matmul(inputs, *others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("asr.nn.lstm_matmul.lstm_matmul", note)
+    monkeypatch.setattr("asr.nn.lstm_matmul.lstm_matmul", record)
     monkeypatch.setattr(lstm, "uses_avx512", lambda: avx512)
     threads(2)
-    stack, lengths = RecurrentStack(5, 8, 2), torch.full((lstm.FEWEST,), 20)
-    stack(torch.randn(lstm.FEWEST, 20, 5), lengths).sum().backward()
-    assert len(seen) == (0 if avx512 else 4)
-    seen.clear()
+    stack, lengths = RecurrentStack(5, 8, 2), torch.full((lstm.MIN_MATMUL_UTTERANCES,), 20)
+    stack(torch.randn(lstm.MIN_MATMUL_UTTERANCES, 20, 5), lengths).sum().backward()
+    assert len(calls) == (0 if avx512 else 4)
+    calls.clear()
     with torch.no_grad():
-        stack(torch.randn(lstm.FEWEST, 20, 5), lengths)
+        stack(torch.randn(lstm.MIN_MATMUL_UTTERANCES, 20, 5), lengths)
     with torch.autocast("cpu", torch.bfloat16):
-        stack(torch.randn(lstm.FEWEST, 20, 5), lengths)
-    stack(torch.randn(lstm.FEWEST - 1, 20, 5), lengths[:-1])
-    stack.double()(torch.randn(lstm.FEWEST, 20, 5).double(), lengths)
-    assert seen == []
+        stack(torch.randn(lstm.MIN_MATMUL_UTTERANCES, 20, 5), lengths)
+    stack(torch.randn(lstm.MIN_MATMUL_UTTERANCES - 1, 20, 5), lengths[:-1])
+    stack.double()(torch.randn(lstm.MIN_MATMUL_UTTERANCES, 20, 5).double(), lengths)
+    assert calls == []

@@ -7,7 +7,7 @@ import soundfile
 from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.errors import InputError
 from data_prep.made import prepare_made
-from data_prep.readers import voice_of
+from data_prep.readers import draw_voice
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
 
@@ -17,7 +17,7 @@ PHONES = {"THE": ["DH", "AH"], "CAT": ["K", "AE", "T"], "SAT": ["S", "AE", "T"],
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A manifest of three sentences and a lexicon."""
+    """A folder with a manifest of three sentences and a lexicon."""
     folder = tmp_path_factory.mktemp("source")
     soundfile.write(folder / "a.wav", np.full(16000, 0.1), 16000)
     texts = ["THE CAT SAT", "IT'S THE CAT", "SAT SAT"]
@@ -37,25 +37,25 @@ def make(
 
 
 @pytest.fixture(scope="module")
-def made(source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+def corpus(source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
     return make(source, tmp_path_factory.mktemp("made") / "out", speakers=8, utterances=10)
 
 
-def test_the_phones_are_the_lexicons(made: list[Utterance]) -> None:
-    assert len(made) == 80
-    for utterance in made:
+def test_the_phones_are_the_lexicons(corpus: list[Utterance]) -> None:
+    assert len(corpus) == 80
+    for utterance in corpus:
         assert list(utterance.phones) == [phone for word in utterance.words.split() for phone in PHONES[word]]
-    assert {word for utterance in made for word in utterance.words.split()} == PHONES.keys()
+    assert {word for utterance in corpus for word in utterance.words.split()} == PHONES.keys()
 
 
-def test_sentences_are_old_and_new(made: list[Utterance]) -> None:
-    texts = [utterance.words for utterance in made]
+def test_sentences_are_old_and_new(corpus: list[Utterance]) -> None:
+    texts = [utterance.words for utterance in corpus]
     assert "THE CAT SAT" in texts
     assert len(set(texts)) > 40
 
 
-def test_audio_is_what_the_manifest_says_with_speech_between_silences(made: list[Utterance]) -> None:
-    for utterance in made:
+def test_audio_agrees_with_the_manifest_and_has_silence_at_both_ends(corpus: list[Utterance]) -> None:
+    for utterance in corpus:
         samples, rate_hz = soundfile.read(utterance.audio_path)
         assert (rate_hz, len(samples) / rate_hz) == (16000, utterance.duration_s)
         assert 0.1 < np.abs(samples).max() < 1
@@ -65,17 +65,17 @@ def test_audio_is_what_the_manifest_says_with_speech_between_silences(made: list
 
 
 def test_half_of_the_voices_are_childrens() -> None:
-    kinds = [voice_of(index, 1)[0] for index in range(200)]
+    kinds = [draw_voice(index, 1)[0] for index in range(200)]
     assert 70 < kinds.count("child") < 130
     assert min(kinds.count("female"), kinds.count("male")) > 25
-    assert len({voice_of(index, 1)[1] for index in range(200)}) == 200
+    assert len({draw_voice(index, 1)[1] for index in range(200)}) == 200
 
 
 def test_same_seed_same_bytes_whatever_the_jobs(source: Path, tmp_path: Path) -> None:
-    one, other = make(source, tmp_path / "a", jobs=1), make(source, tmp_path / "b", jobs=3)
-    assert [u.words for u in one] == [u.words for u in other]
-    assert [u.audio_path.read_bytes() for u in one] == [u.audio_path.read_bytes() for u in other]
-    assert [u.words for u in make(source, tmp_path / "c", seed=2)] != [u.words for u in one]
+    first, second = make(source, tmp_path / "a", jobs=1), make(source, tmp_path / "b", jobs=3)
+    assert [u.words for u in first] == [u.words for u in second]
+    assert [u.audio_path.read_bytes() for u in first] == [u.audio_path.read_bytes() for u in second]
+    assert [u.words for u in make(source, tmp_path / "c", seed=2)] != [u.words for u in first]
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from lhotse import CutSet
 from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.errors import InputError
 from tests.conftest import make_utterances
-from tests.faults.fuzz import limited
+from tests.faults.fuzz import limits
 
 
-def one(folder: Path) -> Utterance:
+def make_utterance(folder: Path) -> Utterance:
     times = ((0.05, 0.2), (0.2, 0.35), (0.35, 0.5))
-    made = make_utterances(folder, ["s"], 1)[0]
-    return replace(made, phone_times_s=times, sex="f", details={"dialect": "DR3"}, words="hello you")
+    utterance = make_utterances(folder, ["s"], 1)[0]
+    return replace(utterance, phone_times_s=times, sex="f", details={"dialect": "DR3"}, words="hello you")
 
 
 def rewrite(path: Path, change: dict[str, object]) -> None:
@@ -32,8 +32,8 @@ def rewrite(path: Path, change: dict[str, object]) -> None:
     path.write_bytes(gzip.compress("\n".join(json.dumps(line) for line in lines).encode()))
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    utterances = [one(tmp_path / "a"), *make_utterances(tmp_path / "b", ["x", "y"], 2)]
+def test_written_manifests_are_read_back(tmp_path: Path) -> None:
+    utterances = [make_utterance(tmp_path / "a"), *make_utterances(tmp_path / "b", ["x", "y"], 2)]
     write_corpus(tmp_path / "out", {"train": utterances}, {"SA sentences": 7}, ["a note"])
     assert read_manifest(tmp_path / "out" / "cuts_train.jsonl.gz") == utterances
     statistics = json.loads((tmp_path / "out" / "stats.json").read_text())
@@ -46,7 +46,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_lhotse_opens_it(tmp_path: Path) -> None:
-    utterance = one(tmp_path / "a")
+    utterance = make_utterance(tmp_path / "a")
     write_corpus(tmp_path / "out", {"train": [utterance]}, {})
     (cut,) = CutSet.from_file(tmp_path / "out" / "cuts_train.jsonl.gz")
     assert cut.load_audio().shape == (1, 8800)
@@ -55,13 +55,13 @@ def test_lhotse_opens_it(tmp_path: Path) -> None:
 
 
 def test_a_part_of_a_recording_keeps_its_start(tmp_path: Path) -> None:
-    part = replace(one(tmp_path), start_s=0.1, duration_s=0.3, phone_times_s=None)
+    part = replace(make_utterance(tmp_path), start_s=0.1, duration_s=0.3, phone_times_s=None)
     write_corpus(tmp_path / "out", {"train": [part]}, {})
     assert read_manifest(tmp_path / "out" / "cuts_train.jsonl.gz") == [part]
 
 
 def test_manifests_that_cannot_be_used(tmp_path: Path) -> None:
-    utterance = one(tmp_path / "a")
+    utterance = make_utterance(tmp_path / "a")
     path = tmp_path / "out" / "cuts_train.jsonl.gz"
 
     def refused(message: str) -> None:
@@ -79,25 +79,25 @@ def test_manifests_that_cannot_be_used(tmp_path: Path) -> None:
         ({".speaker": None}, "utterance s-0: no speaker"),
         ({".alignment": None, ".custom": {}}, "utterance s-0: no phones"),
         ({"supervisions": []}, "utterance s-0: 0 supervisions, expected 1"),
-        ({".speaker": ["s"]}, r"utterance s-0: has \"\['s'\]\", expected texts and numbers"),
-        ({"duration": 1e300}, "utterance s-0: has '1e.300', expected texts and numbers"),
+        ({".speaker": ["s"]}, r"utterance s-0: value \"\['s'\]\", expected strings, and numbers"),
+        ({"duration": 1e300}, "utterance s-0: value '1e.300', expected strings, and numbers"),
     ]
     for change, message in changes:
         path.write_bytes(whole)
         rewrite(path, change)
         refused(message)
     path.write_bytes(gzip.compress(gzip.decompress(whole) * 2))
-    refused("utterance id s-0 stands 2 times, expected once")
+    refused("utterance id s-0 occurs 2 times, expected once")
     path.write_bytes(whole)
     utterance.audio_path.unlink()
-    refused("utterance s-0: its audio .* is gone")
+    refused("utterance s-0: audio file .* is missing, expected a file")
 
 
 def test_splits_that_cannot_be_written(tmp_path: Path) -> None:
-    utterance = one(tmp_path / "a")
+    utterance = make_utterance(tmp_path / "a")
     with pytest.raises(InputError, match="split dev has 0 utterances"):
         write_corpus(tmp_path / "out", {"train": [utterance], "dev": []}, {})
-    with pytest.raises(InputError, match="utterance id s-0 stands 2 times"):
+    with pytest.raises(InputError, match="utterance id s-0 occurs 2 times"):
         write_corpus(tmp_path / "out", {"train": [utterance, utterance]}, {})
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
@@ -111,20 +111,23 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     out.mkdir()
     (out / "stats.json.partial").symlink_to("/dev/full")
     with pytest.raises(InputError, match="out: cannot be written"):
-        write_corpus(out, {"train": [one(tmp_path / "a")]}, {})
+        write_corpus(out, {"train": [make_utterance(tmp_path / "a")]}, {})
     assert not (out / "stats.json").exists()
 
 
-def test_a_line_that_grows_out_of_a_few_bytes_is_refused(tmp_path: Path) -> None:
+def test_a_few_bytes_that_decompress_to_a_long_line_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cuts.jsonl.gz"
     with gzip.open(path, "wb", 1) as file:
         for _ in range(64):
             file.write(b" " * 2**20)
     assert path.stat().st_size < 2**20
-    with limited(), pytest.raises(InputError, match="a line of more than 16777216 bytes, expected a cut a line"):
+    with limits(), pytest.raises(InputError, match="a line of more than 16777216 bytes, expected one cut per line"):
         read_manifest(path)
     with gzip.open(path, "wb") as file:
         for _ in range(40):
             file.write((b"{}" + b" " * 1021 + b"\n") * 2**10)
-    with limited(), pytest.raises(InputError, match="unpacks to more than 100 times its size, expected cuts"):
+    with (
+        limits(),
+        pytest.raises(InputError, match="decompresses to more than 100 times its size, expected a manifest"),
+    ):
         read_manifest(path)

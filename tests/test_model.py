@@ -21,7 +21,7 @@ def test_the_zoo_is_what_the_documentation_says() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("reduction", [1, 2, 3, 4])
-def test_a_batch_says_of_each_utterance_what_it_says_of_it_alone(name: str, reduction: int) -> None:
+def test_the_output_of_an_utterance_does_not_depend_on_its_batch(name: str, reduction: int) -> None:
     model = make(f"model={name}", "model.hidden=24", f"model.time_reduction={reduction}")
     lengths = torch.tensor([57, 1, 110, 8])
     features = torch.randn(4, 113, 40)
@@ -38,7 +38,7 @@ def test_a_batch_says_of_each_utterance_what_it_says_of_it_alone(name: str, redu
             torch.testing.assert_close(together[row, :own], alone[0], atol=1e-4, rtol=0)
 
 
-def test_every_input_frame_is_heard() -> None:
+def test_every_input_frame_affects_the_output() -> None:
     for reduction in (1, 2, 3, 4, 5):
         model = make("model=cnn_blstm", "model.hidden=8", "model.layers=1", f"model.time_reduction={reduction}")
         features = torch.randn(1, 40, 40, requires_grad=True)
@@ -48,17 +48,17 @@ def test_every_input_frame_is_heard() -> None:
 
 
 def test_the_first_convolution_is_in_channels_last_layout_and_its_gradient() -> None:
-    # It has most of the values; in mixed layouts they are the same, but computed element by element.
+    # It computes most of the values. Mixed layouts give the same values, but computed element by element.
     front_end = ConvolutionFrontEnd(40, [8, 8], 3)
     maps: list[torch.Tensor] = []
     gradients: list[torch.Tensor] = []
 
-    def note(_layer: object, _inputs: object, output: torch.Tensor) -> None:
+    def record(_layer: object, _inputs: object, output: torch.Tensor) -> None:
         maps.append(output)
         output.register_hook(gradients.append)
 
     for layer in front_end.layers:
-        layer.register_forward_hook(note)
+        layer.register_forward_hook(record)
     front_end(torch.randn(2, 30, 40), torch.tensor([30, 20]))[0].square().sum().backward()
     assert len(maps) == len(gradients) == 2
     for values in (maps[0], gradients[-1]):

@@ -1,4 +1,4 @@
-"""Formats and notations of transcripts, batches of recordings, the Python interface, and the aligner behind the times."""
+"""Formats and notations of transcripts, batches of recordings, the Python interface, and the aligner."""
 
 import doctest
 import io
@@ -21,7 +21,7 @@ import asr
 from asr.corpus.audio import read_audio, read_blocks, resample
 from asr.corpus.lexicon import pronounce
 from asr.corpus.manifest import read_manifest
-from asr.corpus.notation import translation
+from asr.corpus.notation import phone_symbols
 from asr.corpus.phones import inventory
 from asr.errors import InputError
 from asr.features.dataset import Dataset
@@ -29,22 +29,22 @@ from asr.features.filterbanks import extract, extract_blocks
 from asr.features.frames import frame_edge_s, frames_within
 from asr.inference.bundle import load_bundle
 from asr.inference.forced_alignment import (
-    FILE,
-    LEAST_FRAMES,
+    ALIGNER_FILE,
+    MIN_PHONE_FRAMES,
     FrameClassifier,
-    align,
+    align_phones,
     load_aligner,
     save_aligner,
     segment,
 )
 from asr.inference.recognizer import Recognizer, load
 from asr.inference.transcript_formats import FORMATS, Phone, Transcript
-from asr.inference.write_transcripts import jobs_of, transcribe_to
+from asr.inference.write_transcripts import find_jobs, write_transcripts
 from asr.training.frame_classifier import train_aligner
 from tests.conftest import settings
 from tests.test_train import run
 
-SAID = Transcript(
+TRANSCRIPT = Transcript(
     (
         Phone("h#", 0.0, 0.1, 0.9),
         Phone("sh", 0.1, 0.25, 0.5),
@@ -57,48 +57,48 @@ SAID = Transcript(
 
 def test_text_json_ctm_and_phn_worked_by_hand() -> None:
     path = Path("dir/a.b.wav")
-    written = {name: write(SAID, path) for name, (_, write) in FORMATS.items()}
+    written = {name: write(TRANSCRIPT, path) for name, (_, write) in FORMATS.items()}
     assert written["text"] == "dir/a.b.wav\th# sh ix bcl\n"
     assert written["ctm"].splitlines()[1] == "a.b 1 0.100 0.150 sh 0.500"
     assert written["phn"] == "0 1600 h#\n1600 4000 sh\n4000 6400 ix\n8000 9600 bcl\n"
-    found = json.loads(written["json"])
-    assert (found["path"], found["duration_s"], found["phones"][2]) == (
+    content = json.loads(written["json"])
+    assert (content["path"], content["duration_s"], content["phones"][2]) == (
         "dir/a.b.wav",
         0.7,
         {"symbol": "ix", "start_s": 0.25, "end_s": 0.4, "confidence": 0.75},
     )
 
 
-@pytest.mark.parametrize("transcript", [SAID, Transcript((), 1.5)])
+@pytest.mark.parametrize("transcript", [TRANSCRIPT, Transcript((), 1.5)])
 def test_a_textgrid_comes_back(transcript: Transcript, tmp_path: Path) -> None:
     path = tmp_path / "a.TextGrid"
     path.write_text(FORMATS["textgrid"][1](transcript, Path("a.wav")), encoding="utf-8")
     grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False)
     assert grid.maxTimestamp == transcript.duration_s
     entries = [tuple(entry) for entry in grid.getTier("phones").entries]
-    assert entries == [(one.start_s, one.end_s, one.symbol) for one in transcript.phones]
+    assert entries == [(phone.start_s, phone.end_s, phone.symbol) for phone in transcript.phones]
 
 
 def test_notations() -> None:
-    assert [phone.symbol for phone in SAID.in_notation("ipa").phones] == ["ʃ", "ɨ", "b̚"]
-    assert SAID.in_notation("arpabet").symbols == ["SH", "IH"]
-    assert SAID.in_notation("timit") == SAID
+    assert [phone.symbol for phone in TRANSCRIPT.in_notation("ipa").phones] == ["ʃ", "ɨ", "b̚"]
+    assert TRANSCRIPT.in_notation("arpabet").symbols == ["SH", "IH"]
+    assert TRANSCRIPT.in_notation("timit") == TRANSCRIPT
     for name in ("timit61", "timit48", "timit39", "arpabet39"):
         for notation in ("timit", "arpabet", "ipa"):
-            assert set(inventory(name).symbols[1:]) <= translation(notation).keys()
+            assert set(inventory(name).symbols[1:]) <= phone_symbols(notation).keys()
     arpabet = inventory("arpabet39").symbols[1:]
-    assert all(translation("arpabet")[phone] == phone for phone in arpabet)
-    assert len({translation("ipa")[phone] for phone in arpabet}) == 39
+    assert all(phone_symbols("arpabet")[phone] == phone for phone in arpabet)
+    assert len({phone_symbols("ipa")[phone] for phone in arpabet}) == 39
     with pytest.raises(InputError, match="notation 'sampa', expected one of timit, arpabet, ipa"):
-        SAID.in_notation("sampa")
+        TRANSCRIPT.in_notation("sampa")
 
 
 def every_segmentation(frames: int, phones: int) -> list[list[tuple[int, int]]]:
-    """All ways to lay phones of at least `LEAST_FRAMES` into frames, with silence anywhere between them."""
+    """All ways to place phones of at least `MIN_PHONE_FRAMES` in the frames, with silence anywhere between them."""
     return [
         list(zip(edges[::2], edges[1::2], strict=True))
         for edges in itertools.combinations_with_replacement(range(frames + 1), 2 * phones)
-        if all(stop - start >= LEAST_FRAMES for start, stop in zip(edges[::2], edges[1::2], strict=True))
+        if all(stop - start >= MIN_PHONE_FRAMES for start, stop in zip(edges[::2], edges[1::2], strict=True))
     ]
 
 
@@ -109,8 +109,8 @@ def test_the_segmentation_is_the_best_of_all(classes: list[int]) -> None:
 
         def total(spans: list[tuple[int, int]], scores: np.ndarray = scores) -> float:
             path = np.zeros(8, dtype=int)
-            for one, (start, stop) in zip(classes, spans, strict=True):
-                path[start:stop] = one
+            for phone_class, (start, stop) in zip(classes, spans, strict=True):
+                path[start:stop] = phone_class
             return float(scores[np.arange(8), path].sum())
 
         best = max(total(spans) for spans in every_segmentation(8, len(classes)))
@@ -129,8 +129,8 @@ def test_a_long_recording_in_pieces_is_as_in_one(monkeypatch: pytest.MonkeyPatch
     classes = [1, 2] * 40
     truth = [(10 * number + 2, 10 * number + 9) for number in range(80)]
     features = torch.zeros(800, 4)
-    for one, (start, stop) in zip(classes, truth, strict=True):
-        features[start:stop, one] = 3.0
+    for phone_class, (start, stop) in zip(classes, truth, strict=True):
+        features[start:stop, phone_class] = 3.0
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     target = features[:, 1:3].argmax(1) + 1
     target[features.sum(1) == 0] = 0
@@ -139,14 +139,14 @@ def test_a_long_recording_in_pieces_is_as_in_one(monkeypatch: pytest.MonkeyPatch
         torch.nn.functional.nll_loss(network(features[None])[0], target).backward()
         optimizer.step()
     peaks = [(start + stop) / 2 for start, stop in truth]
-    assert align(network, features, classes, peaks) == truth
-    monkeypatch.setattr("asr.inference.forced_alignment.MOST_FRAMES", 150)
-    assert align(network, features, classes, peaks) == truth
+    assert align_phones(network, features, classes, peaks) == truth
+    monkeypatch.setattr("asr.inference.forced_alignment.MAX_PIECE_FRAMES", 150)
+    assert align_phones(network, features, classes, peaks) == truth
 
 
 def test_frames_and_times() -> None:
     config = settings().features
-    # Frame k has its middle at 12.5 ms + k * 10 ms, and stands for 5 ms on either side.
+    # The centre of frame k is at 12.5 ms + k * 10 ms. The frame represents 5 ms on either side.
     assert [frame_edge_s(frame, config) for frame in (0, 1, 10)] == pytest.approx([0.0, 0.0175, 0.1075])
     assert frames_within(0.0, 0.1, config, 98) == (0, 9)
     assert frames_within(0.0175, 0.0275, config, 98) == (1, 2)
@@ -163,27 +163,29 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 TIMES_S = tuple((0.05 + 0.15 * number, 0.2 + 0.15 * number) for number in range(3))
-"""Of the tones: 50 ms of silence, three tones of 150 ms, 50 ms of silence."""
+"""Start and end of each tone: 50 ms of silence, three tones of 150 ms, 50 ms of silence."""
 
 
-def boundaries_apart_s(model: Path, tone_corpus: Path, times: tuple[tuple[float, float], ...] | None) -> np.ndarray:
-    """How far an aligner trained with these times, or without, puts the tones' boundaries from where they are."""
+def boundary_errors_s(model: Path, tone_corpus: Path, times: tuple[tuple[float, float], ...] | None) -> np.ndarray:
+    """The errors of the tones' boundaries from an aligner trained with these times, or without times."""
     bundle = load_bundle(model)
-    utterances = [replace(one, phone_times_s=times) for one in read_manifest(tone_corpus / "cuts_train.jsonl.gz")]
-    dataset = Dataset(utterances, bundle.features, bundle.inventory, cache_gib=0, known=bundle.statistics)
+    utterances = [
+        replace(utterance, phone_times_s=times) for utterance in read_manifest(tone_corpus / "cuts_train.jsonl.gz")
+    ]
+    dataset = Dataset(utterances, bundle.features, bundle.inventory, cache_gib=0, statistics=bundle.statistics)
     recognizer = replace(load(model), aligner=train_aligner(bundle, dataset, 8, seed=1))
-    apart = []
+    errors_s = []
     for utterance in utterances:
-        found = recognizer.align(utterance.audio_path, utterance.phones)
-        assert found.symbols == list(utterance.phones)
-        assert found.duration_s == pytest.approx(0.55)
-        for phone, (start_s, end_s) in zip(found.phones, TIMES_S, strict=True):
-            apart += [phone.start_s - start_s, phone.end_s - end_s]
-    return np.abs(apart)
+        aligned = recognizer.align(utterance.audio_path, utterance.phones)
+        assert aligned.symbols == list(utterance.phones)
+        assert aligned.duration_s == pytest.approx(0.55)
+        for phone, (start_s, end_s) in zip(aligned.phones, TIMES_S, strict=True):
+            errors_s += [phone.start_s - start_s, phone.end_s - end_s]
+    return np.abs(errors_s)
 
 
 def test_given_times_are_learned(model: Path, tone_corpus: Path) -> None:
-    assert boundaries_apart_s(model, tone_corpus, TIMES_S).max() <= 0.01
+    assert boundary_errors_s(model, tone_corpus, TIMES_S).max() <= 0.01
 
 
 def test_without_times_they_are_near_where_the_peaks_of_ctc_have_them(
@@ -197,22 +199,22 @@ def test_without_times_they_are_near_where_the_peaks_of_ctc_have_them(
         return [(frame, frame + 1) for frame in frames]
 
     monkeypatch.setattr("asr.training.frame_classifier.align_tokens", peaks)
-    assert np.median(boundaries_apart_s(model, tone_corpus, None)) <= 0.03
+    assert np.median(boundary_errors_s(model, tone_corpus, None)) <= 0.03
 
 
 def test_an_aligner_comes_back_and_damage_is_named(tmp_path: Path) -> None:
     network = FrameClassifier(5, 4).eval()
     network.log_priors += 0.5
     save_aligner(network, tmp_path)
-    again = load_aligner(tmp_path, 5, 4)
-    assert again is not None
+    loaded = load_aligner(tmp_path, 5, 4)
+    assert loaded is not None
     features = torch.randn(20, 5)
-    assert np.array_equal(network.scores(features), again.scores(features))
+    assert np.array_equal(network.scores(features), loaded.scores(features))
     assert np.allclose(network.scores(features, 3, 9), network.scores(features)[3:9], atol=1e-6)
-    with pytest.raises(InputError, match=f"{FILE}: weights do not fit"):
+    with pytest.raises(InputError, match=f"{ALIGNER_FILE}: weights do not fit"):
         load_aligner(tmp_path, 5, 3)
-    (tmp_path / FILE).write_bytes(b"no")
-    with pytest.raises(InputError, match=f"{FILE}: not readable"):
+    (tmp_path / ALIGNER_FILE).write_bytes(b"no")
+    with pytest.raises(InputError, match=f"{ALIGNER_FILE}: not readable"):
         load_aligner(tmp_path, 5, 4)
     assert load_aligner(tmp_path / "none", 5, 4) is None
 
@@ -234,28 +236,28 @@ def test_files_and_arrays_are_one(recognizer: Recognizer, tone_corpus: Path, tmp
     assert np.allclose(np.exp(log_probs).sum(1), 1, atol=1e-5)
     with pytest.raises(InputError, match="sample_rate_hz is None"):
         recognizer.transcribe(samples)
-    for odd in (samples.astype(int), np.zeros((2, 2, 2)), np.zeros(0)):
+    for wrong in (samples.astype(int), np.zeros((2, 2, 2)), np.zeros(0)):
         with pytest.raises(InputError, match="expected floating point"):
-            recognizer.transcribe(odd, rate)
+            recognizer.transcribe(wrong, rate)
     with pytest.raises(InputError, match="not finite"):
         recognizer.transcribe(np.array([0.1, np.nan]), rate)
 
 
 def test_threads_share_a_recognizer(recognizer: Recognizer, tone_corpus: Path) -> None:
-    paths = [one.audio_path for one in read_manifest(tone_corpus / "cuts_train.jsonl.gz")]
+    paths = [utterance.audio_path for utterance in read_manifest(tone_corpus / "cuts_train.jsonl.gz")]
     alone = [recognizer.transcribe(path) for path in paths]
-    found: dict[int, Transcript] = {}
+    results: dict[int, Transcript] = {}
 
     def work(first: int) -> None:
-        for number in range(first, len(paths), 4):
-            found[number] = recognizer.transcribe(paths[number])
+        for index in range(first, len(paths), 4):
+            results[index] = recognizer.transcribe(paths[index])
 
     threads = [threading.Thread(target=work, args=(first,)) for first in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [found[number].symbols for number in range(len(paths))] == [one.symbols for one in alone]
+    assert [results[index].symbols for index in range(len(paths))] == [transcript.symbols for transcript in alone]
 
 
 def test_alignment_refuses_what_cannot_be(recognizer: Recognizer, tone_corpus: Path) -> None:
@@ -271,7 +273,7 @@ def test_words_are_pronounced_by_a_lexicon(tmp_path: Path) -> None:
     path = tmp_path / "lexicon.txt"
     path.write_text("HELLO HH AH0 L OW1\nHELLO HH EH0 L OW1\nWorld W ER1 L D\n")
     assert pronounce("hello World", path, inventory("arpabet39")) == ["HH", "AH", "L", "OW", "W", "ER", "L", "D"]
-    with pytest.raises(InputError, match="word 'moon' is not in it"):
+    with pytest.raises(InputError, match="no entry for word 'moon'"):
         pronounce("hello moon", path, inventory("arpabet39"))
 
 
@@ -279,7 +281,9 @@ def batch(
     model: Path, paths: Sequence[object], out: Path | None, formats: Sequence[str] = ("phn",), **more: bool
 ) -> tuple[int, int]:
     names = [str(path) for path in paths]
-    return transcribe_to(model, names, formats, None, out, more.get("force", False), ("cpu", "float32", "best_path"))
+    return write_transcripts(
+        model, names, formats, None, out, more.get("force", False), ("cpu", "float32", "best_path")
+    )
 
 
 def test_a_batch_that_was_interrupted_does_only_what_is_missing(
@@ -293,7 +297,7 @@ def test_a_batch_that_was_interrupted_does_only_what_is_missing(
     (out / "e-2.phn").write_text("mine")
     capsys.readouterr()
     assert batch(model, [folder], out, ["phn", "textgrid"]) == (0, 4)
-    assert "asr: 3 of 4 there already" in capsys.readouterr().err
+    assert "asr: 3 of 4 skipped, files exist" in capsys.readouterr().err
     assert (out / "e-1.phn").exists()
     assert (out / "e-2.phn").read_text() == "mine"
     assert batch(model, [folder], out, force=True) == (0, 4)
@@ -307,13 +311,13 @@ def test_recordings_keep_their_places_and_must_have_names_of_their_own(tmp_path:
         (tmp_path / name).write_bytes(b"")
     out = tmp_path / "out"
     (tmp_path / "b/x.flac").rename(tmp_path / "b/y.flac")
-    targets = [job.target for job in jobs_of([str(tmp_path)], out, tmp_path)]
+    targets = [job.target for job in find_jobs([str(tmp_path)], out, tmp_path)]
     assert targets == [out / "a/x", out / "b/x", out / "b/y"]
-    assert [job.path.name for job in jobs_of([str(tmp_path / "*" / "*.wav")], None, tmp_path)] == ["x.wav", "x.wav"]
-    with pytest.raises(InputError, match=r"x.wav: its files would be those of .*x.wav"):
-        jobs_of([str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.wav")], out, tmp_path)
+    assert [job.path.name for job in find_jobs([str(tmp_path / "*" / "*.wav")], None, tmp_path)] == ["x.wav", "x.wav"]
+    with pytest.raises(InputError, match=r"x.wav: same output files as .*x.wav"):
+        find_jobs([str(tmp_path / "a/x.wav"), str(tmp_path / "b/x.wav")], out, tmp_path)
     with pytest.raises(InputError, match="none.wav: no such file or folder"):
-        jobs_of([str(tmp_path / "none.wav")], out, tmp_path)
+        find_jobs([str(tmp_path / "none.wav")], out, tmp_path)
 
 
 def test_standard_input(
@@ -343,7 +347,7 @@ def test_a_file_in_blocks_is_the_file(rate: int, tmp_path: Path, monkeypatch: py
     part = read_audio(tmp_path / "a.wav", start_s=1.0, duration_s=2.5)
     monkeypatch.setattr("asr.corpus.audio.BLOCK_S", 1)
     blocks = list(read_blocks(tmp_path / "a.wav"))
-    assert len(blocks) == 15  # of half a second: there are two channels
+    assert len(blocks) == 15  # half a second each, because there are two channels
     assert np.array_equal(np.concatenate(blocks), whole)
     assert np.array_equal(read_audio(tmp_path / "a.wav", start_s=1.0, duration_s=2.5), part)
     expected = resample(samples.mean(axis=1).astype(np.float32), rate, 16000)
@@ -355,11 +359,11 @@ def test_features_in_blocks_are_the_features(features: str) -> None:
     config = settings(f"features={features}").features
     samples = (0.1 * np.random.default_rng(1).standard_normal(16000 * 3 + 77)).astype(np.float32)
     blocks = np.split(samples, [100, 399, 400, 401, 20000, 20001])
-    found, count = extract_blocks(blocks, len(samples), config)
+    in_blocks, count = extract_blocks(blocks, len(samples), config)
     assert count == len(samples)
-    torch.testing.assert_close(found, extract(samples, config), atol=1e-4, rtol=0)
-    nothing, count = extract_blocks([samples[:300]], 300, config)
-    assert (nothing.shape, count) == ((0, found.shape[1]), 300)
+    torch.testing.assert_close(in_blocks, extract(samples, config), atol=1e-4, rtol=0)
+    empty, count = extract_blocks([samples[:300]], 300, config)
+    assert (empty.shape, count) == ((0, in_blocks.shape[1]), 300)
 
 
 def test_a_fault_deep_in_a_file_is_found_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,6 +383,6 @@ def test_a_fault_deep_in_a_file_is_found_block_by_block(tmp_path: Path, monkeypa
 
 
 def test_the_documentation_of_the_package_is_true() -> None:
-    found = doctest.testmod(asr)
-    assert found.failed == 0
-    assert found.attempted >= 5
+    result = doctest.testmod(asr)
+    assert result.failed == 0
+    assert result.attempted >= 5

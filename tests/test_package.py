@@ -1,4 +1,4 @@
-"""What a user gets: the recipe end to end, and the wheel in an environment of its own."""
+"""What users install and run: the recipe end to end, and the wheel in a separate environment."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_every_dependency_has_a_lowest_and_a_highest_release() -> None:
 
 
 def try_out(asr: Path, folder: Path) -> None:
-    """Prepare, train, evaluate and transcribe from a folder that has nothing to do with the repository."""
+    """Prepare, train, evaluate and transcribe in a folder outside the repository."""
     run(asr, "prepare", "synth", "data", "--speakers", 3, "--utterances", 2, cwd=folder)
     run(asr, "train", "experiment=synth", "corpus.dir=data", "run_dir=run", *SHORT, cwd=folder)
     evaluated = run(asr, "evaluate", "run/model", "data/cuts_test.jsonl.gz", "--json", "per.json", cwd=folder)
@@ -74,8 +74,8 @@ def test_the_wheel_works_without_the_repository(wheel: Path, tmp_path: Path) -> 
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=tmp_path)
-    # The dependencies are lent by this environment; a .pth file in a lent folder, such as that of the editable install
-    # of the repository, has no effect.
+    # The new environment borrows the dependencies of this one through a .pth file. A .pth file in the borrowed folder, such
+    # as that of the editable install, has no effect.
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     (site / "lent.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (tmp_path / "elsewhere").mkdir()
@@ -96,11 +96,11 @@ def test_the_recipe_end_to_end_and_again(tmp_path: Path) -> None:
     places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run"), "SPEAKERS": "3", "UTTERANCES": "2"}
     recipe = ("bash", ROOT / "recipes" / "synth" / "run.sh", "--stage", 1)
     done = run(*recipe, *SHORT, cwd=tmp_path, **places)
-    for expected in ("== stage 1", "== stage 4", "PER ", "what was said: ", f"model    {tmp_path / 'run' / 'model'}"):
+    for expected in ("== stage 1", "== stage 4", "PER ", "reference text: ", f"model    {tmp_path / 'run' / 'model'}"):
         assert expected in done.stdout
     assert json.loads((tmp_path / "run" / "test.json").read_text())["utterances"] == 2
     again = run(*recipe, *SHORT, cwd=tmp_path, **places)
-    assert "is there already; remove" in again.stdout
+    assert "already exists; remove" in again.stdout
     last = run(*recipe, "--stage", 4, "--stop-stage", 4, cwd=tmp_path, **places)
     assert "== stage 3" not in last.stdout
 

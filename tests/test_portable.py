@@ -1,4 +1,4 @@
-"""What only Linux with glibc has may be absent: the package is imported, transcribes and trains without it all the same."""
+"""The package imports, transcribes and trains without the features that only Linux with glibc has."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ flags, real_fsync, real_library = fcntl.fcntl, os.fsync, ctypes.CDLL
 
 def fsync(descriptor):
     if flags(descriptor, fcntl_getfl) & os.O_ACCMODE == os.O_RDONLY:
-        raise OSError(9, "Bad file descriptor")  # as Windows says
+        raise OSError(9, "Bad file descriptor")  # as on Windows
     real_fsync(descriptor)
 
 def library(name=None, *others, **named):
@@ -42,7 +42,7 @@ tune_process()
 
 
 def run_elsewhere(program: str) -> str:
-    """What a program prints where POSIX' and glibc's own things are missing."""
+    """Run a program without POSIX and glibc features. Returns its output."""
     command, user = [sys.executable, "-c", ELSEWHERE + program], {"USERNAME": "someone"}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **user})
     assert ran.returncode == 0, ran.stderr
@@ -57,14 +57,15 @@ def test_a_recording_is_transcribed(tone_corpus: Path) -> None:
 
 def test_espeak_speaks(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
-    spoken = run_elsewhere(f"""
+    printed = run_elsewhere(f"""
 from pathlib import Path
-from data_prep.espeak import Manner, make_data_folder, speak
+from data_prep.espeak import SpeakingStyle, make_data_folder, synthesize
 make_data_folder(Path({str(tmp_path)!r}), {{"v": "language variant\\nname v\\n"}})
 for _ in range(2):
-    print(*(phoneme.name for phoneme in speak(Path({str(tmp_path)!r}), "a good day", Manner("v", 175, 50, 50), 1).phonemes))
+    speech = synthesize(Path({str(tmp_path)!r}), "a good day", SpeakingStyle("v", 175, 50, 50), 1)
+    print(*(phoneme.name for phoneme in speech.phonemes))
 """)
-    first, second = spoken.splitlines()
+    first, second = printed.splitlines()
     assert first == second
     assert "d" in first.split()
     assert not any(path.is_symlink() for path in tmp_path.iterdir())

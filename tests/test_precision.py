@@ -1,4 +1,4 @@
-"""The precision of trainings and models: chosen once, kept when a run goes on elsewhere, written down."""
+"""The precision of trainings and models: chosen once, logged, and kept when a run is resumed on another machine."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from tests.test_train import killed_after_two_epochs, run
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    """A machine that computes in bfloat16 by ``source``, or where that is empty does not."""
+    """Imitate a machine that computes in bfloat16 with ``source``, or does not if that is empty."""
     monkeypatch.setattr(processor, "bfloat16_source", lambda *_: source)
 
 
@@ -32,7 +32,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with(
     machine(monkeypatch, source)
     whole = run(tone_corpus, tmp_path / "whole", *settings)
     assert f"precision {name}: " in (tmp_path / "whole" / "train.log").read_text()
-    assert f"| precision of training | {name}: " in (whole / "README.md").read_text()
+    assert f"| training precision | {name}: " in (whole / "README.md").read_text()
 
     killed_after_two_epochs(tone_corpus, tmp_path / "parts", *settings)
     machine(monkeypatch, other)
@@ -40,7 +40,7 @@ def test_a_run_goes_on_in_the_precision_it_began_with(
     log = (tmp_path / "parts" / "train.log").read_text()
     assert f"precision {name}: the run began with it; {unlike} would be chosen here: " in log
     assert ("only emulates" in log) == (name == "bfloat16")
-    assert f"| precision of training | {name}: the run began with it; " in (parts / "README.md").read_text()
+    assert f"| training precision | {name}: the run began with it; " in (parts / "README.md").read_text()
     expected = load_file(whole / "model.safetensors")
     for key, tensor in load_file(parts / "model.safetensors").items():
         assert torch.equal(tensor, expected[key]), key
@@ -57,7 +57,7 @@ def test_emulated_bfloat16_is_obeyed_with_a_warning(
     machine(monkeypatch, "")
     model = run(tone_corpus, tmp_path / "run", "trainer.precision=bfloat16", "trainer.epochs=1")
     log = (tmp_path / "run" / "train.log").read_text()
-    assert "precision bfloat16: as asked for\n" in log
+    assert "precision bfloat16: set explicitly\n" in log
     assert "only emulates" in log
     caplog.clear()
     assert load_bundle(model, precision="bfloat16").precision == "bfloat16"

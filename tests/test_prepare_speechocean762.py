@@ -62,7 +62,7 @@ def prepare(source: Path, out: Path) -> dict[str, list[Utterance]]:
 
 
 def refused(source: Path, *expected: str) -> None:
-    """Preparing fails with one line that has all of ``expected``, and writes nothing."""
+    """Preparation fails with one line that has all of ``expected``, and writes nothing."""
     out = source.parent / "out"
     with pytest.raises(InputError) as error:
         prepare(source, out)
@@ -90,9 +90,9 @@ def test_the_official_layout(corpus: Path, tmp_path: Path, parent: bool, capsys:
     statistics = json.loads((tmp_path / "out" / "stats.json").read_text())
     assert statistics["left_out"] == {}
     assert statistics["notes"] == [
-        "split train has 1 utterances of 1 speakers, the standard one has 2240 of 112",
-        "split dev has 1 utterances of 1 speakers, the standard one has 260 of 13",
-        "split test has 1 utterances of 1 speakers, the standard one has 2500 of 125",
+        "split train has 1 utterances of 1 speakers, the standard split has 2240 of 112",
+        "split dev has 1 utterances of 1 speakers, the standard split has 260 of 13",
+        "split test has 1 utterances of 1 speakers, the standard split has 2500 of 125",
     ]
     assert capsys.readouterr().err == "".join(f"warning: {note}\n" for note in statistics["notes"])
 
@@ -108,7 +108,7 @@ def test_other_sample_rates_are_noted(corpus: Path, wav: Path, tmp_path: Path) -
     soundfile.write(wav, NOISE, 8000, format="WAV")
     assert prepare(corpus, tmp_path / "out")["train"][0].duration_s == 0.2
     statistics = json.loads((tmp_path / "out" / "stats.json").read_text())
-    assert "sample rates: 1 at 8000 Hz, 2 at 16000 Hz; the standard one is 16000 Hz" in statistics["notes"]
+    assert "sample rates: 1 at 8000 Hz, 2 at 16000 Hz; the standard rate is 16000 Hz" in statistics["notes"]
 
 
 def test_no_corpus(tmp_path: Path) -> None:
@@ -175,20 +175,20 @@ def test_an_unknown_gender(corpus: Path) -> None:
     refused(corpus, "utterance 000010011: gender of speaker 0001 is 'x', expected f or m")
 
 
-def test_an_id_that_stands_twice(corpus: Path) -> None:
+def test_an_id_that_occurs_twice(corpus: Path) -> None:
     append(corpus / "train/text", "000010011\tA BEAR")
-    refused(corpus, "train/text: line 3: '000010011' stands twice, expected once")
+    refused(corpus, "train/text: line 3: '000010011' occurs twice, expected once")
 
 
 def test_a_speaker_in_both_parts(corpus: Path) -> None:
     for table in ("wav.scp", "text", "utt2spk", "spk2age", "spk2gender"):
         append(corpus / "test" / table, (corpus / "train" / table).read_text().splitlines()[0])
-    refused(corpus, "speaker 0001 in train and in test, expected in one")
+    refused(corpus, "speaker 0001 is in train and in test, expected in one of them")
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real corpus, or the part of it that is kept beside the project, in the official layout."""
+    """The real corpus, or the part of it that is stored next to the repository, in the official layout."""
     if "ASR_SPEECHOCEAN762" in os.environ:
         return Path(os.environ["ASR_SPEECHOCEAN762"])
     kept = Path(__file__).parents[2] / "shared" / "corpora" / "speechocean762"
@@ -197,7 +197,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("real") / "speechocean762"
     for name in ("train", "test", "resource"):
         shutil.copytree(kept / name, root / name)
-    for flac in kept.glob("WAVE/*/*.flac"):  # read by content, so a link with the official name will do
+    for flac in kept.glob("WAVE/*/*.flac"):  # the content decides the format, so a link with the official name works
         link = (root / flac.relative_to(kept)).with_suffix(".WAV")
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(flac)
@@ -214,16 +214,16 @@ def test_the_counts_of_the_real_corpus(real: Path, tmp_path: Path) -> None:
     counts = {name: (len(split), len({utterance.speaker for utterance in split})) for name, split in splits.items()}
     assert counts["train"] == (2240, 112)
     assert counts["dev"] == (260, 13)
-    assert counts["test"] in [(200, 10), (2500, 125)]  # the part kept beside the project, or the whole
+    assert counts["test"] in [(200, 10), (2500, 125)]  # the part next to the repository, or the whole
 
 
-def test_the_dev_speakers_are_those_of_the_rule(real: Path) -> None:
+def test_the_dev_speakers_follow_the_rule(real: Path) -> None:
     tables = [(real / "train" / name).read_text().splitlines() for name in ("spk2gender", "spk2age")]
     sexes, ages = (dict(line.split() for line in table) for table in tables)
     ordered = sorted(ages, key=lambda speaker: (sexes[speaker], int(ages[speaker]), speaker))
     assert len(ordered) == 125
     middles = {ordered[number] for number in (4, 14, 24, 33, 43, 52, 62, 72, 81, 91, 100, 110, 120)}
     assert read_speakers(DEV_LIST) == middles
-    # The balance that the rule is there for: 58 of all 125 are 15 or younger, 67 are female.
+    # The rule is meant to balance: 58 of all 125 are 15 or younger, 67 are female.
     assert sum(int(ages[speaker]) <= 15 for speaker in middles) == 6
     assert sum(sexes[speaker] == "f" for speaker in middles) == 7

@@ -12,7 +12,7 @@ from asr.errors import InputError
 from data_prep import timit as prepare_module
 from data_prep.checking import read_speakers
 from data_prep.timit import PhoneSegment, find_timit, prepare_timit, read_phn
-from tests.made_timit import make_timit as make_made_timit
+from tests.made_timit import make_timit as make_synthetic_timit
 
 NUM_SAMPLES = 1600
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, NUM_SAMPLES).astype(np.float32)
@@ -20,7 +20,7 @@ PHN = "0 400 h#\n400 800 sh\n800 1200 iy\n1200 1600 h#\n"
 WRD = "400 800 she\n800 1200 don't\n"
 TXT = "0 1600 She had, don't ask me.\n"
 
-# One speaker for each of train, dev and core test, and one of the full test set alone.
+# One speaker each of train, dev and core test, and one only in the full test set.
 SPEAKERS = {"FCJF0": "TRAIN/DR1", "FADG0": "TEST/DR4", "FDHC0": "TEST/DR7", "MXYZ0": "TEST/DR2"}
 
 
@@ -43,8 +43,8 @@ def sphere(path: Path, coding: str = "pcm", claimed: int = NUM_SAMPLES) -> None:
 
 
 def make_timit(root: Path, lower: bool = False, audio: Callable[[Path], None] = riff) -> Path:
-    """A TIMIT of the four speakers, with one SX and one SA sentence each."""
-    for speaker, place in SPEAKERS.items():
+    """Write a TIMIT of the four speakers, with one SX and one SA sentence each."""
+    for speaker, folder in SPEAKERS.items():
         for sentence in ("SX7", "SA1"):
             contents: dict[str, Callable[[Path], object]] = {
                 "WAV": audio,
@@ -53,7 +53,7 @@ def make_timit(root: Path, lower: bool = False, audio: Callable[[Path], None] = 
                 "TXT": lambda path: path.write_text(TXT),
             }
             for ending, write in contents.items():
-                name = f"{place}/{speaker}/{sentence}.{ending}"
+                name = f"{folder}/{speaker}/{sentence}.{ending}"
                 path = root / (name.lower() if lower else name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write(path)
@@ -86,7 +86,7 @@ def statistics(source: Path) -> dict:
 
 
 def refused(source: Path, *expected: str) -> None:
-    """Preparing fails with one line that has all of ``expected``, and writes nothing."""
+    """Preparation fails with one line that has all of ``expected``, and writes nothing."""
     with pytest.raises(InputError) as error:
         prepare(source)
     message = str(error.value)
@@ -103,7 +103,7 @@ def ids(utterances: Sequence[Utterance]) -> list[str]:
 @pytest.mark.parametrize("lower", [False, True], ids=["upper case", "lower case"])
 @pytest.mark.parametrize("audio", [riff, sphere])
 @pytest.mark.parametrize("below", ["", "TIMIT", "data/lisa/data/timit"])
-def test_layouts_in_the_wild(tmp_path: Path, lower: bool, audio: Callable[[Path], None], below: str) -> None:
+def test_common_layouts(tmp_path: Path, lower: bool, audio: Callable[[Path], None], below: str) -> None:
     source = tmp_path / "source"
     make_timit(source / below, lower, audio)
     splits = prepare(source)
@@ -122,14 +122,14 @@ def test_layouts_in_the_wild(tmp_path: Path, lower: bool, audio: Callable[[Path]
     assert splits["fulltest"][0].sex == "m"
 
 
-def test_what_is_left_out_and_what_is_not_standard_is_counted(timit: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_omissions_and_deviations_are_counted(timit: Path, capsys: pytest.CaptureFixture[str]) -> None:
     riff(timit / "TRAIN/DR1/FCJF0/SX7 copy.WAV")
     (timit / "TRAIN/DR1/FCJF0/._SX7.WAV").write_bytes(b"left by a file manager")
     prepare(timit)
     found = statistics(timit)
     assert found["left_out"] == {"SA sentences": 4, "audio files not named as a sentence": 1}
     assert found["distinct_utterances"] == 4
-    expected = "split train has 1 utterances of 1 speakers, the standard one has 3696 of 462"
+    expected = "split train has 1 utterances of 1 speakers, the standard split has 3696 of 462"
     assert expected in found["notes"]
     assert len(found["notes"]) == 4
     assert f"warning: {expected}\n" in capsys.readouterr().err
@@ -161,7 +161,7 @@ def test_the_standard_counts_of_a_whole_timit(tmp_path: Path, capsys: pytest.Cap
     }
     assert found["left_out"] == {"SA sentences": 1260}
     notes = [f"split {name} has {count} phones to score" for name, count in (("dev", "400"), ("test", "192"))]
-    wanted = [f"{note}, the standard one has {count}" for note, count in zip(notes, ("15057", "7215"), strict=True)]
+    wanted = [f"{note}, the standard split has {count}" for note, count in zip(notes, ("15057", "7215"), strict=True)]
     assert found["notes"] == wanted
     assert capsys.readouterr().err == "".join(f"warning: {note}\n" for note in wanted)
 
@@ -172,7 +172,7 @@ def test_the_standard_number_of_phones_is_no_note(monkeypatch: pytest.MonkeyPatc
     two = [Utterance(f"A_{n}", Path("x"), 16000, 1.0, "A", ("h#", "q", "ix", "h#")[: 4 - n], "") for n in (0, 1)]
     assert prepare_module.compare_scored_phones({"dev": two, "test": two[:1]}) == []  # q is not scored
     assert prepare_module.compare_scored_phones({"dev": two[:1], "test": two[1:]}) == [
-        "split test has 2 phones to score, the standard one has 3"
+        "split test has 2 phones to score, the standard split has 3"
     ]
 
 
@@ -197,18 +197,18 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     assert find_timit(tmp_path / "source") == tmp_path / "source" / "timit"
 
 
-def test_a_double_beside_the_original(timit: Path, wav: Path) -> None:
+def test_a_converted_copy_next_to_the_original(timit: Path, wav: Path) -> None:
     riff(wav.with_name("SX7.WAV.wav"))
     assert [utterance.audio_path for utterance in prepare(timit)["train"]] == [wav]
 
 
 @pytest.mark.parametrize("name", ["SX7.WAV.wav", "sx7.wav.wav"])
-def test_a_double_in_place_of_the_original(timit: Path, wav: Path, name: str) -> None:
+def test_a_converted_copy_instead_of_the_original(timit: Path, wav: Path, name: str) -> None:
     wav.rename(wav.with_name(name))
     assert [utterance.audio_path.name for utterance in prepare(timit)["train"]] == [name]
 
 
-def test_a_double_beside_an_unreadable_original(timit: Path, wav: Path) -> None:
+def test_a_converted_copy_next_to_an_unreadable_original(timit: Path, wav: Path) -> None:
     sphere(wav, coding="pcm,embedded-shorten-v2.00")
     riff(wav.with_name("SX7.WAV.wav"))
     assert [utterance.audio_path.name for utterance in prepare(timit)["train"]] == ["SX7.WAV.wav"]
@@ -258,7 +258,7 @@ def test_mixed_sample_rates_are_noted(timit: Path, wav: Path, capsys: pytest.Cap
     utterance = prepare(timit)["train"][0]
     assert (utterance.sample_rate_hz, utterance.duration_s) == (8000, 0.2)
     assert utterance.phone_times_s == ((0.0, 0.05), (0.05, 0.1), (0.1, 0.15), (0.15, 0.2))
-    expected = "sample rates: 1 at 8000 Hz, 3 at 16000 Hz; the standard one is 16000 Hz"
+    expected = "sample rates: 1 at 8000 Hz, 3 at 16000 Hz; the standard rate is 16000 Hz"
     assert expected in statistics(timit)["notes"]
     assert expected in capsys.readouterr().err
 
@@ -275,8 +275,11 @@ BAD_PHN = {
     "backwards": ("0 400 h#\n800 400 sh\n", "line 2: ends at sample 400, expected after its start at 800"),
     "overlap": ("0 400 h#\n399 800 sh\n", "line 2: starts at sample 399, expected 400 or later"),
     "out of order": ("400 800 sh\n0 400 h#\n", "line 2: starts at sample 0, expected 800 or later"),
-    "beyond": ("0 400 h#\n400 2001 sh\n", "line 2: samples 400 to 2001, expected all within the audio's 1600"),
-    "all beyond": ("0 1600 h#\n1600 1700 sh\n", "line 2: samples 1600 to 1700, expected all within the audio's 1600"),
+    "beyond": ("0 400 h#\n400 2001 sh\n", "line 2: samples 400 to 2001, expected a range within the audio's 1600"),
+    "all beyond": (
+        "0 1600 h#\n1600 1700 sh\n",
+        "line 2: samples 1600 to 1700, expected a range within the audio's 1600",
+    ),
     "beyond, not last": ("0 1700 h#\n1500 1600 sh\n", "line 2: samples 1500 to 1600"),
 }
 
@@ -310,7 +313,7 @@ def test_a_last_phone_just_beyond_the_audio_is_cut_and_counted(timit: Path, phn:
     assert "1 utterances with a last phone beyond the audio, cut at its end" in statistics(timit)["notes"]
 
 
-def test_words_come_from_the_sentence_where_there_is_no_wrd(timit: Path, wav: Path) -> None:
+def test_words_come_from_the_sentence_without_a_wrd(timit: Path, wav: Path) -> None:
     wav.with_suffix(".WRD").unlink()
     assert prepare(timit)["train"][0].words == "she had don't ask me"
     assert not any("without words" in note for note in statistics(timit)["notes"])
@@ -328,7 +331,7 @@ def test_utterances_without_words_are_counted(timit: Path, wav: Path, content: s
 
 def test_a_name_in_both_cases(timit: Path, wav: Path) -> None:
     riff(wav.with_name("sx7.wav"))
-    refused(timit, "sx7.wav", "stands beside SX7.WAV", "expected one of them")
+    refused(timit, "sx7.wav", "differs from SX7.WAV only in case", "expected one of them")
 
 
 @pytest.mark.parametrize("place", ["TRAIN/DR2/FCJF0", "TEST/DR1/FCJF0", "TEST/DR1/fcjf0"])
@@ -336,7 +339,7 @@ def test_a_speaker_in_two_folders(timit: Path, wav: Path, place: str) -> None:
     (timit / place).mkdir(parents=True)
     for path in wav.parent.glob("SX7.*"):
         (timit / place / path.name).write_bytes(path.read_bytes())
-    refused(timit, place, "speaker FCJF0", str(wav.parent), "expected once")
+    refused(timit, place, "speaker FCJF0", str(wav.parent), "expected one folder")
 
 
 @pytest.mark.parametrize("place", ["TRAIN/DR9", "TRAIN/DR1/JOHN"])
@@ -355,22 +358,22 @@ def test_jobs_below_one(timit: Path) -> None:
         prepare(timit, jobs=0)
 
 
-def test_the_made_corpus_has_timits_layout(tmp_path: Path) -> None:
+def test_the_synthetic_corpus_has_timits_layout(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
-    make_made_timit(tmp_path / "TIMIT", train=2, test=75)
+    make_synthetic_timit(tmp_path / "TIMIT", train=2, test=75)
     splits = prepare(tmp_path / "TIMIT")
     found = {name: (len(split), len({u.speaker for u in split})) for name, split in splits.items()}
     assert found == {"train": (16, 2), "dev": (400, 50), "test": (192, 24), "fulltest": (600, 75)}
 
 
 @pytest.mark.slow
-def test_the_made_corpus_has_timits_size(tmp_path: Path) -> None:
-    make_made_timit(tmp_path / "TIMIT")
+def test_the_synthetic_corpus_has_timits_size(tmp_path: Path) -> None:
+    make_synthetic_timit(tmp_path / "TIMIT")
     prepare(tmp_path / "TIMIT")
     assert len(list((tmp_path / "TIMIT").rglob("*.WAV"))) == 4620 + 1680
     notes = statistics(tmp_path / "TIMIT")["notes"]  # other sentences than TIMIT's have other numbers of phones
     assert [note.split(" phones to score, ")[1] for note in notes] == [
-        f"the standard one has {count}" for count in (15057, 7215)
+        f"the standard split has {count}" for count in (15057, 7215)
     ]
     splits = statistics(tmp_path / "TIMIT")["splits"]
     assert {name: split["utterances"] for name, split in splits.items()} == {

@@ -1,4 +1,4 @@
-"""The process' settings."""
+"""The settings of the process, and how the command ends."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ import pytest
 
 from asr.cli import app as cli
 from asr.errors import InputError, Interrupted, TrainingError
-from asr.system.process import SPINS, tune_process
+from asr.system.process import SPIN_COUNT, tune_process
 
 
 def test_what_the_environment_says_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +18,7 @@ def test_what_the_environment_says_goes_before(monkeypatch: pytest.MonkeyPatch) 
     assert os.environ["GOMP_SPINCOUNT"] == "7"
     monkeypatch.delenv("GOMP_SPINCOUNT")
     tune_process()
-    assert os.environ["GOMP_SPINCOUNT"] == SPINS
+    assert os.environ["GOMP_SPINCOUNT"] == SPIN_COUNT
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
@@ -27,9 +27,9 @@ def test_freed_memory_is_kept() -> None:
 import resource
 from asr.cli import app as cli
 from asr.errors import InputError, Interrupted, TrainingError
-from asr.system.process import KEPT_IN_TRAINING, tune_process
+from asr.system.process import TRAINING_KEPT_BYTES, tune_process
 if {tuned}:
-    tune_process(KEPT_IN_TRAINING)
+    tune_process(TRAINING_KEPT_BYTES)
 import numpy
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -79,6 +79,6 @@ def test_how_the_command_ends(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == status
-    said = capsys.readouterr().err
-    assert said.startswith("asr: ")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("asr: ")
+    assert message.count("\n") == 1

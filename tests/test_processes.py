@@ -1,4 +1,4 @@
-"""Several processes that train one model: the short form of `tests/faults/processes.py`, and how they are started."""
+"""Distributed training: the short form of `tests/faults/processes.py`, and how processes are started."""
 
 import os
 from pathlib import Path
@@ -15,11 +15,11 @@ from tests.faults import processes
 
 
 def test_two_processes_give_the_losses_of_one(tone_corpus: Path, tmp_path: Path) -> None:
-    assert processes.losses_apart(tone_corpus, tmp_path, 50) <= processes.TOLERANCE
+    assert processes.compare_losses(tone_corpus, tmp_path, 50) <= processes.TOLERANCE
 
 
 def test_the_death_of_one_ends_the_other_and_two_go_on(tone_corpus: Path, tmp_path: Path) -> None:
-    assert processes.death(tone_corpus, tmp_path, 0, 2, ["trainer.epochs=60"]) == []
+    assert processes.kill_and_resume(tone_corpus, tmp_path, 0, 2, ["trainer.epochs=60"]) == []
 
 
 def test_processes_that_do_not_find_each_other_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_without_a_cuda_device_the_cpu_is_asked_for(monkeypatch: pytest.MonkeyPa
 
 def test_the_tasks_of_a_submitit_job_know_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores the variable
         monkeypatch.delenv(name)
     given = {"JOB_ID": "7", "JOB_NUM_NODES": "1", "NTASKS": "3", "GLOBALID": "2", "LOCALID": "2"}
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")

@@ -1,4 +1,4 @@
-"""The precision that goes with a device, and what is said of the processor."""
+"""The precision for a device, and the description of the processor."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from asr.system import processor
-from asr.system.processor import Choice, bfloat16_source, choose_precision, describe_processor, uses_avx512
+from asr.system.processor import PrecisionChoice, bfloat16_source, choose_precision, describe_processor, uses_avx512
 
 CPU = torch.device("cpu")
 ZEN_2 = {"architecture": "x86_64", "avx2": True, "avx512_bw": False, "avx512_bf16": False, "amx_bf16": False}
@@ -62,12 +62,12 @@ def test_the_older_variable_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> N
 def test_without_onednn_there_is_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     choice = choose_precision("auto", CPU, GRAVITON_3)
-    assert choice == Choice("float32", "this processor does not compute in bfloat16")
+    assert choice == PrecisionChoice("float32", "this processor does not compute in bfloat16")
 
 
 def test_what_is_asked_for_is_given() -> None:
     for wanted in ("float32", "int8"):
-        assert choose_precision(wanted, CPU, ZEN_4) == Choice(wanted, "as asked for")
+        assert choose_precision(wanted, CPU, ZEN_4) == PrecisionChoice(wanted, "set explicitly")
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])

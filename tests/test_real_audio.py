@@ -1,4 +1,4 @@
-"""Real speech in every format, through every command that takes audio."""
+"""Real speech in every audio format, through every command that takes audio."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def written(name: str, rate: int = RATE, **options: str) -> Callable[[Path, np.n
     return write
 
 
-def by_hand(folder: Path, samples: np.ndarray) -> Path:
+def sphere_by_hand(folder: Path, samples: np.ndarray) -> Path:
     return sphere(folder / "hand.sph", len(samples), signal=samples)
 
 
@@ -43,14 +43,14 @@ EXACT = [
     written("float.wav", subtype="FLOAT"),
     written("a.WAV", format="NIST", subtype="PCM_16"),
     stereo,
-    by_hand,
+    sphere_by_hand,
     written("high.wav", 48000),
 ]
 LOSSY = [written("a.mp3"), written("a.ogg"), written("telephone.wav", 8000)]
 
 
 def call(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -71,15 +71,15 @@ def test_every_format_through_every_command(
     write: Callable[[Path, np.ndarray], Path], speech: np.ndarray, phones: list[str], tmp_path: Path
 ) -> None:
     path = write(tmp_path, speech)
-    found = json.loads(call("transcribe", "--model", MODEL, path, "--format", "json"))
-    heard = [phone["symbol"] for phone in found["phones"]]
-    apart = jiwer.wer(" ".join(phones), " ".join(heard))
-    assert apart <= (0.1 if write in EXACT else 0.5)  # a phone in fifteen may hang on rounding
-    assert found["duration_s"] == pytest.approx(len(speech) / RATE, abs=0.1)
+    transcript = json.loads(call("transcribe", "--model", MODEL, path, "--format", "json"))
+    hypothesis = [phone["symbol"] for phone in transcript["phones"]]
+    error_rate = jiwer.wer(" ".join(phones), " ".join(hypothesis))
+    assert error_rate <= (0.1 if write in EXACT else 0.5)  # one phone in fifteen may depend on rounding
+    assert transcript["duration_s"] == pytest.approx(len(speech) / RATE, abs=0.1)
     aligned = call("align", MODEL, path, "--phones", " ".join(phones)).splitlines()
     assert [line.split()[4] for line in aligned] == phones
-    page = Path(call("explain", MODEL, path, "--out", tmp_path / "page").strip())
-    assert page.stat().st_size > 100_000
+    report = Path(call("explain", MODEL, path, "--out", tmp_path / "report").strip())
+    assert report.stat().st_size > 100_000
 
 
 @pytest.mark.slow

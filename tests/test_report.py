@@ -11,14 +11,13 @@ from playwright.sync_api import Browser
 from asr.corpus.manifest import Utterance
 from asr.corpus.phones import inventory
 from asr.errors import InputError
-from asr.reports.error_analysis import confusion_words, findings, groups, manners, phone_errors
-from asr.reports.evaluation import Material, write_report
-from asr.reports.model_report import kept
-from asr.reports.model_report import report as evaluate_and_report
+from asr.reports.error_analysis import findings, frequent_confusions, groups, manners, phone_errors
+from asr.reports.evaluation import ReportContent, write_report
+from asr.reports.model_report import evaluate_and_report, kept_indices
 from asr.reports.run_comparison import report_runs
 from asr.scoring.alignment import Counts
 from asr.scoring.conventions import CONVENTIONS
-from asr.scoring.error_rate import Transcribed, score
+from asr.scoring.error_rate import TranscriptPair, score
 from asr.scoring.results import evaluate_hypotheses, write_json
 from tests.test_train import run
 
@@ -33,16 +32,16 @@ def test_every_phone_has_a_manner() -> None:
 
 
 def test_phones_and_confusions_worked_by_hand() -> None:
-    said, heard = ["IY", "IY", "IY", "T", "T", "S"], ["IH", "IY", "IY", "T", "S", "S"]
-    result = score([("u1", "s", said, heard), ("u2", "s", ["T", "IY"], ["IH"])], "plain")
-    # u1: IY heard as IH, T heard as S; u2: T missed, IY heard as IH.
+    reference, hypothesis = ["IY", "IY", "IY", "T", "T", "S"], ["IH", "IY", "IY", "T", "S", "S"]
+    result = score([("u1", "s", reference, hypothesis), ("u2", "s", ["T", "IY"], ["IH"])], "plain")
+    # u1: IY recognized as IH, T as S; u2: T deleted, IY recognized as IH.
     rows = {row.phone: row for row in phone_errors(result)}
     assert list(rows) == ["IY", "IH", "S", "T"]
-    assert (rows["IY"].count, rows["IY"].correct, rows["IY"].heard_as) == (4, 2, [("IH", 2)])
-    assert (rows["T"].count, rows["T"].correct, rows["T"].deleted, rows["T"].heard_as) == (3, 1, 1, [("S", 1)])
+    assert (rows["IY"].count, rows["IY"].correct, rows["IY"].recognized_as) == (4, 2, [("IH", 2)])
+    assert (rows["T"].count, rows["T"].correct, rows["T"].deleted, rows["T"].recognized_as) == (3, 1, 1, [("S", 1)])
     assert (rows["IH"].count, rows["IH"].inserted, rows["S"].correct) == (0, 0, 1)
-    assert confusion_words(result, 5) == ["IY heard as IH, 2 of 4", "T heard as S, 1 of 3"]
-    assert confusion_words(result, 1) == ["IY heard as IH, 2 of 4"]
+    assert frequent_confusions(result, 5) == ["IY recognized as IH, 2 of 4", "T recognized as S, 1 of 3"]
+    assert frequent_confusions(result, 1) == ["IY recognized as IH, 2 of 4"]
 
 
 def test_groups_follow_the_manifest() -> None:
@@ -79,22 +78,24 @@ def test_what_to_fix_first_is_what_costs_most() -> None:
     bad = [(f"b{n}", "bad", ["AA", "S", "IY", "T"] * 5, ["AA", "IY", "T"] * 5) for n in range(2)]
     result = score([*good, *bad], "plain")
     found = findings(result, groups(result, {one.id: utterance(one.id, one.speaker) for one in result.utterances}))
-    # 10 of 200 phones are wrong, all of them S of the bad speaker, all of them missed.
+    # 10 of 200 phones are errors: the bad speaker's S, deleted every time.
     assert [(one.kind, one.gain) for one in found] == [
         ("group", pytest.approx(0.05)),
         ("deletion", pytest.approx(0.05)),
         ("balance", pytest.approx(0.025)),
     ]
-    assert found[1].text == "S is not heard 10 of 50 times (20 %): 100.0 % of all errors."
-    assert found[0].text.startswith("PER is 25.0 % for speaker bad, 0.0 % elsewhere")
-    assert found[2].text.startswith("There are 10 deletions and 0 insertions: phones cost too much")
+    assert found[1].text == "S is deleted 10 of 50 times (20 %), 100.0 % of all errors."
+    assert found[0].text.startswith("PER is 25.0 % for speaker bad and 0.0 % for the rest. Closing")
+    assert found[2].text.startswith(
+        "Deletions (10) and insertions (0) are out of balance. Use a higher phone insertion bonus"
+    )
     assert findings(score(good, "plain"), {}) == []
 
 
 def test_a_confusion_counts_in_both_directions() -> None:
     result = score([("u", "s", ["IY", "S", "IH", "T", "IY"], ["IH", "S", "IY", "T", "IH"])], "plain")
     assert findings(result, {}, 1)[0].text == (
-        "IH and IY are taken for each other 3 times (1 times IY is heard for IH, 2 times IH for IY): 100.0 % of all errors."
+        "IH and IY are confused 3 times (IH recognized as IY: 1, IY recognized as IH: 2), 100.0 % of all errors."
     )
 
 
@@ -109,7 +110,7 @@ def test_a_confusion_counts_in_both_directions() -> None:
     ],
 )
 def test_phones_that_a_convention_keeps(convention: str, phones: list[str], expected: list[int]) -> None:
-    assert kept(CONVENTIONS[convention].rule, phones) == expected
+    assert kept_indices(CONVENTIONS[convention].rule, phones) == expected
 
 
 @pytest.fixture(scope="module")
@@ -129,19 +130,19 @@ def test_a_report_has_every_part_and_needs_no_other_file(page: Path) -> None:
     titles = re.findall("<h2>(.*)</h2>", text)
     assert titles == [
         "Phone error rate",
-        "By speaker",
-        "Which phones",
-        "What is taken for what",
-        "How sure, and how often right",
-        "Training",
-        "The ten worst utterances",
-        "Ten in the middle",
+        "PER by speaker",
+        "Errors by phone",
+        "Confusions",
+        "Calibration",
+        "Learning curves",
+        "Worst utterances",
+        "Utterances near the median",
         "All utterances",
     ]
     assert text.count("<audio") == 12
     links = re.findall(r'(?:src|href)="([^"]{0,20})', text)
     assert {link.split(":")[0][:1] if link.startswith("#") else link.split(":")[0] for link in links} <= {"data", "#"}
-    assert "dev set chose" in text
+    assert "fitted on a dev set" in text
     assert len(text) < 15e6
     names = {path.name for path in (page.parent / "figures").iterdir()}
     assert {
@@ -194,14 +195,14 @@ def test_a_browser_shows_it_plays_it_and_sorts_it(browser: Browser, page: Path, 
 def test_pages_of_none_one_and_many(number: int, browser: Browser, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     phones = inventory("timit61").symbols[1:]
-    utterances: list[Transcribed] = []
+    utterances: list[TranscriptPair] = []
     for index in range(number):
-        said = [phones[place] for place in generator.integers(0, 61, 30)]
-        heard = [phone if generator.random() < 0.8 else phones[generator.integers(61)] for phone in said]
-        utterances.append((f"u{index}", f"s{index % 168}", said, heard))
+        reference = [phones[phone] for phone in generator.integers(0, 61, 30)]
+        hypothesis = [phone if generator.random() < 0.8 else phones[generator.integers(61)] for phone in reference]
+        utterances.append((f"u{index}", f"s{index % 168}", reference, hypothesis))
     evaluation = evaluate_hypotheses(utterances, ["kaldi", "optional-sil", "merged-sil", "no-sil", "61"])
     known = {one[0]: utterance(one[0], one[1], "fm"[index % 2]) for index, one in enumerate(utterances)}
-    page = write_report(tmp_path, evaluation, Material("a system", ["some facts"], known))
+    page = write_report(tmp_path, evaluation, ReportContent("a system", ["some facts"], known))
     assert page.stat().st_size < 15e6
     tab = browser.new_page()
     complaints: list[str] = []
@@ -209,8 +210,8 @@ def test_pages_of_none_one_and_many(number: int, browser: Browser, tmp_path: Pat
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.goto(page.as_uri())
     titles = tab.locator("h2").all_text_contents()
-    assert ("Conventions side by side" in titles) == (number > 0)
-    assert ("By speaker" in titles) == (number > 1)
+    assert ("PER by scoring convention" in titles) == (number > 0)
+    assert ("PER by speaker" in titles) == (number > 1)
     if number == 0:
         assert "No utterance was evaluated." in tab.locator("body").inner_text()
     assert complaints == []
@@ -221,7 +222,7 @@ def test_names_of_all_kinds_cannot_break_the_page(tmp_path: Path) -> None:
     name = "</script><b>&\"'"
     evaluation = evaluate_hypotheses([(name, name, ["AA"], ["B"]), ("u2", "t", ["AA"], ["AA"])], ["plain"])
     page = write_report(
-        tmp_path, evaluation, Material(name, [name], {name: utterance(name, name), "u2": utterance("u2")})
+        tmp_path, evaluation, ReportContent(name, [name], {name: utterance(name, name), "u2": utterance("u2")})
     )
     assert "</script><b>" not in page.read_text()
 
@@ -231,18 +232,18 @@ def test_runs_side_by_side(trained: Path, tone_corpus: Path, tmp_path: Path) -> 
     write_json(evaluate_hypotheses([("u", "s", ["AA"], ["B"])], ["plain"]), other / "test.json")
     page = report_runs([trained.parent, other], tmp_path / "page")
     text = page.read_text()
-    assert re.findall("<h2>(.*)</h2>", text) == ["Figures", "What was set otherwise", "Curves", "The ladder"]
+    assert re.findall("<h2>(.*)</h2>", text) == ["Results", "Settings that differ", "Learning curves", "PER by run"]
     with (page.parent / "figures" / "settings.csv").open() as file:
         settings = {row["setting"]: (row[str(trained.parent)], row[str(other)]) for row in csv.DictReader(file)}
     assert settings == {"seed": ("1", "7"), "trainer.epochs": ("2", "3")}
     assert "100.00 plain" in text
-    with pytest.raises(InputError, match="the same run twice"):
+    with pytest.raises(InputError, match="given twice, expected different runs"):
         report_runs([other, other], tmp_path / "page")
-    with pytest.raises(InputError, match=r"no history.json, expected a run folder"):
+    with pytest.raises(InputError, match=r"no history.json, expected the folder of a finished training run"):
         report_runs([tmp_path], tmp_path / "page")
     (other / "test.json").write_text("{}")
     with pytest.raises(InputError, match=r"test.json: no 'convention' in it"):
         report_runs([other], tmp_path / "page")
     (other / "history.json").write_text(json.dumps([{"epoch": 1}]))
-    with pytest.raises(InputError, match="an epoch lacks its figures"):
+    with pytest.raises(InputError, match="an epoch lacks one of dev_per, epoch, minutes, train_loss"):
         report_runs([other], tmp_path / "page")

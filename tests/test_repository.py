@@ -1,4 +1,4 @@
-"""The files that contributors and continuous integration rely on agree with the repository."""
+"""Files for contributors and continuous integration agree with the repository."""
 
 import re
 import shlex
@@ -83,7 +83,7 @@ def test_actions_are_pinned_to_a_major_release() -> None:
 
 
 def static_checks() -> list[list[str]]:
-    """The commands of tests/run.sh between the headings of format and tests, in words."""
+    """Read the commands between the headings "format" and "tests" in tests/run.sh, split into words."""
     script = (ROOT / "tests" / "run.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     _, _, after = script.partition('echo "== format"\n')
     between, heading, _ = after.partition('echo "== tests"\n')
@@ -108,7 +108,7 @@ def test_pre_commit_runs_the_static_checks() -> None:
 
 
 def paths_in(text: str) -> set[str]:
-    """Words that look like files or folders of the repository: in backticks, in indented commands, in relative links."""
+    """Find words that look like paths in the repository: in backticks, indented commands and relative links."""
     code = [*re.findall(r"`([^`\n]+)`", text), *re.findall(r"^ {4}(?!.*<-)(.*)$", text, re.MULTILINE)]
     words = {word for span in code for word in span.split("#")[0].split()}
     words |= {target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target}

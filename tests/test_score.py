@@ -11,8 +11,8 @@ from asr.corpus.phones import timit_folding
 from asr.errors import InputError
 from asr.scoring.alignment import Counts, align, count_errors
 from asr.scoring.conventions import conventions_for
-from asr.scoring.error_rate import Score, interval, score
-from tests.faults.fuzz import limited
+from asr.scoring.error_rate import Score, confidence_interval, score
+from tests.faults.fuzz import limits
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def edit_distance(a: list[str], b: list[str]) -> int:
 
 
 def test_errors_are_the_edit_distance_but_for_few_pairs() -> None:
-    generator, more = np.random.default_rng(0), 0
+    generator, excess = np.random.default_rng(0), 0
     for _ in range(1000):
         reference, hypothesis = ([str(p) for p in generator.integers(0, 4, generator.integers(0, 9))] for _ in range(2))
         counts = count_errors(reference, hypothesis)
         assert len(hypothesis) == len(reference) - counts.deletions + counts.insertions
         assert counts.errors >= edit_distance(reference, hypothesis)
-        more += counts.errors - edit_distance(reference, hypothesis)
+        excess += counts.errors - edit_distance(reference, hypothesis)
         if reference and counts.errors == edit_distance(reference, hypothesis):
             assert counts.per == pytest.approx(jiwer.wer(" ".join(reference), " ".join(hypothesis)))
-    assert more <= 10
+    assert excess <= 10
 
 
 @pytest.mark.parametrize("optional", [False, True])
@@ -77,7 +77,7 @@ def test_counts_are_those_of_sclite(optional: bool, sctk: Path, tmp_path: Path) 
     ids = re.findall(r"^id: \(s\d-(\d+)\)", printed, re.MULTILINE)
     counts = re.findall(r"Scores: \(#C #S #D #I\) (\d+) (\d+) (\d+) (\d+)", printed)
     assert sorted(map(int, ids)) == list(range(len(pairs)))
-    for number, (c, s, d, i) in zip(map(int, ids), [map(int, one) for one in counts], strict=True):
+    for number, (c, s, d, i) in zip(map(int, ids), [map(int, scores) for scores in counts], strict=True):
         free = {"sil"} if optional else set()
         assert count_errors(pairs[number][0], pairs[number][1], free) == Counts(s, d, i, c + s + d), pairs[number]
 
@@ -89,10 +89,8 @@ def test_an_alignment_step_by_step() -> None:
 
 def test_an_utterance_too_long_to_align_is_refused() -> None:
     phones = ["a"] * 2**15
-    with (
-        limited(),
-        pytest.raises(InputError, match="32768 phones against 32768 in one utterance, expected fewer than 16384"),
-    ):
+    message = "32768 reference and 32768 hypothesis phones in one utterance, expected fewer than 16384 each"
+    with limits(), pytest.raises(InputError, match=message):
         align(phones, phones)
     assert count_errors(phones, phones[:7]) == Counts(0, 2**15 - 7, 0, 2**15)
 
@@ -116,7 +114,7 @@ def test_a_set_is_scored_over_all_its_phones() -> None:
     assert result.total == Counts(1, 1, 1, 7)
     assert result.total.per == pytest.approx(3 / 7)  # not the mean of the utterances' rates
     assert result.speakers == {"s1": Counts(0, 1, 0, 6), "s2": Counts(1, 0, 1, 1)}
-    assert [one.counts.errors for one in result.utterances] == [0, 1, 1, 1]
+    assert [utterance.counts.errors for utterance in result.utterances] == [0, 1, 1, 1]
 
 
 def test_the_kaldi_convention_folds_both_sides() -> None:
@@ -141,13 +139,13 @@ HYPOTHESIS = ["h#", "h#", "sh", "ih", "b", "h#"]
     [
         # sil sh ih sil sil b sil against sil sil sh ih b sil
         ("kaldi", Counts(0, 2, 1, 7)),
-        # the same, two silences of the reference missing at no cost
+        # the same, without errors for two missing silences of the reference
         ("optional-sil", Counts(0, 0, 1, 7)),
         # sil sh ih sil b sil against sil sh ih b sil
         ("merged-sil", Counts(0, 1, 0, 6)),
         # sh ih b against the same
         ("no-sil", Counts(0, 0, 0, 3)),
-        # as they are: ix heard as ih, pau, bcl and q missing, h# twice
+        # unfolded: ix recognized as ih; pau, bcl and q missing; h# twice
         ("61", Counts(1, 3, 1, 8)),
     ],
 )
@@ -178,19 +176,19 @@ def result_of(errors: list[tuple[int, int]]) -> Score:
 
 
 def test_the_interval_is_that_of_all_sets_of_speakers() -> None:
-    # Three speakers: 27 ordered draws with replacement, whose rates are few; the percentiles are among them.
+    # Three speakers: 27 ordered draws with replacement give few distinct rates; the percentiles are among them.
     errors = [(0, 10), (5, 10), (10, 10)]
-    found = interval(result_of(errors), resamples=20000)
+    interval = confidence_interval(result_of(errors), resamples=20000)
     draws = sorted(sum(wrong for wrong, _ in draw) / 30 for draw in itertools.product(errors, repeat=3))
-    assert found == pytest.approx((draws[0], draws[-1]))
+    assert interval == pytest.approx((draws[0], draws[-1]))
     many = [(number % 3, 10) for number in range(60)]
-    low, high = interval(result_of(many)) or (1, 0)
+    low, high = confidence_interval(result_of(many)) or (1, 0)
     spread = np.std([wrong / 10 for wrong, _ in many]) / np.sqrt(60)
     assert (high - low) / 2 == pytest.approx(1.96 * spread, rel=0.1)
-    assert interval(result_of(many)) == (low, high)
+    assert confidence_interval(result_of(many)) == (low, high)
 
 
 def test_no_interval_where_there_is_none() -> None:
-    assert interval(result_of([(1, 10)])) is None
-    assert interval(score([], "plain")) is None
-    assert interval(score([("u", "s", [], ["a"]), ("v", "t", [], [])], "plain")) is None
+    assert confidence_interval(result_of([(1, 10)])) is None
+    assert confidence_interval(score([], "plain")) is None
+    assert confidence_interval(score([("u", "s", [], ["a"]), ("v", "t", [], [])], "plain")) is None

@@ -1,4 +1,4 @@
-"""The made corpus: TIMIT's layout to the letter, labels that agree with the sound, and the same bytes every time."""
+"""The synthetic corpus: TIMIT's exact layout, labels that agree with the sound, and the same bytes every time."""
 
 import hashlib
 import re
@@ -16,10 +16,10 @@ from asr.corpus.phones import timit_folding
 from asr.errors import InputError
 from data_prep import speakers, synth
 from data_prep.checking import read_speakers
-from data_prep.espeak import Manner, Phoneme, Speech, make_data_folder, speak
-from data_prep.rooms import Channel, record
-from data_prep.segments import CLOSURES, VOWELS, Segment, label
-from data_prep.sentences import MAX_SENTENCES, sentences, words_of
+from data_prep.espeak import Phoneme, SpeakingStyle, Speech, make_data_folder, synthesize
+from data_prep.rooms import Channel, simulate_recording
+from data_prep.segments import CLOSURES, VOWELS, Segment, label_phones
+from data_prep.sentences import MAX_SENTENCES, make_sentences, words_of
 from data_prep.speakers import make_speaker
 from data_prep.synth import prepare_synth
 
@@ -46,10 +46,10 @@ def all_utterances(corpus: Corpus) -> list[Utterance]:
     return [utterance for split in corpus[1].values() for utterance in split]
 
 
-def rows(path: Path) -> list[tuple[int, int, str]]:
-    """The lines of a .PHN, .WRD or .TXT file."""
-    split = [line.split(" ", 2) for line in path.read_text(encoding="ascii").splitlines()]
-    return [(int(start), int(end), text) for start, end, text in split]
+def read_labels(path: Path) -> list[tuple[int, int, str]]:
+    """Read (start, end, text) from the lines of a .PHN, .WRD or .TXT file."""
+    lines = [line.split(" ", 2) for line in path.read_text(encoding="ascii").splitlines()]
+    return [(int(start), int(end), text) for start, end, text in lines]
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -100,14 +100,14 @@ def test_audio_has_noise_everywhere_and_never_clips(corpus: Corpus) -> None:
         assert 0.15 * 32768 < np.abs(samples.astype(int)).max() < 0.85 * 32768
         zero_runs = "".join("0" if zero else " " for zero in samples == 0).split()
         assert max(map(len, zero_runs), default=0) < 20
-        quiet = samples[: rows(utterance.audio_path.with_suffix(".PHN"))[0][1]].astype(float)
+        quiet = samples[: read_labels(utterance.audio_path.with_suffix(".PHN"))[0][1]].astype(float)
         assert quiet.std() > 1
 
 
 def test_phones_cover_the_audio_without_gaps(corpus: Corpus) -> None:
     known = set(timit_folding())
     for utterance in all_utterances(corpus):
-        phones = rows(utterance.audio_path.with_suffix(".PHN"))
+        phones = read_labels(utterance.audio_path.with_suffix(".PHN"))
         assert phones[0][0] == 0
         assert phones[-1][1] == soundfile.info(utterance.audio_path).frames
         assert all(before[1] == after[0] for before, after in pairwise(phones))
@@ -118,9 +118,9 @@ def test_phones_cover_the_audio_without_gaps(corpus: Corpus) -> None:
 
 def test_words_text_and_phones_agree(corpus: Corpus) -> None:
     for utterance in all_utterances(corpus):
-        phones = rows(utterance.audio_path.with_suffix(".PHN"))
-        words = rows(utterance.audio_path.with_suffix(".WRD"))
-        ((start, end, text),) = rows(utterance.audio_path.with_suffix(".TXT"))
+        phones = read_labels(utterance.audio_path.with_suffix(".PHN"))
+        words = read_labels(utterance.audio_path.with_suffix(".WRD"))
+        ((start, end, text),) = read_labels(utterance.audio_path.with_suffix(".TXT"))
         assert (start, end) == (0, phones[-1][1])
         assert re.fullmatch(r"[A-Z][A-Za-z', ]+[.?]", text)
         assert [word for _, _, word in words] == words_of(text) == utterance.words.split()
@@ -132,14 +132,14 @@ def test_words_text_and_phones_agree(corpus: Corpus) -> None:
         assert [p for p in phones if p not in in_words and p[2] not in ("h#", "pau")] == []
 
 
-def test_manifests_hold_what_the_label_files_say(corpus: Corpus) -> None:
+def test_manifests_agree_with_the_label_files(corpus: Corpus) -> None:
     out, splits = corpus
     for name, split in splits.items():
         read = read_manifest(out / f"cuts_{name}.jsonl.gz")
         assert [utterance.id for utterance in read] == [utterance.id for utterance in split]
         for utterance in read:
             assert utterance.audio_path.is_relative_to(out)
-            phones = rows(utterance.audio_path.with_suffix(".PHN"))
+            phones = read_labels(utterance.audio_path.with_suffix(".PHN"))
             assert utterance.phones == tuple(phone for _, _, phone in phones)
             assert utterance.phone_times_s is not None
             expected = [(start / 16000, end / 16000) for start, end, _ in phones]
@@ -157,7 +157,7 @@ def test_same_seed_same_bytes_whatever_the_jobs(corpus: Corpus, tmp_path: Path) 
     assert not set(digests(tmp_path / "other").values()) & set(audio.values())
 
 
-def test_no_made_speaker_has_the_name_of_one_of_timits() -> None:
+def test_no_synthetic_speaker_has_the_name_of_one_of_timits() -> None:
     real = read_speakers("timit_dev.txt") | read_speakers("timit_core_test.txt")
     assert not {make_speaker(index, 1).name for index in range(speakers.MAX_SPEAKERS)} & {name.upper() for name in real}
 
@@ -168,12 +168,12 @@ def test_more_speakers_than_espeak_knows_voices(tmp_path: Path) -> None:
     assert len({utterance.speaker for split in corpus.values() for utterance in split}) == 360
 
 
-def test_speech_does_not_depend_on_what_was_said_before(voice: Path) -> None:
+def test_speech_does_not_depend_on_earlier_utterances(voice: Path) -> None:
     women, men = make_speaker(0, 0).name, make_speaker(1, 0).name
-    manner, text = Manner(women, 180, 50, 50), "The nurse measured the blue ladder."
-    first = speak(voice, text, manner, seed=7)
-    speak(voice, "Walter quickly sold seven yachts.", Manner(men, 240, 20, 90), seed=8)
-    again = speak(voice, text, manner, seed=7)
+    style, text = SpeakingStyle(women, 180, 50, 50), "The nurse measured the blue ladder."
+    first = synthesize(voice, text, style, seed=7)
+    synthesize(voice, "Walter quickly sold seven yachts.", SpeakingStyle(men, 240, 20, 90), seed=8)
+    again = synthesize(voice, text, style, seed=7)
     np.testing.assert_array_equal(first.samples, again.samples)
     assert first.phonemes == again.phonemes
 
@@ -182,7 +182,7 @@ def test_speakers_sound_different(voice: Path) -> None:
     spectra, pitches_hz = [], {}
     for index in range(8):
         speaker = make_speaker(index, 0)
-        speech = speak(voice, "Our mayor owned a yellow wagon.", Manner(speaker.name, 180, 50, 0), seed=1)
+        speech = synthesize(voice, "Our mayor owned a yellow wagon.", SpeakingStyle(speaker.name, 180, 50, 0), seed=1)
         power = np.abs(np.fft.rfft(speech.samples, 1 << 17)) ** 2
         bands = np.add.reduceat(power[: 1 << 15], np.geomspace(1 << 9, 1 << 15, 24).astype(int)[:-1])
         spectra.append(10 * np.log10(bands / bands.sum()))
@@ -201,7 +201,7 @@ def test_labels_agree_with_the_sound(corpus: Corpus) -> None:
     quieter, closures, brightness_db = 0, 0, defaultdict(list)
     for utterance in all_utterances(corpus):
         samples, _ = soundfile.read(utterance.audio_path)
-        phones = rows(utterance.audio_path.with_suffix(".PHN"))
+        phones = read_labels(utterance.audio_path.with_suffix(".PHN"))
         high = np.diff(samples, n=2, append=[0, 0]) ** 2
         for (start, release, closure), (_, end, stop) in pairwise(phones):
             if stop in CLOSURES and closure == CLOSURES[stop]:
@@ -211,17 +211,17 @@ def test_labels_agree_with_the_sound(corpus: Corpus) -> None:
             power = np.abs(np.fft.rfft(samples[start:end] * np.hanning(end - start), 1024)) ** 2
             brightness_db[phone].append(10 * np.log10(power[224:].sum() / power[:224].sum()))  # 3.5 kHz
     assert closures > 100
-    assert quieter > 0.93 * closures  # chance is half
+    assert quieter > 0.93 * closures  # chance level is one half
     vowels = np.median([value for phone in VOWELS for value in brightness_db[phone]])
     assert np.median(brightness_db["s"]) > vowels + 15
     assert np.median(brightness_db["n"]) < np.median(brightness_db["s"]) - 15
 
 
-def test_boundaries_lie_where_the_spectrum_changes(corpus: Corpus) -> None:
-    """Between phones of different kinds; the measure, cepstral distance, is not the one that places boundaries."""
+def test_the_spectrum_changes_at_boundaries(corpus: Corpus) -> None:
+    """Measured by cepstral distance, which is not what places the boundaries."""
 
-    def change(samples: np.ndarray, place: int) -> float:
-        windows = [samples[place - 192 : place], samples[place : place + 192]]
+    def change(samples: np.ndarray, position: int) -> float:
+        windows = [samples[position - 192 : position], samples[position : position + 192]]
         spectra = [np.log(np.abs(np.fft.rfft(window * np.hanning(192))) ** 2 + 1e-4) for window in windows]
         first, second = (np.fft.irfft(spectrum)[:13] for spectrum in spectra)
         return float(np.sqrt(np.sum((first - second) ** 2)))
@@ -230,30 +230,30 @@ def test_boundaries_lie_where_the_spectrum_changes(corpus: Corpus) -> None:
     generator = np.random.default_rng(0)
     for utterance in all_utterances(corpus):
         samples, _ = soundfile.read(utterance.audio_path)
-        starts = [start for start, _, _ in rows(utterance.audio_path.with_suffix(".PHN"))[1:]]
+        starts = [start for start, _, _ in read_labels(utterance.audio_path.with_suffix(".PHN"))[1:]]
         at += [change(samples, start) for start in starts]
-        away += [change(samples, int(place)) for place in generator.integers(starts[0], starts[-1], len(starts))]
+        away += [change(samples, int(position)) for position in generator.integers(starts[0], starts[-1], len(starts))]
     assert np.median(at) > 1.5 * np.median(away)
 
 
 def test_a_speaker_speaks_with_a_voice_of_its_own(voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manners = []
+    styles = []
 
-    def listen(data_folder: Path, text: str, manner: Manner, seed: int) -> Speech:
-        manners.append(manner)
-        return speak(data_folder, text, manner, seed)
+    def spy(data_folder: Path, text: str, style: SpeakingStyle, seed: int) -> Speech:
+        styles.append(style)
+        return synthesize(data_folder, text, style, seed)
 
-    monkeypatch.setattr(speakers, "speak", listen)
-    texts = tuple((f"SX{number + 1}", text) for number, text in enumerate(sentences(3, seed=0)))
+    monkeypatch.setattr(speakers, "synthesize", spy)
+    texts = tuple((f"SX{number + 1}", text) for number, text in enumerate(make_sentences(3, seed=0)))
     for index in range(2):
         speakers.record_speaker(speakers.SpeakerTask(index, 0, tmp_path / str(index), voice, texts))
-    assert [manner.variant for manner in manners] == [make_speaker(i, 0).name for i in (0, 0, 0, 1, 1, 1)]
-    assert all(140 <= manner.rate_wpm <= 260 and 0 <= manner.pitch <= 99 for manner in manners)
-    assert len(set(manners)) == 6
+    assert [style.variant for style in styles] == [make_speaker(i, 0).name for i in (0, 0, 0, 1, 1, 1)]
+    assert all(140 <= style.rate_wpm <= 260 and 0 <= style.pitch <= 99 for style in styles)
+    assert len(set(styles)) == 6
 
 
 def test_each_correction_of_the_events() -> None:
-    """A signal drawn by hand: where it changes is where the labels must be."""
+    """A signal constructed by hand: the labels must change where it changes."""
     rate_hz = 16000
     generator = np.random.default_rng(0)
     ms = rate_hz // 1000
@@ -269,65 +269,66 @@ def test_each_correction_of_the_events() -> None:
     edges = np.cumsum([0, *map(len, sounds)])
     phonemes = (
         Phoneme("m", edges[1], 0),
-        Phoneme("'E", edges[2] + 18 * ms, 0),  # announced late
-        Phoneme("t", edges[4], 0),  # its closure unannounced
+        Phoneme("'E", edges[2] + 18 * ms, 0),  # its event is late
+        Phoneme("t", edges[4], 0),  # no event for its closure
         Phoneme(";", edges[5], 1),  # joins the next vowel
         Phoneme("'A@", edges[5] + 30 * ms, 1),  # two phones
         Phoneme("b", edges[7], 1),  # closure and burst
         Phoneme("_:", edges[9], 1),
         Phoneme("_", edges[10], 1),
     )
-    found = label(Speech(np.concatenate(sounds), rate_hz, phonemes))
+    segments = label_phones(Speech(np.concatenate(sounds), rate_hz, phonemes))
     names = ["h#", "m", "eh", "tcl", "t", "aa", "r", "bcl", "b", "h#"]
-    assert [segment.phone for segment in found] == names
-    assert [segment.word for segment in found] == [-1, 0, 0, 0, 0, 1, 1, 1, 1, -1]
-    np.testing.assert_allclose([segment.start for segment in found], edges[:-1], atol=4 * ms)
-    assert found[-1].end == edges[-1]
+    assert [segment.phone for segment in segments] == names
+    assert [segment.word for segment in segments] == [-1, 0, 0, 0, 0, 1, 1, 1, 1, -1]
+    np.testing.assert_allclose([segment.start for segment in segments], edges[:-1], atol=4 * ms)
+    assert segments[-1].end == edges[-1]
 
 
 def test_a_phoneme_without_a_phone_is_named() -> None:
     speech = Speech(np.ones(4000), 16000, (Phoneme("y:", 100, 0), Phoneme("_", 3000, 0)))
     with pytest.raises(InputError, match="'y:' has no TIMIT phone"):
-        label(speech)
+        label_phones(speech)
 
 
-def test_words_that_espeak_joins_are_parted(voice: Path) -> None:
+def test_words_that_espeak_joins_are_separated(voice: Path) -> None:
     text = "Some of the cows."
-    segments = label(speak(voice, text, Manner(make_speaker(0, 0).name, 180, 50, 50), 1).with_silence(2000, 2000))
-    spoken: dict[int, list[str]] = defaultdict(list)
+    speech = synthesize(voice, text, SpeakingStyle(make_speaker(0, 0).name, 180, 50, 50), 1)
+    segments = label_phones(speech.with_silence(2000, 2000))
+    phones: dict[int, list[str]] = defaultdict(list)
     for segment in segments:
-        spoken[segment.word].append(segment.phone)
-    assert [spoken[word][-2:] for word in range(3)] == [["ah", "m"], ["ah", "v"], ["dh", "ax"]]
+        phones[segment.word].append(segment.phone)
+    assert [phones[word][-2:] for word in range(3)] == [["ah", "m"], ["ah", "v"], ["dh", "ax"]]
 
 
 def test_recording_keeps_time_and_level() -> None:
     click = np.zeros(16000)
     click[8000] = 1.0
     for seed in range(20):
-        recorded = record(click, 16000, Channel(0.0, 50.0, 7500.0), np.random.default_rng(seed))
+        recorded = simulate_recording(click, 16000, Channel(0.0, 50.0, 7500.0), np.random.default_rng(seed))
         assert recorded.dtype == np.int16
         assert recorded.shape == click.shape
         assert np.abs(recorded.astype(int)).argmax() == 8000
 
 
 def test_sentences_differ_and_repeat_with_the_seed() -> None:
-    made = sentences(2000, seed=1)
-    assert len(set(made)) == 2000
-    assert sentences(100, seed=1) == made[:100]
-    assert not set(sentences(100, seed=2)) & set(made)
+    sentences = make_sentences(2000, seed=1)
+    assert len(set(sentences)) == 2000
+    assert make_sentences(100, seed=1) == sentences[:100]
+    assert not set(make_sentences(100, seed=2)) & set(sentences)
     with pytest.raises(InputError, match="expected at most"):
-        sentences(MAX_SENTENCES + 1, seed=1)
+        make_sentences(MAX_SENTENCES + 1, seed=1)
 
 
 def test_train_has_every_phone_that_espeak_gives(voice: Path) -> None:
-    """A tenth of the default corpus holds all but what American English espeak-ng has no phoneme for."""
-    heard: set[str] = set()
-    manner = Manner(make_speaker(1, 0).name, 170, 50, 50)
-    for index, text in enumerate(sentences(120, seed=0)):
-        speech = speak(voice, text, manner, index + 1).with_silence(2000, 2000)
-        found: list[Segment] = label(speech)
-        heard |= {segment.phone for segment in found}
-    assert set(timit_folding()) - heard == {"em", "eng", "hv", "nx", "ux"}
+    """A tenth of the default corpus has all phones except those without a phoneme in espeak-ng's American English."""
+    phones: set[str] = set()
+    style = SpeakingStyle(make_speaker(1, 0).name, 170, 50, 50)
+    for index, text in enumerate(make_sentences(120, seed=0)):
+        speech = synthesize(voice, text, style, index + 1).with_silence(2000, 2000)
+        segments: list[Segment] = label_phones(speech)
+        phones |= {segment.phone for segment in segments}
+    assert set(timit_folding()) - phones == {"em", "eng", "hv", "nx", "ux"}
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, numbers: tuple[int, in
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_there_already_is_left_alone(corpus: Corpus) -> None:
+def test_an_existing_corpus_is_unchanged(corpus: Corpus) -> None:
     before = digests(corpus[0])
     with pytest.raises(InputError, match="exists already, expected a new or an empty folder"):
         prepare_synth(corpus[0], 3, 1, 0, jobs=1)
@@ -379,7 +380,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
         prepare_synth(tmp_path / "file" / "out", 3, 1, 0, jobs=1)
 
 
-def test_an_error_in_a_worker_is_reported_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_worker_is_reported_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long_folder = tmp_path / ("x" * 150)
     long_folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long_folder))

@@ -1,4 +1,4 @@
-"""The training loop on small corpora: it learns, resumes to the same weights, and stops where it must."""
+"""The training loop on small corpora: it learns, resumes to identical weights, and stops when it must."""
 
 import json
 import math
@@ -88,7 +88,7 @@ def test_it_learns_to_recognize_tones(tone_corpus: Path, tmp_path: Path) -> None
 
 
 def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> None:
-    """A run that ends without a word, with no model."""
+    """Run a training that is killed after two epochs: no message, no model."""
     epoch, calls = asr.training.loop.train_epoch, iter([None, None])
 
     class KilledError(Exception):
@@ -123,10 +123,10 @@ def test_what_does_not_fit_is_named_and_stays_fresh(tone_corpus: Path, tmp_path:
     wider = ("model.layers=2", "corpus.inventory=arpabet39", f"init_from={first}")
     train(config(tone_corpus, tmp_path / "second", *wider), tmp_path / "second")
     log = (tmp_path / "second" / "train.log").read_text()
-    assert f"weights initialized from {first}; not initialized: recurrent.weight_ih_l1 [64, 32], not there; " in log
+    assert f"weights initialized from {first}; not initialized: recurrent.weight_ih_l1 [64, 32], not in the bundle; " in log
     assert "output" not in log
     other = start(tone_corpus, tmp_path / "third", "model.hidden=8", f"init_from={first}")
-    assert "recurrent.weight_hh_l0 [32, 8], there [64, 16]" in (other.uninitialized or [])
+    assert "recurrent.weight_hh_l0 [32, 8], in the bundle [64, 16]" in (other.uninitialized or [])
     theirs = load_bundle(first).model.state_dict()
     assert torch.equal(other.plain_model.state_dict()["front_end.norm.weight"], theirs["front_end.norm.weight"])
 
@@ -164,7 +164,7 @@ def test_the_output_layer_of_other_phones_stays_fresh(tone_corpus: Path, tmp_pat
     text = (first / "config.yaml").read_text()
     (first / "config.yaml").write_text(text.replace("inventory: arpabet39", "inventory: mine"))
     left = start(tone_corpus, tmp_path / "second", f"init_from={first}").uninitialized or []
-    assert left == [f"output.{name}, there of other phones" for name in ("weight [40, 32]", "bias [40]")]
+    assert left == [f"output.{name}, in the bundle for other phones" for name in ("weight [40, 32]", "bias [40]")]
 
 
 def test_a_run_that_is_taken_up_does_not_start_again(tone_corpus: Path, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
     whole = run(tone_corpus, tmp_path / "whole", *settings)
 
     killed_after_two_epochs(tone_corpus, tmp_path / "parts", *settings)
-    torch.manual_seed(99)  # what happens in between must not matter
+    torch.manual_seed(99)  # the global generator must not matter
     parts = run(tone_corpus, tmp_path / "parts", *settings, "resume=true")
     assert "resumed after epoch 2" in (tmp_path / "parts" / "train.log").read_text()
     expected = load_file(whole / "model.safetensors")
@@ -235,7 +235,7 @@ def test_a_resumed_run_ends_with_the_same_weights(
 
 
 def same_frames(corpus: Path, run_dir: Path, *overrides: str) -> Path:
-    """A run in which a model sees an utterance at one speed, without masks."""
+    """Run a training without augmentation, so that a model always sees the same frames of an utterance."""
     return run(corpus, run_dir, "augment=none", "trainer.precision=float32", "trainer.average=none", *overrides)
 
 
@@ -415,7 +415,7 @@ def test_a_second_process_is_refused_with_the_first_ones_id(tone_corpus: Path, t
     with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path)], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "in\n"
-        with pytest.raises(InputError, match=f"process {first.pid} works in it, expected it to end first"):
+        with pytest.raises(InputError, match=f"in use by process {first.pid}, expected that process to end first"):
             run(tone_corpus, tmp_path)
         first.kill()
         first.wait()
@@ -445,7 +445,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, after: int, change: str) -> None:
-    """Let the loss or the gradient of the update after so many be nan."""
+    """Make the loss or the gradient NaN at the update after the first ``after``."""
     import asr.training.loop
 
     real, calls = asr.training.loop.batch_losses, [0]
@@ -610,7 +610,7 @@ main()
 
 @pytest.mark.parametrize(("limit", "name"), [(1000, "run"), (30000, "checkpoints")])
 def test_no_room_for_the_run_is_one_line(tone_corpus: Path, tmp_path: Path, limit: int, name: str) -> None:
-    """A limit on the size of files stands in for a full disk: writing fails in the same places."""
+    """A limit on file size replaces a full disk: writing fails at the same points."""
     arguments = [
         "train",
         "experiment=speechocean762",

@@ -1,4 +1,4 @@
-"""Files longer than a window, and arithmetic other than float32."""
+"""Recordings longer than a window, and precisions other than float32."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from asr.inference import transcribe, windows
 from asr.inference.bundle import Bundle, load_bundle, save_bundle
 from asr.inference.recognizer import load
 from asr.inference.transcript_formats import Transcript
-from asr.inference.windows import joined, windows_of
+from asr.inference.windows import join_windows, split_into_windows
 from asr.nn.ctc import BLANK_ID
 from tests.test_bundle import make_bundle
 
@@ -22,11 +22,11 @@ from tests.test_bundle import make_bundle
 @pytest.mark.parametrize("time_reduction", [1, 3, 4])
 @pytest.mark.parametrize("frames", [1, 31_000, 31_001, 31_999, 61_000, 61_001, 100_003])
 def test_windows_cover_every_frame_and_share_enough(frames: int, time_reduction: int) -> None:
-    found = windows_of(5, frames, time_reduction)
-    assert (found[0].start, found[-1].stop) == (0, frames)
-    assert {window.file for window in found} == {5}
-    assert all(window.start % time_reduction == 0 for window in found)
-    for before, after in pairwise(found):
+    pieces = split_into_windows(5, frames, time_reduction)
+    assert (pieces[0].start, pieces[-1].stop) == (0, frames)
+    assert {piece.file for piece in pieces} == {5}
+    assert all(piece.start % time_reduction == 0 for piece in pieces)
+    for before, after in pairwise(pieces):
         assert before.stop - after.start == windows.OVERLAP_FRAMES
         assert after.stop > before.stop
 
@@ -34,15 +34,15 @@ def test_windows_cover_every_frame_and_share_enough(frames: int, time_reduction:
 def test_windows_are_joined_at_a_blank_and_lose_nothing() -> None:
     log_probs = torch.randn(500, 4, generator=torch.Generator().manual_seed(1)).log_softmax(dim=1)
     parts = [(0, log_probs[:220]), (180, log_probs[180:400]), (360, log_probs[360:])]
-    assert torch.equal(joined(parts, 500, 4), log_probs)
-    spoilt = log_probs.clone()
-    spoilt[200] = -50.0
-    spoilt[200, BLANK_ID] = 0.0
-    other = log_probs.clone()
-    other[200, BLANK_ID] = 0.0
-    whole = joined([(0, spoilt[:220]), (180, other[180:])], 500, 4)
-    assert torch.equal(whole[:200], spoilt[:200])
-    assert torch.equal(whole[200:], other[200:])
+    assert torch.equal(join_windows(parts, 500, 4), log_probs)
+    first = log_probs.clone()
+    first[200] = -50.0
+    first[200, BLANK_ID] = 0.0
+    second = log_probs.clone()
+    second[200, BLANK_ID] = 0.0
+    whole = join_windows([(0, first[:220]), (180, second[180:])], 500, 4)
+    assert torch.equal(whole[:200], first[:200])
+    assert torch.equal(whole[200:], second[200:])
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def model(tmp_path: Path) -> Path:
 
 
 def phones_of(model: Path, path: Path) -> list[str]:
-    ((_, found),) = transcribe.transcribe(load(model), [path])
-    assert isinstance(found, Transcript)
-    assert all(one.start_s <= one.end_s for one in found.phones)
-    assert all(one.end_s <= two.start_s + 1e-9 for one, two in pairwise(found.phones))
-    return found.symbols
+    ((_, transcript),) = transcribe.transcribe(load(model), [path])
+    assert isinstance(transcript, Transcript)
+    assert all(phone.start_s <= phone.end_s for phone in transcript.phones)
+    assert all(before.end_s <= after.start_s + 1e-9 for before, after in pairwise(transcript.phones))
+    return transcript.symbols
 
 
 def test_a_long_file_in_windows_is_what_it_is_in_one_piece(
@@ -79,8 +79,8 @@ def test_other_arithmetic_is_near(tmp_path: Path, cell: str, precision: str) -> 
     features, lengths = torch.randn(3, 90, 40), torch.tensor([90, 33, 71])
     exact = load_bundle(tmp_path / "model").log_probs(features, lengths)[0]
     with torch.inference_mode():
-        other = load_bundle(tmp_path / "model", precision=precision).log_probs(features, lengths)[0]
-    assert 0 < (exact - other).abs().max() < 0.05
+        approximate = load_bundle(tmp_path / "model", precision=precision).log_probs(features, lengths)[0]
+    assert 0 < (exact - approximate).abs().max() < 0.05
 
 
 def test_precisions_that_cannot_be_had(model: Path) -> None:
@@ -92,10 +92,10 @@ def test_precisions_that_cannot_be_had(model: Path) -> None:
 def test_the_commands_hand_the_precision_on(
     command: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    requested: list[str] = []
 
     def refuse(_path: Path, _device: str, precision: str) -> Bundle:
-        asked.append(precision)
+        requested.append(precision)
         raise InputError("enough")
 
     monkeypatch.setattr("asr.inference.recognizer.load_bundle", refuse)
@@ -105,4 +105,4 @@ def test_the_commands_hand_the_precision_on(
     monkeypatch.setattr("sys.argv", ["asr", command, *given, "--precision", "int8"])
     with pytest.raises(SystemExit):
         main()
-    assert asked == ["int8"]
+    assert requested == ["int8"]

@@ -11,9 +11,9 @@ from asr.corpus.lexicon import Lexicon, read_lexicon
 from asr.corpus.manifest import read_manifest
 from asr.corpus.phones import inventory
 from asr.decoding.ngram import BEGIN, END, NGram, estimate, write_arpa
-from asr.decoding.words import WordSearch, estimate_words
+from asr.decoding.words import WordSearch, estimate_word_ngram
 from asr.errors import InputError
-from asr.inference.evaluate_words import WordErrors, evaluate_words, word_lines
+from asr.inference.evaluate_words import WordErrors, evaluate_words, word_error_lines
 from tests.test_train import run
 
 PHONES = inventory("arpabet39")
@@ -56,18 +56,18 @@ def sentence_score(model: NGram, words: tuple[str, ...]) -> float:
 
 def best_path_score(log_probs: np.ndarray, words: list[list[int]]) -> float:
     """The best path through these words' phones, where the last phone of a word has one frame (flashlight's rule)."""
-    tokens = [(token, place < len(word) - 1) for word in words for place, token in enumerate(word)]
-    spoken = np.full(len(tokens) + 1, -np.inf)  # the path ends in phone i (from 1)
+    tokens = [(token, index < len(word) - 1) for word in words for index, token in enumerate(word)]
+    phone = np.full(len(tokens) + 1, -np.inf)  # the path ends in phone i (from 1)
     blank = np.full(len(tokens) + 1, -np.inf)  # the path ends in a blank after phone i; 0: before the first
     blank[0] = 0.0
     for frame in log_probs:
-        before, blank_before = spoken.copy(), blank.copy()
+        before, blank_before = phone.copy(), blank.copy()
         blank = np.maximum(before, blank_before) + frame[0]
-        for i, (token, goes_on) in enumerate(tokens, 1):
+        for i, (token, may_repeat) in enumerate(tokens, 1):
             direct = before[i - 1] if i > 1 and tokens[i - 2][0] != token else -np.inf
-            stay = before[i] if goes_on else -np.inf
-            spoken[i] = max(stay, direct, blank_before[i - 1]) + frame[token]
-    return float(max(spoken[-1], blank[-1]))
+            stay = before[i] if may_repeat else -np.inf
+            phone[i] = max(stay, direct, blank_before[i - 1]) + frame[token]
+    return float(max(phone[-1], blank[-1]))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -75,17 +75,16 @@ def test_the_best_words_are_those_of_all_sentences(seed: int, tmp_path: Path) ->
     model = estimate([["A", "CAT"], ["AT", "A", "CAT"], ["CAT"], ["A", "A"]], 3, sorted(LEXICON))
     write_arpa(model, tmp_path / "words.arpa")
     weight, bonus = 0.7, 0.3
-    known = [
-        0,
-        *sorted({token for spellings in LEXICON.values() for one in spellings for token in PHONES.encode(one, "")}),
-    ]
+    all_pronunciations = [phones for pronunciations in LEXICON.values() for phones in pronunciations]
+    known = [0, *sorted({token for phones in all_pronunciations for token in PHONES.encode(phones, "")})]
     logits = np.full((7, len(PHONES.symbols)), -30.0)
     logits[:, known] = 2.0 * np.random.default_rng(seed).standard_normal((7, len(known)))
     log_probs = torch.from_numpy(logits).float().log_softmax(1)
 
     def score(words: tuple[str, ...]) -> float:
-        spellings = itertools.product(*(LEXICON[word] for word in words))
-        best = max(best_path_score(log_probs.numpy(), [PHONES.encode(one, "") for one in each]) for each in spellings)
+        pronunciations = itertools.product(*(LEXICON[word] for word in words))
+        encoded = ([PHONES.encode(phones, "") for phones in chosen] for chosen in pronunciations)
+        best = max(best_path_score(log_probs.numpy(), tokens) for tokens in encoded)
         return best + weight * sentence_score(model, words) + bonus * len(words)
 
     sentences = [words for size in range(1, 5) for words in itertools.product(LEXICON, repeat=size)]
@@ -93,20 +92,20 @@ def test_the_best_words_are_those_of_all_sentences(seed: int, tmp_path: Path) ->
     assert tuple(found) == max(sentences, key=score)
 
 
-def test_a_set_in_words(tone_corpus: Path, tmp_path: Path) -> None:
+def test_a_test_set_is_evaluated_in_words(tone_corpus: Path, tmp_path: Path) -> None:
     model = run(tone_corpus, tmp_path / "run", "trainer.epochs=60", "trainer.flat_start_epochs=10", "model.hidden=32",
                 "optimizer.learning_rate=0.01", "augment=none", "model.time_reduction=2")  # fmt: skip
     cuts = tone_corpus / "cuts_train.jsonl.gz"
     utterances = read_manifest(cuts)
-    assert {one.words for one in utterances} == {"some words"}
+    assert {utterance.words for utterance in utterances} == {"some words"}
     arpa, lexicon = tmp_path / "words.arpa", tmp_path / "lexicon.txt"
-    write_arpa(estimate_words(cuts, 2), arpa)
-    lines = [f"some {' '.join(one.phones[:2])}\nwords {one.phones[2]}\n" for one in utterances]
+    write_arpa(estimate_word_ngram(cuts, 2), arpa)
+    lines = [f"some {' '.join(u.phones[:2])}\nwords {u.phones[2]}\n" for u in utterances]
     lexicon.write_text("".join(lines))
     result = evaluate_words(model, cuts, lexicon, arpa)
     assert result.reference_words == 24
     assert result.wer < 0.2
-    assert word_lines(result)[0].startswith(f"WER {100 * result.wer:.2f} %: S {result.substitutions} D ")
+    assert word_error_lines(result)[0].startswith(f"WER {100 * result.wer:.2f} %: S {result.substitutions} D ")
     lexicon.write_text("OTHER AH\n")
     with pytest.raises(InputError, match="none of the lexicon's 1 words"):
         evaluate_words(model, cuts, lexicon, arpa)

@@ -1,4 +1,4 @@
-"""The ``asr`` command: parses, calls one function, prints."""
+"""The `asr` application: all commands together, `asr train`, and the exit statuses."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import typer
 
 from asr.cli import models, prepare, scoring, transcribe
 from asr.errors import InputError, Interrupted, TrainingError
-from asr.system.process import KEPT_IN_TRAINING, tune_process
+from asr.system.process import TRAINING_KEPT_BYTES, tune_process
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,8 +22,8 @@ app.add_typer(transcribe.commands)
 app.add_typer(models.commands)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib import metadata
 
         print(f"asr {metadata.version('asr-phones')}")
@@ -33,35 +33,40 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print the version and stop")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="print the version and exit")
     ] = False,
 ) -> None:
-    """Phone recognition that anyone can train, trust and run."""
+    """Train, evaluate and run phone recognizers."""
 
 
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    epilog="Settings are listed by `asr train run_dir=x --cfg job`; groups of them by `asr train --info defaults-tree`.",
+    epilog="List all settings: `asr train run_dir=x --cfg job`. List their groups: `asr train --info defaults-tree`.",
 )
 def train(
     context: typer.Context,
-    overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides and options (-m, --cfg job)")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Hydra overrides and options, such as -m or --cfg job")
+    ] = None,
 ) -> None:
-    """Train a model under a Hydra configuration; leaves RUN_DIR/model.
+    """Train a model with Hydra settings and write it to RUN_DIR/model.
 
     Example: `asr train experiment=speechocean762 corpus.dir=data/speechocean762 run_dir=runs/first`
 
-    Go on after an interruption: the same command with `resume=true`. Sweep: `asr train -m seed=1,2,3 run_dir=runs/seeds`.
+    Resume an interrupted run: the same command with `resume=true`. Sweep: `asr train -m seed=1,2,3 run_dir=runs/seeds`.
     """
     from asr.cli.compose import run_hydra
     from asr.training.loop import train as train_model
 
-    tune_process(KEPT_IN_TRAINING)
+    tune_process(TRAINING_KEPT_BYTES)
     run_hydra(train_model, [*(overrides or []), *context.args])
 
 
 def main() -> None:
-    """Run the command; bad input is one line on standard error and exit status 2."""
+    """Run the command line. An error is one line on standard error.
+
+    Exit status: 2 bad input, 1 failed training, 128 + number of a signal, 141 closed pipe.
+    """
     try:
         tune_process()
         app()
@@ -71,12 +76,12 @@ def main() -> None:
     except TrainingError as error:
         print(f"asr: {error}", file=sys.stderr)
         sys.exit(1)
-    except Interrupted as stopped:
-        print(f"asr: {stopped}", file=sys.stderr)
-        sys.exit(128 + stopped.number)
-    except BrokenPipeError:  # the reader of our output (head, say) has seen enough
+    except Interrupted as interruption:
+        print(f"asr: {interruption}", file=sys.stderr)
+        sys.exit(128 + interruption.number)
+    except BrokenPipeError:  # the reader of our output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except OSError as error:  # a disk that is full, say, where nothing closer to it had more to add
-        print(f"asr: {error.filename or 'output'}: {error.strerror or error}, expected to be usable", file=sys.stderr)
+    except OSError as error:  # such as a full disk; handlers closer to the cause give more context
+        print(f"asr: {error.filename or 'output'}: {error.strerror or error}, expected a usable file", file=sys.stderr)
         sys.exit(2)

@@ -1,4 +1,8 @@
-"""From Hydra overrides to checked settings: composing ``conf/``, and the runs and sweeps that the command line asks for."""
+"""Hydra overrides to checked settings: compose ``conf/``, start single runs and sweeps.
+
+In:  overrides such as ``experiment=timit`` and Hydra options such as ``-m``.
+Out: a `TrainConfig` for each run.
+"""
 
 import os
 import sys
@@ -18,23 +22,27 @@ from asr.system.files import make_folder
 
 
 def compose(overrides: Sequence[str]) -> TrainConfig:
-    """The configuration that Hydra overrides give, for example ``["experiment=timit", "seed=2"]``, checked."""
+    """Compose and check the configuration for Hydra overrides, for example ``["experiment=timit", "seed=2"]``.
+
+    Raises:
+        InputError: an override is malformed, or as `parse`.
+    """
     try:
         with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
             return parse(hydra.compose("train", overrides=list(overrides)))
-    # ValueError: Hydra's own, for a group that is set to a number. OSError: for a name too long for a file.
+    # Hydra raises ValueError for a group set to a number, and OSError for a name too long for a file.
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         raise InputError(f"configuration: {one_line(error)}") from error
 
 
 def run_hydra(task: Callable[[TrainConfig, Path], float], arguments: Sequence[str]) -> None:
-    """Hand a task each configuration that command-line arguments make, and the folder of its run.
+    """Call a task with each configuration that the command-line arguments define, and with its run folder.
 
-    Overrides alone are one run; with ``-m`` Hydra makes a run of each combination, or searches for the settings for which
-    the task returns the least; ``--cfg job`` and the like only print.
+    Overrides alone define one run. With ``-m`` Hydra runs every combination, or a search that minimizes the task's return
+    value. Options such as ``--cfg job`` only print.
 
     Raises:
-        InputError: the configuration is wrong; of a single run nothing has been written then.
+        InputError: the configuration is wrong. A single run has not written anything then.
     """
     if not any(argument.startswith("-") for argument in arguments):
         config = compose(arguments)
@@ -44,10 +52,10 @@ def run_hydra(task: Callable[[TrainConfig, Path], float], arguments: Sequence[st
     def job(composed: DictConfig) -> float:
         return task(parse(composed), Path(HydraConfig.get().runtime.output_dir))
 
-    for argument in arguments:  # a search keeps its study there before it begins with the first run
+    for argument in arguments:  # a search stores its study in this folder before the first run
         if argument.startswith("run_dir=") and {"-m", "--multirun"} & set(arguments):
             make_folder(Path(argument.removeprefix("run_dir=")))
-    # Without this Hydra would print a traceback of its own and exit with status 1.
+    # Otherwise Hydra prints its own traceback and exits with status 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     command, sys.argv = sys.argv, [sys.argv[0], *arguments]
     try:
@@ -59,10 +67,10 @@ def run_hydra(task: Callable[[TrainConfig, Path], float], arguments: Sequence[st
 
 
 def parse(composed: DictConfig) -> TrainConfig:
-    """A composed configuration as plain dataclasses.
+    """Convert a composed configuration to plain dataclasses.
 
     Raises:
-        InputError: an unknown or missing key, a wrong type or a value out of range, named.
+        InputError: an unknown or missing key, a wrong type, or a value out of range. The message names the key.
     """
     hints = get_type_hints(TrainConfig)
     unknown = sorted(set(map(str, composed)) - set(hints) - {"experiment"})
@@ -71,7 +79,7 @@ def parse(composed: DictConfig) -> TrainConfig:
     values: dict[str, Any] = {}
     for key in hints:
         if OmegaConf.is_missing(composed, key) or key not in composed:
-            raise InputError(f"configuration: {key} has no value, expected one ({key}=...)")
+            raise InputError(f"configuration: {key} has no value, expected {key}=VALUE")
         if key in VARIANTS:
             values[key] = from_mapping(variant(key, composed[key]), composed[key], key)
         elif hints[key] in (str, int, bool):

@@ -1,4 +1,4 @@
-"""``asr models``, ``asr export``, ``asr import-lstm``: models that are there, and those of and for other programs."""
+"""`asr models`, `asr export`, `asr import-lstm`: list bundled models, export models, import weights."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -8,19 +8,19 @@ import typer
 
 from asr.cli.options import Model
 from asr.errors import InputError
-from asr.inference.catalog import available, summary
+from asr.inference.catalog import bundled_models, card_summary
 
 commands = typer.Typer()
 
 
 class Target(StrEnum):
-    """What a model is exported to."""
+    """Export formats."""
 
     onnx = "onnx"
 
 
 class Weights(StrEnum):
-    """Numbers of an exported model's recurrent and output weights."""
+    """Number formats of exported recurrent and output weights."""
 
     float32 = "float32"
     int8 = "int8"
@@ -28,25 +28,31 @@ class Weights(StrEnum):
 
 @commands.command()
 def models() -> None:
-    """The models that come with asr; their names serve wherever a model is asked for.
+    """List the bundled models.
 
     Example: `asr models`
+
+    Every command that takes a model folder also takes these names.
     """
-    for name, path in available().items():
-        print(f"{name}\t{summary(path)}")
+    for name, path in bundled_models().items():
+        print(f"{name}\t{card_summary(path)}")
 
 
 @commands.command()
 def export(
     model: Model,
-    file: Annotated[Path, typer.Argument(help="what to write, for example phones.onnx")],
-    to: Annotated[Target, typer.Option(help="the format")] = Target.onnx,
-    features: Annotated[bool, typer.Option(help="take samples and compute features, or take features")] = True,
-    precision: Annotated[Weights, typer.Option(help="of the recurrent and output weights")] = Weights.float32,
+    file: Annotated[Path, typer.Argument(help="file to write, for example phones.onnx")],
+    to: Annotated[Target, typer.Option(help="export format")] = Target.onnx,
+    features: Annotated[
+        bool, typer.Option(help="include feature computation, so that the input is samples; otherwise it is features")
+    ] = True,
+    precision: Annotated[Weights, typer.Option(help="precision of the recurrent and output weights")] = Weights.float32,
 ) -> None:
-    """Write a model for runtimes that know nothing of asr; see examples/onnx_transcribe.py.
+    """Export a model for other runtimes.
 
     Example: `asr export speechocean762-small phones.onnx`
+
+    examples/onnx_transcribe.py runs an exported model.
     """
     from asr.inference.bundle import load_bundle
 
@@ -59,26 +65,30 @@ def export(
 
 
 @commands.command(
-    epilog="Overrides choose what the model was trained with: features=mfcc features.bins=23 corpus=timit"
+    epilog="Overrides set the features and phones the model was trained with: features=mfcc features.bins=23 corpus=timit"
 )
 def import_lstm(
-    file: Annotated[Path, typer.Argument(help="a safetensors file with the state dict of an nn.LSTM or nn.GRU stack")],
-    out: Annotated[Path, typer.Argument(help="the model folder to write")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides of features and corpus")] = None,
-    phones: Annotated[Path | None, typer.Option(help="a symbol a line, in the order of the outputs")] = None,
+    file: Annotated[Path, typer.Argument(help="safetensors file with the state dict of an nn.LSTM or nn.GRU stack")],
+    out: Annotated[Path, typer.Argument(help="model folder to write")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Hydra overrides for features and corpus")] = None,
+    phones: Annotated[
+        Path | None, typer.Option(help="file with one symbol per line, in the order of the outputs")
+    ] = None,
 ) -> None:
-    """Make a model of the weights of a plain torch model: a recurrent stack and a linear layer, whatever their names.
+    """Import the weights of a torch model as a model folder.
 
     Example: `asr import-lstm weights.safetensors imported features.bins=40 corpus.inventory=arpabet39`
+
+    The torch model has a recurrent stack and a linear layer. Parameter names do not matter.
     """
     from asr.cli.compose import compose
-    from asr.export.state_dict import card, import_state_dict
+    from asr.export.state_dict import import_state_dict, imported_model_card
     from asr.inference.bundle import save_bundle
 
     if out.exists():
-        raise InputError(f"{out}: exists already, expected a new folder")
+        raise InputError(f"{out}: already exists, expected a new folder")
     bundle, mapping = import_state_dict(file, compose(["run_dir=unused", *(overrides or [])]), phones)
-    save_bundle(bundle, out, card(file, mapping))
+    save_bundle(bundle, out, imported_model_card(file, mapping))
     for ours, theirs, shape in mapping:
         print(f"{ours} <- {theirs} {list(shape)}")
     print(

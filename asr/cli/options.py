@@ -11,21 +11,21 @@ from asr.inference.catalog import find_model
 Model = Annotated[
     Path,
     typer.Argument(
-        parser=find_model, help="model folder, as `asr train` leaves it in RUN_DIR/model, or a name of `asr models`"
+        parser=find_model, help="model folder, such as RUN_DIR/model of `asr train`, or a name from `asr models`"
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N")]
 
 
 class Decoder(StrEnum):
-    """How phones come out of log-probabilities."""
+    """Decoders from log-probabilities to phones."""
 
     best_path = "best_path"
     beam = "beam"
 
 
 class Precision(StrEnum):
-    """Arithmetic of recognition."""
+    """Numerical precision of recognition."""
 
     auto = "auto"
     float32 = "float32"
@@ -35,7 +35,5 @@ class Precision(StrEnum):
 
 Arithmetic = Annotated[
     Precision,
-    typer.Option(
-        help="auto: bfloat16 where the device computes in it, else float32; int8, on CPU alone, is faster on most"
-    ),
+    typer.Option(help="auto: bfloat16 if the device computes in it, else float32; int8: CPU only, faster on most CPUs"),
 ]

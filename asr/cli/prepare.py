@@ -1,4 +1,4 @@
-"""``asr prepare``: manifests of corpora, and the made ones themselves."""
+"""`asr prepare`: write the manifests of a corpus, or synthesize a corpus."""
 
 import json
 from pathlib import Path
@@ -6,22 +6,24 @@ from typing import Annotated
 
 import typer
 
-commands = typer.Typer(no_args_is_help=True, help="Make manifests of a corpus (and the corpus itself, for synth).")
+commands = typer.Typer(
+    no_args_is_help=True, help="Prepare a corpus: write its manifests, or synthesize it (synth, made)."
+)
 
-Out = Annotated[Path, typer.Argument(help="folder for cuts_{train,dev,test}.jsonl.gz and stats.json")]
-Source = Annotated[Path, typer.Argument(help="folder of the corpus as it was downloaded")]
-Jobs = Annotated[int, typer.Option(min=1, help="workers")]
+Out = Annotated[Path, typer.Argument(help="output folder for cuts_{train,dev,test}.jsonl.gz and stats.json")]
+Source = Annotated[Path, typer.Argument(help="folder of the corpus as downloaded")]
+Jobs = Annotated[int, typer.Option(min=1, help="worker processes")]
 
 
 @commands.command("synth")
 def prepare_synth(
     out: Out,
-    speakers: Annotated[int, typer.Option(min=3, help="made speakers, over all splits")] = 60,
-    utterances: Annotated[int, typer.Option(min=1, help="utterances of each speaker")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="the same seed gives the same corpus")] = 1,
+    speakers: Annotated[int, typer.Option(min=3, help="synthetic speakers, over all splits")] = 60,
+    utterances: Annotated[int, typer.Option(min=1, help="utterances per speaker")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="random seed; equal seeds give equal corpora")] = 1,
     jobs: Jobs = 2,
 ) -> None:
-    """Make a corpus in TIMIT's layout with espeak-ng, which every machine can run.
+    """Synthesize a corpus in TIMIT's layout with espeak-ng.
 
     Example: `asr prepare synth data/synth --speakers 60 --utterances 20`
     """
@@ -33,9 +35,11 @@ def prepare_synth(
 
 @commands.command("timit")
 def prepare_timit(source: Source, out: Out, jobs: Jobs = 2) -> None:
-    """Read TIMIT as the LDC distributes it, or a copy in other case, RIFF or with doubled names.
+    """Prepare TIMIT.
 
     Example: `asr prepare timit ~/corpora/TIMIT data/timit`
+
+    Reads the LDC distribution, and copies in another case, in RIFF, or with doubled file names.
     """
     from data_prep import timit
 
@@ -45,7 +49,7 @@ def prepare_timit(source: Source, out: Out, jobs: Jobs = 2) -> None:
 
 @commands.command("speechocean762")
 def prepare_speechocean762(source: Source, out: Out, jobs: Jobs = 2) -> None:
-    """Read speechocean762 (OpenSLR 101).
+    """Prepare speechocean762 (OpenSLR 101).
 
     Example: `asr prepare speechocean762 ~/corpora/speechocean762 data/speechocean762`
     """
@@ -58,18 +62,20 @@ def prepare_speechocean762(source: Source, out: Out, jobs: Jobs = 2) -> None:
 @commands.command("made")
 def prepare_made(
     cuts: Annotated[
-        Path, typer.Argument(help="manifest whose words are said, data/speechocean762/cuts_train.jsonl.gz")
+        Path, typer.Argument(help="manifest whose words are used, for example data/speechocean762/cuts_train.jsonl.gz")
     ],
-    lexicon: Annotated[Path, typer.Argument(help="a word and its ARPAbet phones on each line")],
-    out: Annotated[Path, typer.Argument(help="folder for the audio and cuts_train.jsonl.gz")],
-    speakers: Annotated[int, typer.Option(help="made voices, half of them children's")] = 450,
-    utterances: Annotated[int, typer.Option(help="utterances of each voice")] = 30,
-    seed: Annotated[int, typer.Option(help="the same seed gives the same speech")] = 1,
+    lexicon: Annotated[Path, typer.Argument(help="pronunciation lexicon: a word and its ARPAbet phones per line")],
+    out: Annotated[Path, typer.Argument(help="output folder for the audio and cuts_train.jsonl.gz")],
+    speakers: Annotated[int, typer.Option(help="synthetic speakers, half of them children")] = 450,
+    utterances: Annotated[int, typer.Option(help="utterances per speaker")] = 30,
+    seed: Annotated[int, typer.Option(help="random seed; equal seeds give equal speech")] = 1,
     jobs: Jobs = 2,
 ) -> None:
-    """Make speech for pretraining with espeak-ng: sentences of a corpus's words, said by adults and children.
+    """Synthesize speech for pretraining with espeak-ng.
 
     Example: `asr prepare made data/so762/cuts_train.jsonl.gz ~/corpora/speechocean762/resource/lexicon.txt data/so762-made`
+
+    The sentences use the words of a corpus. Adult and child voices speak them.
     """
     from data_prep import made
 

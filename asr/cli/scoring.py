@@ -1,4 +1,4 @@
-"""Commands that give figures: ``asr evaluate``, ``score``, ``compare``, and what a decoder is tuned with."""
+"""Commands that evaluate and report: `asr evaluate`, `score`, `compare`, `report`, `lm`, `tune-decoder`, and so on."""
 
 import sys
 from enum import StrEnum
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-Figures = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
+Figures = Annotated[Path | None, typer.Option("--json", help="also write the scores to this JSON file")]
 Decoding = Annotated[
-    Decoder, typer.Option(help="best_path, or the beam search that `asr tune-decoder` left in the model's folder")
+    Decoder, typer.Option(help="best_path, or the beam search that `asr tune-decoder` has tuned for this model")
 ]
 
 
 class Folding(StrEnum):
-    """Whose phones transcripts have."""
+    """Phone sets that are folded for scoring."""
 
     timit = "timit"
 
@@ -31,21 +31,23 @@ def evaluate(
     model: Model,
     cuts: Annotated[Path, typer.Argument(help="manifest, for example data/timit/cuts_test.jsonl.gz")],
     json_file: Figures = None,
-    report: Annotated[Path | None, typer.Option(help="also write a page about the errors into this folder")] = None,
+    report: Annotated[Path | None, typer.Option(help="also write an error report into this folder")] = None,
     device: Device = "cpu",
     precision: Arithmetic = Precision.auto,
     decoder: Decoding = Decoder.best_path,
 ) -> None:
-    """Phone error rate of a model on a manifest under all conventions, with counts and 95 % interval, by speaker.
+    """Evaluate a model on a manifest.
 
-    Example: `asr evaluate runs/first/model data/speechocean762/cuts_test.jsonl.gz --json per.json --report pages`
+    Example: `asr evaluate runs/first/model data/speechocean762/cuts_test.jsonl.gz --json per.json --report report`
+
+    Prints PER with counts and 95 % interval, under every scoring convention and by speaker.
     """
     from asr.inference.evaluate import evaluate as evaluate_model
 
     if report is None:
         result = evaluate_model(model, cuts, device, precision, decoder)
     else:
-        from asr.reports.model_report import report as evaluate_and_report
+        from asr.reports.model_report import evaluate_and_report
 
         result = evaluate_and_report(model, cuts, report, device, precision, decoder)
     _print_and_write(result, json_file)
@@ -56,19 +58,23 @@ def evaluate(
 
 @commands.command()
 def score(
-    reference: Annotated[Path, typer.Argument(help="what was said: NIST trn, or an id and phones on each line")],
-    hypothesis: Annotated[Path, typer.Argument(help="what any system recognized, in either form")],
+    reference: Annotated[
+        Path, typer.Argument(help="reference transcripts: NIST trn, or an id and its phones per line")
+    ],
+    hypothesis: Annotated[Path, typer.Argument(help="hypotheses of any system, in either format")],
     folding: Annotated[
-        Folding | None, typer.Option(help="timit: all of TIMIT's conventions, kaldi the headline")
+        Folding | None, typer.Option(help="timit: fold TIMIT phones, score under all its conventions, headline kaldi")
     ] = None,
-    convention: Annotated[str | None, typer.Option(help="the headline: plain, kaldi, optional-sil, ...")] = None,
+    convention: Annotated[str | None, typer.Option(help="headline convention: plain, kaldi, optional-sil, ...")] = None,
     speakers: Annotated[
         Path | None,
-        typer.Option(help="an id and its speaker on each line; else what stands before an id's first - or _"),
+        typer.Option(
+            help="file with an id and its speaker per line; default: the part of the id before its first - or _"
+        ),
     ] = None,
     json_file: Figures = None,
 ) -> None:
-    """Phone error rate of transcripts from any system, as `asr evaluate` gives it.
+    """Score the transcripts of any system as `asr evaluate` does.
 
     Example: `asr score reference.trn hypothesis.trn --folding timit`
     """
@@ -79,64 +85,73 @@ def score(
 
 @commands.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="figures that `asr evaluate --json` wrote, or a model folder")],
-    second: Annotated[Path, typer.Argument(help="the same of the other system")],
-    cuts: Annotated[Path | None, typer.Argument(help="manifest to evaluate on; needed with model folders")] = None,
-    convention: Annotated[str | None, typer.Option(help="instead of the headline of the first system")] = None,
-    shown: Annotated[int, typer.Option(min=0, help="utterances to list, those that changed most")] = 10,
+    first: Annotated[Path, typer.Argument(help="JSON file of `asr evaluate --json`, or a model folder")],
+    second: Annotated[Path, typer.Argument(help="the same for the other system")],
+    cuts: Annotated[Path | None, typer.Argument(help="manifest to evaluate on, required for model folders")] = None,
+    convention: Annotated[
+        str | None, typer.Option(help="scoring convention; default: the headline of the first system")
+    ] = None,
+    shown: Annotated[int, typer.Option(min=0, help="number of utterances to list, largest change first")] = 10,
     decoder: Decoding = Decoder.best_path,
 ) -> None:
-    """Is one of two systems better? Difference in PER, its 95 % interval, NIST's matched-pairs test, what changed most.
+    """Compare two systems.
 
     Example: `asr compare old.json new.json`
+
+    Prints the difference in PER, its 95 % interval, NIST's matched-pairs test, and the utterances that changed most.
     """
-    from asr.inference.evaluate import figures_of
+    from asr.inference.evaluate import read_or_evaluate
     from asr.scoring.comparison import compare as compare_scores
     from asr.scoring.comparison import comparison_lines
 
-    one, two = (figures_of(path, cuts, decoder) for path in (first, second))
-    name = convention or one.headline.convention
-    result = compare_scores(one.under(name), two.under(name))
+    baseline, system = (read_or_evaluate(path, cuts, decoder) for path in (first, second))
+    name = convention or baseline.headline.convention
+    result = compare_scores(baseline.under(name), system.under(name))
     print("\n".join(comparison_lines(result, str(first), str(second), shown)))
 
 
 @commands.command("report")
 def report_runs(
-    runs: Annotated[list[Path], typer.Argument(help="run folders, in the order of the ladder")],
-    out: Annotated[Path, typer.Option(help="folder for the page and its figures")] = Path("report"),
+    runs: Annotated[list[Path], typer.Argument(help="run folders, in the order of the report")],
+    out: Annotated[Path, typer.Option(help="output folder of the report")] = Path("report"),
 ) -> None:
-    """A page that compares trainings: figures, settings that differ, curves, and the ladder as a picture.
+    """Compare training runs in a report.
 
-    Example: `asr report runs/first runs/second --out pages`
+    Example: `asr report runs/first runs/second --out comparison`
 
-    A run's figures are the files that `asr evaluate --json` has left in its folder.
+    The report has results, settings that differ, learning curves, and PER with intervals. Results come from the files that
+    `asr evaluate --json` wrote into the run folders.
     """
-    from asr.reports.run_comparison import report_runs as write
+    from asr.reports.run_comparison import report_runs as write_report
 
-    print(f"report: {write(runs, out)}")
+    print(f"report: {write_report(runs, out)}")
 
 
 @commands.command("lm")
 def language_model(
-    cuts: Annotated[Path, typer.Argument(help="manifest to learn from, for example data/timit/cuts_train.jsonl.gz")],
+    cuts: Annotated[Path, typer.Argument(help="manifest to train on, for example data/timit/cuts_train.jsonl.gz")],
     arpa: Annotated[Path, typer.Argument(help="ARPA file to write")],
-    order: Annotated[int, typer.Option(help="length of the longest n-grams, 1 to 6")] = 4,
-    inventory: Annotated[str, typer.Option(help="phones: timit61, timit48, timit39 or arpabet39")] = "arpabet39",
-    test: Annotated[Path | None, typer.Option(help="manifest to measure the perplexity on")] = None,
-    words: Annotated[bool, typer.Option("--words", help="of words instead, for `asr evaluate-words`")] = False,
+    order: Annotated[int, typer.Option(help="order of the n-gram, 1 to 6")] = 4,
+    inventory: Annotated[
+        str, typer.Option(help="phone inventory: timit61, timit48, timit39 or arpabet39")
+    ] = "arpabet39",
+    test: Annotated[Path | None, typer.Option(help="manifest to measure perplexity on")] = None,
+    words: Annotated[bool, typer.Option("--words", help="estimate a word n-gram, for `asr evaluate-words`")] = False,
 ) -> None:
-    """Estimate a phone n-gram (interpolated Kneser-Ney) from a manifest's transcripts.
+    """Estimate a phone n-gram from the transcripts of a manifest.
 
     Example: `asr lm data/speechocean762/cuts_train.jsonl.gz phones.arpa --test data/speechocean762/cuts_dev.jsonl.gz`
+
+    Smoothing is interpolated Kneser-Ney.
     """
     from asr.corpus import phones
     from asr.decoding import ngram
     from asr.inference import tune_decoder as tune
 
     if words:
-        from asr.decoding.words import estimate_words
+        from asr.decoding.words import estimate_word_ngram
 
-        ngram.write_arpa(estimate_words(cuts, order), arpa)
+        ngram.write_arpa(estimate_word_ngram(cuts, order), arpa)
         print(arpa)
         return
     known = phones.inventory(inventory)
@@ -145,20 +160,22 @@ def language_model(
     automaton = ngram.compile_ngram(model, known)
     print(f"{arpa}: " + ", ".join(f"{len(table)} {size}-grams" for size, table in enumerate(model.tables, 1)))
     for name in [cuts, *([test] if test else [])]:
-        print(f"perplexity {automaton.perplexity(tune.transcripts(name, known)):.2f} on {name}")
+        print(f"perplexity {automaton.perplexity(tune.reference_tokens(name, known)):.2f} on {name}")
 
 
 @commands.command("tune-decoder")
 def tune_decoder(
     model: Model,
     cuts: Annotated[Path, typer.Argument(help="manifest to tune on, for example data/timit/cuts_dev.jsonl.gz")],
-    arpa: Annotated[Path, typer.Option("--lm", help="phone n-gram, as `asr lm` writes it")],
-    beam: Annotated[int, typer.Option(min=1, help="hypotheses kept in each frame")] = 50,
+    arpa: Annotated[Path, typer.Option("--lm", help="phone n-gram from `asr lm`")],
+    beam: Annotated[int, typer.Option(min=1, help="hypotheses kept per frame")] = 50,
     device: Device = "cpu",
 ) -> None:
-    """Choose the weight of a phone n-gram and the bonus for a phone on a dev set; leaves the decoder in the model's folder.
+    """Tune the beam search of a model on a dev set.
 
     Example: `asr tune-decoder runs/first/model data/speechocean762/cuts_dev.jsonl.gz --lm phones.arpa`
+
+    Chooses the n-gram weight and the phone insertion bonus, and stores the decoder in the model folder.
     """
     from asr.inference.tune_decoder import tune_decoder as tune
     from asr.scoring.results import headline
@@ -170,24 +187,28 @@ def tune_decoder(
 @commands.command("evaluate-words")
 def evaluate_words(
     model: Model,
-    cuts: Annotated[Path, typer.Argument(help="manifest with texts, for example data/timit/cuts_test.jsonl.gz")],
-    lexicon: Annotated[Path, typer.Option(help="a word and its phones on each line")],
-    arpa: Annotated[Path, typer.Option("--lm", help="word n-gram, as `asr lm --words` or any tool writes it")],
-    weight: Annotated[float, typer.Option(min=0.0, help="of the n-gram")] = 1.0,
-    bonus: Annotated[float, typer.Option(help="added for every word")] = 0.0,
+    cuts: Annotated[Path, typer.Argument(help="manifest with words, for example data/timit/cuts_test.jsonl.gz")],
+    lexicon: Annotated[Path, typer.Option(help="pronunciation lexicon: a word and its phones per line")],
+    arpa: Annotated[
+        Path, typer.Option("--lm", help="word n-gram in ARPA format, from `asr lm --words` or any other tool")
+    ],
+    weight: Annotated[float, typer.Option(min=0.0, help="weight of the n-gram")] = 1.0,
+    bonus: Annotated[float, typer.Option(help="word insertion bonus")] = 0.0,
     json_file: Figures = None,
 ) -> None:
-    """Word error rate with a pronunciation lexicon and a word n-gram (flashlight-text: pip install 'asr-phones[words]').
+    """Measure the word error rate of a model with a lexicon and a word n-gram.
 
     Example: `asr evaluate-words runs/first/model data/so762/cuts_test.jsonl.gz --lexicon lexicon.txt --lm words.arpa`
-    """
-    from asr.inference.evaluate_words import evaluate_words as evaluate_in_words
-    from asr.inference.evaluate_words import word_lines, write_words
 
-    result = evaluate_in_words(model, cuts, lexicon, arpa, weight, bonus)
+    Needs flashlight-text: `pip install 'asr-phones[words]'`.
+    """
+    from asr.inference.evaluate_words import evaluate_words as measure_word_errors
+    from asr.inference.evaluate_words import word_error_lines, write_word_errors
+
+    result = measure_word_errors(model, cuts, lexicon, arpa, weight, bonus)
     if json_file is not None:
-        write_words(result, json_file)
-    print("\n".join(word_lines(result)))
+        write_word_errors(result, json_file)
+    print("\n".join(word_error_lines(result)))
 
 
 def _print_and_write(result: "Evaluation", json_file: Path | None) -> None:
@@ -201,13 +222,15 @@ def _print_and_write(result: "Evaluation", json_file: Path | None) -> None:
 @commands.command()
 def explain(
     model: Model,
-    audio: Annotated[Path, typer.Argument(help="a recording of at most 30 s")],
-    out: Annotated[Path, typer.Option(help="folder for the page")] = Path("explained"),
+    audio: Annotated[Path, typer.Argument(help="audio file of at most 30 s")],
+    out: Annotated[Path, typer.Option(help="output folder of the report")] = Path("explained"),
 ) -> None:
-    """Write a page about what the layers of a model do with one recording: gates, cells, posteriors, how far it listens.
+    """Write a report that looks inside an LSTM model on one recording.
 
     Example: `asr explain speechocean762-small hello.wav --out explained`
-    """
-    from asr.reports.explain import explain as write_page
 
-    print(write_page(model, audio, out))
+    Shows features, posteriors, the gates and cells of every layer, and the effective context.
+    """
+    from asr.reports.explain import explain as write_report
+
+    print(write_report(model, audio, out))

@@ -1,4 +1,4 @@
-"""``asr transcribe`` and ``asr align``: audio to phones with times."""
+"""`asr transcribe` and `asr align`: phones with their times."""
 
 import sys
 from enum import StrEnum
@@ -9,11 +9,11 @@ import typer
 
 from asr.cli.options import Arithmetic, Decoder, Device, Precision
 from asr.errors import InputError
-from asr.inference.catalog import DEFAULT, find_model
+from asr.inference.catalog import DEFAULT_MODEL, find_model
 
 commands = typer.Typer()
 
-ModelOption = Annotated[str, typer.Option("--model", help="model folder, or the name of one that `asr models` lists")]
+ModelOption = Annotated[str, typer.Option("--model", help="model folder, or a name from `asr models`")]
 
 
 class Format(StrEnum):
@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 
 class Notation(StrEnum):
-    """How phones are written."""
+    """Phone notations of the output."""
 
     model = "model"
     timit = "timit"
@@ -35,39 +35,42 @@ class Notation(StrEnum):
     ipa = "ipa"
 
 
-Formats = Annotated[list[Format], typer.Option("--format", help="several for several files each, with --out")]
-Written = Annotated[Notation, typer.Option("--notation", help="symbols of the phones; model: as the model has them")]
-Out = Annotated[Path | None, typer.Option(help="folder for a file of each format and recording, names kept")]
-Force = Annotated[bool, typer.Option("--force", help="write files anew that are there already")]
+Formats = Annotated[list[Format], typer.Option("--format", help="output format; with --out it may be repeated")]
+Written = Annotated[Notation, typer.Option("--notation", help="phone notation; model: the model's own symbols")]
+Out = Annotated[Path | None, typer.Option(help="output folder: one file per recording and format, same names")]
+Force = Annotated[bool, typer.Option("--force", help="overwrite existing files")]
 
 
 @commands.command()
 def transcribe(
-    paths: Annotated[list[str], typer.Argument(help="audio files, folders of them, patterns, - for standard input")],
-    model: ModelOption = DEFAULT,
+    paths: Annotated[list[str], typer.Argument(help="audio files, folders, file patterns, or - for standard input")],
+    model: ModelOption = DEFAULT_MODEL,
     formats: Formats = [Format.text],  # noqa: B006
     notation: Written = Notation.model,
     out: Out = None,
     force: Force = False,
-    decoder: Annotated[Decoder, typer.Option(help="beam: the search that `asr tune-decoder` left")] = Decoder.best_path,
+    decoder: Annotated[
+        Decoder, typer.Option(help="beam: the search that `asr tune-decoder` has tuned")
+    ] = Decoder.best_path,
     device: Device = "cpu",
     precision: Arithmetic = Precision.auto,
 ) -> None:
-    """Phones of recordings with their times: WAV, FLAC, OGG, MP3 or SPHERE, any rate, length and number of channels.
+    """Transcribe recordings to phones with times.
 
     Example: `asr transcribe hello.wav recordings/ --format textgrid --out praat`
 
-    With --out what is there already is left as it is, so that a batch that was interrupted goes on. A recording that cannot
-    be used is named on standard error, the others are done, and the exit status is 1 (2 where none could be used).
+    Reads WAV, FLAC, OGG, MP3 and SPHERE at any sample rate, length and number of channels. `--out` skips files that already
+    exist, so the same command resumes an interrupted batch. Recordings that cannot be used are named on standard error; the
+    exit status is then 1, or 2 if none could be used.
     """
-    from asr.inference.write_transcripts import transcribe_to
+    from asr.inference.write_transcripts import write_transcripts
 
-    if model == DEFAULT:
-        print(f"asr: model {DEFAULT}, which comes with asr", file=sys.stderr)
-    failed, done = transcribe_to(
+    if model == DEFAULT_MODEL:
+        print(f"asr: model {DEFAULT_MODEL}, which comes with asr", file=sys.stderr)
+    failed, done = write_transcripts(
         find_model(model),
         paths,
-        [one.value for one in formats],
+        [each.value for each in formats],
         None if notation is Notation.model else notation.value,
         out,
         force,
@@ -79,15 +82,15 @@ def transcribe(
 
 @commands.command()
 def align(
-    model: Annotated[str, typer.Argument(help="model folder, or the name of one that `asr models` lists")],
-    audio: Annotated[Path, typer.Argument(help="a recording")],
-    phones: Annotated[str | None, typer.Option(help='what is said, in the phones of the model: "HH AH L OW"')] = None,
-    text: Annotated[str | None, typer.Option(help="or its words, with --lexicon")] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="a word and its phones on each line")] = None,
-    formats: Annotated[Format, typer.Option("--format")] = Format.ctm,
+    model: Annotated[str, typer.Argument(help="model folder, or a name from `asr models`")],
+    audio: Annotated[Path, typer.Argument(help="audio file")],
+    phones: Annotated[str | None, typer.Option(help='reference phones in the model\'s inventory: "HH AH L OW"')] = None,
+    text: Annotated[str | None, typer.Option(help="reference words, with --lexicon")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="pronunciation lexicon: a word and its phones per line")] = None,
+    formats: Annotated[Format, typer.Option("--format", help="output format")] = Format.ctm,
     notation: Written = Notation.model,
 ) -> None:
-    """Where each phone of a recording lies, given what is said.
+    """Align a recording with its reference phones or words.
 
     Example: `asr align runs/first/model hello.wav --phones "HH AH L OW" --format textgrid`
     """
@@ -98,9 +101,9 @@ def align(
     recognizer = load(find_model(model))
     if (phones is None) == (text is None) or (text is None) != (lexicon is None):
         raise InputError("nothing to align, expected --phones, or --text and --lexicon")
-    spoken = phones.split() if phones is not None else []
+    reference = phones.split() if phones is not None else []
     if text is not None and lexicon is not None:
-        spoken = pronounce(text, lexicon, recognizer.bundle.inventory)
-    found = recognizer.align(audio, spoken)
-    found = found if notation is Notation.model else found.in_notation(notation.value)
-    print(FORMATS[formats.value][1](found, audio), end="")
+        reference = pronounce(text, lexicon, recognizer.bundle.inventory)
+    aligned = recognizer.align(audio, reference)
+    transcript = aligned if notation is Notation.model else aligned.in_notation(notation.value)
+    print(FORMATS[formats.value][1](transcript, audio), end="")

@@ -1,8 +1,7 @@
-"""Any audio file -> float32 mono samples at the model's rate, or one clear error.
+"""Read any audio file as float32 mono samples at the model's sample rate, or raise one clear error.
 
-soundfile (libsndfile) reads WAV, FLAC, OGG, MP3 and NIST SPHERE, whatever the file is called. What it lets through
-silently is checked here: truncated SPHERE and RIFF files read short without an error, and a file of NaN or of
-zeros alone is no speech.
+soundfile (libsndfile) reads WAV, FLAC, OGG, MP3 and NIST SPHERE, whatever the file is called. libsndfile reads truncated
+SPHERE and RIFF files short without an error, and accepts files of NaN or zeros only. This module refuses them.
 """
 
 from collections.abc import Iterator
@@ -16,23 +15,30 @@ import soxr
 from asr.errors import InputError
 
 SAMPLE_RATE_HZ = 16_000
-"""The rate of TIMIT, and of every model whose configuration does not say otherwise."""
+"""The sample rate of TIMIT, and of every model whose configuration does not set another."""
 
 BLOCK_S = 30
-"""Of audio that is read at once; less where there are several channels."""
-RATES_HZ = (1000, 1_000_000)
-LONGEST_H = 24
-"""Far beyond any recording. A header may say any rate and length, and what memory is asked for follows from them."""
-LOUDEST = 2.0**32
-"""A sample in a file of floating point, whose writer may have taken integers for it; the power of louder ones overflows."""
+"""Seconds of mono audio read at once; with several channels, proportionally less."""
+
+SAMPLE_RATE_RANGE_HZ = (1000, 1_000_000)
+
+MAX_DURATION_H = 24
+"""Longer than any recording. A header may claim any length, and memory is allocated by it."""
+
+MAX_AMPLITUDE = 2.0**32
+"""Largest sample accepted. A floating-point file may hold unscaled integers; the power of louder samples overflows."""
+
 SPHERE_HEADER_BYTES = 1024
+
 RIFF_SIZE_UNKNOWN = (0, 0xFFFFFFFF)
-"""RIFF sizes written by programs that stream, which cannot know the length in advance."""
+"""RIFF sizes written by streaming programs, which do not know the length in advance."""
+
+FORMATS = "WAV, FLAC, OGG, MP3 or SPHERE"
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a header says of an audio file."""
+    """Sample rate, samples per channel and number of channels, from the header of an audio file."""
 
     sample_rate_hz: int
     num_samples: int
@@ -40,16 +46,16 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float:
-        """Length in seconds."""
+        """Duration in seconds."""
         return self.num_samples / self.sample_rate_hz
 
 
 def probe_audio(path: Path) -> AudioInfo:
-    """Rate, samples per channel and channels, from the header alone.
+    """Read sample rate, samples per channel and number of channels from the header alone.
 
     Raises:
-        InputError: the file is missing, empty, not audio, truncated, compressed with shorten, or of a rate or length that
-            no recording has.
+        InputError: the file is missing, empty, not audio, truncated or compressed with shorten, or its sample rate or
+            duration is implausible.
     """
     if not path.is_file():
         raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected an audio file")
@@ -65,23 +71,26 @@ def probe_audio(path: Path) -> AudioInfo:
     if header.frames == 0:
         raise InputError(f"{path}: 0 samples, expected at least 1")
     info = AudioInfo(header.samplerate, header.frames, header.channels)
-    if not RATES_HZ[0] <= info.sample_rate_hz <= RATES_HZ[1]:
-        raise InputError(f"{path}: {info.sample_rate_hz} samples a second, expected {RATES_HZ[0]} to {RATES_HZ[1]}")
-    if info.duration_s > LONGEST_H * 3600:
-        raise InputError(f"{path}: {info.duration_s / 3600:.0f} hours by its header, expected at most {LONGEST_H}")
+    lowest, highest = SAMPLE_RATE_RANGE_HZ
+    if not lowest <= info.sample_rate_hz <= highest:
+        raise InputError(f"{path}: sample rate {info.sample_rate_hz} Hz, expected {lowest} to {highest} Hz")
+    if info.duration_s > MAX_DURATION_H * 3600:
+        raise InputError(
+            f"{path}: {info.duration_s / 3600:.0f} hours according to its header, expected at most {MAX_DURATION_H}"
+        )
     return info
 
 
 def read_audio(
     path: Path, sample_rate_hz: int = SAMPLE_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
 ) -> np.ndarray:
-    """Samples of a file, (samples,) float32 in [-1, 1]: channels averaged, resampled to ``sample_rate_hz``.
+    """Read samples, (samples,) float32 in [-1, 1]: channels averaged, resampled to ``sample_rate_hz``.
 
-    ``start_s`` and ``duration_s`` select a part of the file; without a duration it goes to the end.
+    ``start_s`` and ``duration_s`` select a part of the file. Without ``duration_s`` the part extends to the end.
 
     Raises:
-        InputError: as `probe_audio`; also where fewer samples can be read than the header says, where a sample is
-            not finite, and where all are zero.
+        InputError: as `probe_audio`; the file has fewer samples than its header says, a sample is not finite, or all
+            samples are zero.
     """
     return np.concatenate(list(read_blocks(path, sample_rate_hz, start_s, duration_s)))
 
@@ -89,60 +98,57 @@ def read_audio(
 def read_blocks(
     path: Path, sample_rate_hz: int = SAMPLE_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
 ) -> Iterator[np.ndarray]:
-    """What `read_audio` gives, in pieces of half a minute, so that memory does not grow with the file."""
+    """Yield the samples of `read_audio` in blocks of up to `BLOCK_S`, so that memory does not grow with the file."""
     info = probe_audio(path)
     start = round(start_s * info.sample_rate_hz)
     count = info.num_samples - start if duration_s is None else round(duration_s * info.sample_rate_hz)
     if start < 0 or count < 1 or start + count > info.num_samples:
-        wanted = f"{start_s:g} s to {start_s + (duration_s or 0):g} s"
-        raise InputError(f"{path}: {info.duration_s:g} s long, expected to hold {wanted}")
-    stream = None
+        part = f"{start_s:g} s to {start_s + (duration_s or 0):g} s"
+        raise InputError(f"{path}: {info.duration_s:g} s long, expected to contain {part}")
+    resampler = None
     if info.sample_rate_hz != sample_rate_hz:
-        stream = soxr.ResampleStream(info.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
+        resampler = soxr.ResampleStream(info.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
     silent = True
-    for read, mono in _mono_blocks(path, start, count):
-        if not (usable := np.abs(mono) <= LOUDEST).all():
-            index = int(np.argmin(usable))
-            raise InputError(f"{path}: sample {read + index} is {mono[index]}, expected finite numbers around 1")
+    for position, mono in _read_mono_blocks(path, start, count):
+        if not (valid := np.abs(mono) <= MAX_AMPLITUDE).all():
+            index = int(np.argmin(valid))
+            raise InputError(f"{path}: sample {position + index} is {mono[index]}, expected finite values around 1")
         silent = silent and not mono.any()
-        last = read + len(mono) == start + count
-        yield mono if stream is None else stream.resample_chunk(mono, last=last)
+        last = position + len(mono) == start + count
+        yield mono if resampler is None else resampler.resample_chunk(mono, last=last)
     if silent:
         raise InputError(f"{path}: all {count} samples are zero, expected a signal")
 
 
-def _mono_blocks(path: Path, start: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """The channels' mean of ``count`` samples, in pieces, each with the number of its first sample."""
-    read = start
+def _read_mono_blocks(path: Path, start: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the mean of the channels for ``count`` samples, in blocks: (index of its first sample, block)."""
+    position = start
     try:
         with soundfile.SoundFile(str(path)) as file:
             file.seek(start)
-            while read < start + count:
-                wanted = min(BLOCK_S * file.samplerate // file.channels, start + count - read)
-                samples = file.read(wanted, dtype="float32", always_2d=True)
+            while position < start + count:
+                block_size = min(BLOCK_S * file.samplerate // file.channels, start + count - position)
+                samples = file.read(block_size, dtype="float32", always_2d=True)
                 if len(samples) == 0:
-                    raise InputError(f"{path}: truncated, {read} samples, the header says {file.frames}")
-                yield read, samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
-                read += len(samples)
+                    raise InputError(f"{path}: truncated, {position} samples, the header says {file.frames}")
+                yield position, samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+                position += len(samples)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: not readable as audio ({_reason(error)}), expected {FORMATS}") from error
 
 
 def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Samples at another rate, float32 (samples,); as they are where the rates agree."""
+    """Resample (samples,) to another rate, float32; unchanged if the rates are equal."""
     if from_hz == to_hz:
         return np.ascontiguousarray(samples, dtype=np.float32)
     return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="HQ"), dtype=np.float32)
 
 
-FORMATS = "WAV, FLAC, OGG, MP3 or SPHERE"
-
-
 def _check_container(path: Path, head: bytes) -> None:
-    """Refuse what libsndfile would read short (truncated SPHERE and RIFF) or not at all (shorten)."""
+    """Refuse files that libsndfile reads short (truncated SPHERE and RIFF) or not at all (shorten)."""
     size = path.stat().st_size
     if head.startswith(b"NIST_1A"):
-        fields = _sphere_fields(path, head)
+        fields = _parse_sphere_header(path, head)
         coding = fields.get("sample_coding", "pcm")
         if "shorten" in coding:
             raise InputError(f"{path}: sample_coding {coding}, expected uncompressed SPHERE (sph2pipe converts it)")
@@ -151,17 +157,17 @@ def _check_container(path: Path, head: bytes) -> None:
             * int(fields.get("channel_count", 1))
             * int(fields.get("sample_n_bytes", 2))
         )
-        found = size - int(fields["header_bytes"])
-        if found < expected:
-            raise InputError(f"{path}: truncated, {max(found, 0)} bytes of samples, its header says {expected}")
+        sample_bytes = size - int(fields["header_bytes"])
+        if sample_bytes < expected:
+            raise InputError(f"{path}: truncated, {max(sample_bytes, 0)} bytes of samples, its header says {expected}")
     elif head.startswith(b"RIFF") and len(head) >= 8:
         declared = int.from_bytes(head[4:8], "little")
         if declared not in RIFF_SIZE_UNKNOWN and size < declared + 8:
             raise InputError(f"{path}: truncated, {size} bytes, its header says {declared + 8}")
 
 
-def _sphere_fields(path: Path, head: bytes) -> dict[str, str]:
-    """The ``name -type value`` lines of a NIST SPHERE header, and its own size as ``header_bytes``."""
+def _parse_sphere_header(path: Path, head: bytes) -> dict[str, str]:
+    """Parse the ``name -type value`` lines of a NIST SPHERE header; the header's own size is ``header_bytes``."""
     lines = head.decode("latin-1").split("\n")
     fields = {"header_bytes": lines[1].strip() if len(lines) > 1 else ""}
     for line in lines[2:]:
@@ -176,6 +182,6 @@ def _sphere_fields(path: Path, head: bytes) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """What a library says, on one line and without the path that our own message already names."""
+    """A library's error message on one line, without the path, which our own message already names."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split()).rstrip(".")

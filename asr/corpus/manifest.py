@@ -1,8 +1,8 @@
-"""Utterances in and out: Lhotse cuts, checked on reading.
+"""Write utterances as Lhotse manifests, and read and check them.
 
-A manifest is a ``cuts_*.jsonl.gz`` file of Lhotse ``MonoCut`` objects, one a line: a recording with one supervision that
-has the words as ``text``, ``speaker``, ``gender`` and the phones, space-separated, as ``custom["phones"]``. Where the
-corpus gives times, ``alignment["phone"]`` has them too. Other ``custom`` fields (age, dialect) are details.
+A manifest is a ``cuts_*.jsonl.gz`` file with one Lhotse ``MonoCut`` per line: a recording and one supervision. The
+supervision has ``text`` (the words), ``speaker``, ``gender`` and ``custom["phones"]``, separated by spaces. If the corpus
+has phone times, they are in ``alignment["phone"]``. Other ``custom`` fields, such as age or dialect, become ``details``.
 """
 
 import gzip
@@ -19,18 +19,22 @@ from lhotse.supervision import AlignmentItem
 
 from asr.errors import InputError
 
-LONGEST_LINE_BYTES = 2**24
-LONGEST_S = 1e9
-GROWTH = 100
-"""Bytes that gzip makes of one, beyond the first lines; of a manifest it makes about ten."""
+MAX_LINE_BYTES = 2**24
+
+MAX_NUMBER = 1e9
+"""Largest time in seconds, or sample rate in Hz, that a manifest may contain."""
+
+MAX_COMPRESSION_RATIO = 100
+"""Largest accepted ratio of decompressed to compressed size. Manifests have about 10."""
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One utterance of a corpus: where its audio is, who speaks, and the phones spoken.
+    """One utterance of a corpus: its audio, speaker, words and reference phones.
 
-    ``phone_times_s`` has a (start, end) pair in seconds for each phone, or is None where the corpus has no times.
-    ``sex`` is "f", "m" or "". ``details`` holds further facts of the speaker, such as age or dialect.
+    ``phone_times_s`` has a (start, end) pair in seconds for each phone, or is None if the corpus has no phone times.
+    ``sex`` is "f", "m" or "". ``details`` has other facts about the speaker, such as age or dialect. ``start_s`` is the
+    start of the utterance in its audio file.
     """
 
     id: str
@@ -49,18 +53,18 @@ class Utterance:
 def write_corpus(
     out: Path, splits: Mapping[str, Sequence[Utterance]], left_out: Mapping[str, int], notes: Sequence[str] = ()
 ) -> None:
-    """Write ``out/cuts_SPLIT.jsonl.gz`` for each split, then ``out/stats.json``; each file appears whole or not at all.
+    """Write ``out/cuts_SPLIT.jsonl.gz`` for each split, then ``out/stats.json``. Each file is replaced atomically.
 
     ``left_out`` counts, by reason, the utterances of the source that are in no split.
 
     Raises:
-        InputError: a split is empty, an id stands twice, or the folder cannot be written.
+        InputError: a split is empty or repeats an id, or the folder cannot be written.
     """
     ids = Counter(utterance.id for split in splits.values() for utterance in split)
     for name, split in splits.items():
         if not split:
             raise InputError(f"{out}: split {name} has 0 utterances, expected at least 1")
-        # A fourth set (TIMIT's full test) may share utterances with another split, never hold one twice.
+        # Splits may share utterances (TIMIT's full test set contains dev and test). Within a split, ids are unique.
         check_unique_ids(out / f"cuts_{name}.jsonl.gz", split)
     statistics = {
         "splits": {name: _statistics(split) for name, split in splits.items()},
@@ -80,11 +84,11 @@ def write_corpus(
 
 
 def read_manifest(path: Path) -> list[Utterance]:
-    """The utterances of a manifest, in its order, every one checked.
+    """Read and check the utterances of a manifest, in file order.
 
     Raises:
-        InputError: the file is missing, empty or not a manifest of cuts; an id stands twice; a cut has no phones, no
-            speaker or no single audio file; the audio file is gone.
+        InputError: the file is missing, empty or not a manifest of cuts; an id occurs twice; a cut has no phones, no
+            speaker, or not exactly one audio file; the audio file is missing.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected a manifest (cuts_*.jsonl.gz, see `asr prepare --help`)")
@@ -93,7 +97,7 @@ def read_manifest(path: Path) -> list[Utterance]:
         utterances = [_from_cut(path, cut) for cut in CutSet.from_file(path)]
     except InputError:
         raise
-    except Exception as error:  # lhotse passes on whatever gzip, JSON and its own constructors raise
+    except Exception as error:  # lhotse lets the exceptions of gzip, JSON and its own constructors through
         raise InputError(f"{path}: not a manifest of Lhotse cuts ({_one_line(error)})") from error
     if not utterances:
         raise InputError(f"{path}: 0 utterances, expected at least 1")
@@ -102,22 +106,23 @@ def read_manifest(path: Path) -> list[Utterance]:
 
 
 def _check_lines(path: Path) -> None:
-    """Refuse a line, or lines, of a length that no cuts have: gzip makes gigabytes of a few kilobytes."""
-    left = LONGEST_LINE_BYTES + GROWTH * path.stat().st_size
+    """Refuse implausibly long lines and files: a few kilobytes of gzip can decompress to gigabytes."""
+    bytes_left = MAX_LINE_BYTES + MAX_COMPRESSION_RATIO * path.stat().st_size
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        while line := file.readline(LONGEST_LINE_BYTES + 1):
-            left -= len(line)
-            if len(line) > LONGEST_LINE_BYTES:
-                raise InputError(f"{path}: a line of more than {LONGEST_LINE_BYTES} bytes, expected a cut a line")
-            if left < 0:
-                raise InputError(f"{path}: unpacks to more than {GROWTH} times its size, expected cuts")
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            bytes_left -= len(line)
+            if len(line) > MAX_LINE_BYTES:
+                raise InputError(f"{path}: a line of more than {MAX_LINE_BYTES} bytes, expected one cut per line")
+            if bytes_left < 0:
+                ratio = MAX_COMPRESSION_RATIO
+                raise InputError(f"{path}: decompresses to more than {ratio} times its size, expected a manifest")
 
 
 def check_unique_ids(path: Path, utterances: Iterable[Utterance]) -> None:
-    """Raise InputError where two utterances of a manifest have the same id."""
+    """Raise InputError if two utterances of a manifest have the same id."""
     for utterance_id, count in Counter(utterance.id for utterance in utterances).items():
         if count > 1:
-            raise InputError(f"{path}: utterance id {utterance_id} stands {count} times, expected once")
+            raise InputError(f"{path}: utterance id {utterance_id} occurs {count} times, expected once")
 
 
 def _write_cuts(utterances: Sequence[Utterance], path: Path) -> None:
@@ -168,49 +173,51 @@ def _to_cut(utterance: Utterance) -> MonoCut:
 def _from_cut(path: Path, cut: MonoCut) -> Utterance:
     where = f"{path}: utterance {cut.id}"
     if len(cut.supervisions) != 1 or not cut.has_recording:
-        raise InputError(f"{where}: {len(cut.supervisions)} supervisions, expected 1 and a recording")
+        raise InputError(f"{where}: {len(cut.supervisions)} supervisions, expected 1, with a recording")
     supervision, sources = cut.supervisions[0], cut.recording.sources
     if len(sources) != 1 or sources[0].type != "file":
         raise InputError(f"{where}: audio in {len(sources)} sources, expected 1 file")
     audio_path = Path(sources[0].source)
     if not audio_path.is_file():
-        raise InputError(f"{where}: its audio {audio_path} is gone, expected a file")
+        raise InputError(f"{where}: audio file {audio_path} is missing, expected a file")
     custom = dict(supervision.custom or {})
-    items = (supervision.alignment or {}).get("phone")
+    alignment = (supervision.alignment or {}).get("phone")
     phones = custom.pop("phones", None)
-    if phones is None and items is None:
+    if phones is None and alignment is None:
         raise InputError(f"{where}: no phones, expected custom['phones'] or alignment['phone']")
     if not supervision.speaker:
-        raise InputError(f"{where}: no speaker, expected one")
-    found = Utterance(
+        raise InputError(f"{where}: no speaker, expected a name")
+    utterance = Utterance(
         id=cut.id,
         audio_path=audio_path,
         sample_rate_hz=cut.recording.sampling_rate,
         duration_s=cut.duration,
         speaker=supervision.speaker,
-        phones=tuple(phones.split()) if phones is not None else tuple(item.symbol for item in items or ()),
+        phones=tuple(phones.split()) if phones is not None else tuple(item.symbol for item in alignment or ()),
         words=supervision.text or "",
-        phone_times_s=None if items is None else tuple((item.start, item.end) for item in items),
+        phone_times_s=None if alignment is None else tuple((item.start, item.end) for item in alignment),
         sex=supervision.gender or "",
         details={key: str(value) for key, value in custom.items()},
         start_s=cut.start,
     )
-    _check_values(where, found)
-    return found
+    _check_values(where, utterance)
+    return utterance
 
 
-def _check_values(where: str, found: Utterance) -> None:
-    """Refuse what JSON may have in the place of a text or a number."""
-    times = [time for pair in found.phone_times_s or () for time in pair]
-    texts = [found.id, found.speaker, found.words, found.sex, *found.phones]
-    wrong: list[object] = [text for text in texts if not isinstance(text, str)]
-    numbers = (found.sample_rate_hz, found.duration_s, found.start_s, *times)
-    wrong += [number for number in numbers if not isinstance(number, int | float) or not abs(number) < LONGEST_S]
-    if wrong:
-        raise InputError(f"{where}: has {str(wrong[0])[:100]!r}, expected texts and numbers in their places")
+def _check_values(where: str, utterance: Utterance) -> None:
+    """Refuse values of the wrong JSON type and numbers out of range."""
+    times = [time for pair in utterance.phone_times_s or () for time in pair]
+    texts = [utterance.id, utterance.speaker, utterance.words, utterance.sex, *utterance.phones]
+    invalid: list[object] = [text for text in texts if not isinstance(text, str)]
+    numbers = (utterance.sample_rate_hz, utterance.duration_s, utterance.start_s, *times)
+    invalid += [number for number in numbers if not isinstance(number, int | float) or not abs(number) < MAX_NUMBER]
+    if invalid:
+        value = str(invalid[0])[:100]
+        raise InputError(f"{where}: value {value!r}, expected strings, and numbers below {MAX_NUMBER:g}")
 
 
 def _statistics(utterances: Sequence[Utterance]) -> dict[str, object]:
+    """The statistics of one split, as ``stats.json`` has them."""
     return {
         "utterances": len(utterances),
         "speakers": len({utterance.speaker for utterance in utterances}),
@@ -222,4 +229,5 @@ def _statistics(utterances: Sequence[Utterance]) -> dict[str, object]:
 
 
 def _one_line(error: Exception) -> str:
+    """Type and message of an exception on one line of bounded length."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

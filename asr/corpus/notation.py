@@ -1,4 +1,4 @@
-"""Phones in the notation of TIMIT, ARPAbet or the International Phonetic Association."""
+"""Symbols of TIMIT and ARPAbet phones in TIMIT, ARPAbet or IPA notation."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,11 +10,11 @@ NOTATIONS = ("timit", "arpabet", "ipa")
 
 
 @cache
-def translation(notation: str) -> Mapping[str, str | None]:
-    """Phone of TIMIT or ARPAbet -> its symbol in a notation, None where it has none (silences, closures in ARPAbet).
+def phone_symbols(notation: str) -> Mapping[str, str | None]:
+    """TIMIT or ARPAbet phone -> its symbol in a notation; None if it has none (silences, closures in ARPAbet).
 
     Raises:
-        InputError: an unknown notation.
+        InputError: unknown notation.
     """
     if notation not in NOTATIONS:
         raise InputError(f"notation {notation!r}, expected one of {', '.join(NOTATIONS)}")
@@ -23,7 +23,7 @@ def translation(notation: str) -> Mapping[str, str | None]:
     table: dict[str, str | None] = {}
     for row in rows:
         symbols = dict(zip(NOTATIONS, row, strict=True))
-        wanted = None if symbols[notation] == "-" else symbols[notation]
+        symbol = None if symbols[notation] == "-" else symbols[notation]
         for phone in (symbols["timit"], symbols["arpabet"]):
-            table.setdefault(phone, wanted)
+            table.setdefault(phone, symbol)
     return table

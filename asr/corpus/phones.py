@@ -1,8 +1,7 @@
-"""Phone inventories, folding tables and the ids a model gives to phones.
+"""Phone inventories, folding tables and phone ids.
 
-A corpus is transcribed in a *transcription set* (TIMIT's 61 phones, or the 39 of ARPAbet); a model has an
-*inventory* of output symbols: id 0 is the CTC blank, phones follow in sorted order, so that ids never depend on
-the order in which files were read.
+A corpus is transcribed in a *transcription set* (TIMIT's 61 phones or ARPAbet's 39). A model outputs the symbols of an
+*inventory*: id 0 is the CTC blank, the phones follow in sorted order, so that ids do not depend on the order of files.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,17 +13,17 @@ from asr.config import INVENTORIES
 from asr.errors import InputError
 
 BLANK = "<blank>"
-"""Name of the CTC blank, symbol id 0 of every model."""
+"""Name of the CTC blank, id 0 in every model."""
 
 SILENCES = frozenset({"h#", "pau", "epi", "sil"})
-"""Phones that are none: before, between and after words."""
+"""Silence labels: before, between and after words."""
 
 
 @dataclass(frozen=True)
 class PhoneInventory:
-    """The output symbols of one model: ``symbols[0]`` is the blank, ``symbols[i]`` the phone with id i.
+    """The output symbols of a model: ``symbols[0]`` is the blank, ``symbols[i]`` the phone with id i.
 
-    ``mapping`` takes a transcribed phone to the modelled one, or to None where it is dropped (the glottal stop).
+    ``mapping`` maps a transcribed phone to the modelled one, or to None if it is dropped (the glottal stop).
     """
 
     name: str
@@ -32,31 +31,35 @@ class PhoneInventory:
     mapping: dict[str, str | None]
 
     def encode(self, phones: Iterable[str], utterance: str) -> list[int]:
-        """Ids of transcribed phones; dropped ones leave no trace. ``utterance`` is named in the error."""
+        """Map transcribed phones to ids, without the dropped ones.
+
+        Raises:
+            InputError: an unknown phone; the message names ``utterance``.
+        """
         ids = {symbol: index for index, symbol in enumerate(self.symbols)}
         tokens = []
         for phone in phones:
             if phone not in self.mapping:
-                known = f"one of the {len(self.mapping)} phones of inventory {self.name}"
-                raise InputError(f"utterance {utterance}: unknown phone {phone!r}, expected {known}")
+                expected = f"one of the {len(self.mapping)} phones of inventory {self.name}"
+                raise InputError(f"utterance {utterance}: unknown phone {phone!r}, expected {expected}")
             modelled = self.mapping[phone]
             if modelled is not None:
                 tokens.append(ids[modelled])
         return tokens
 
     def decode(self, tokens: Iterable[int]) -> list[str]:
-        """Phones of symbol ids; the blank must have been removed."""
+        """Map ids to phones. The caller removes blanks first."""
         return [self.symbols[token] for token in tokens]
 
 
 @cache
 def timit_folding() -> dict[str, tuple[str | None, str | None]]:
-    """TIMIT's 61 phones -> (one of the 48 modelled, one of the 39 scored); None where the phone is dropped.
+    """TIMIT's 61 phones -> (one of the 48 modelled, one of the 39 scored); None if the phone is dropped.
 
     Source: K.-F. Lee and H.-W. Hon, "Speaker-independent phone recognition using hidden Markov models", 1989.
     """
     folding: dict[str, tuple[str | None, str | None]] = {}
-    for line in _data_lines("timit_phones.tsv"):
+    for line in _read_data_lines("timit_phones.tsv"):
         transcribed, modelled, scored = (None if phone == "-" else phone for phone in line.split("\t"))
         assert transcribed is not None
         folding[transcribed] = (modelled, scored)
@@ -65,6 +68,7 @@ def timit_folding() -> dict[str, tuple[str | None, str | None]]:
 
 @cache
 def _scored_phones() -> dict[str, str | None]:
+    """Phone of TIMIT's 61, 48 or 39 -> one of the 39 scored; None if it is dropped."""
     table: dict[str, str | None] = {}
     for transcribed, (modelled, scored) in timit_folding().items():
         table[transcribed] = scored
@@ -75,7 +79,11 @@ def _scored_phones() -> dict[str, str | None]:
 
 
 def fold_timit(phones: Sequence[str]) -> list[str]:
-    """Phones of any TIMIT inventory (61, 48 or 39) folded to the 39 of scoring; ``q`` is dropped."""
+    """Fold phones of TIMIT's 61, 48 or 39 to the 39 scored ones; ``q`` is dropped.
+
+    Raises:
+        InputError: an unknown phone.
+    """
     table = _scored_phones()
     unknown = [phone for phone in phones if phone not in table]
     if unknown:
@@ -85,25 +93,30 @@ def fold_timit(phones: Sequence[str]) -> list[str]:
 
 @cache
 def inventory(name: str) -> PhoneInventory:
-    """The inventory of that name, one of `INVENTORIES`."""
+    """The phone inventory called ``name``, one of `INVENTORIES`.
+
+    Raises:
+        InputError: an unknown name.
+    """
     if name == "arpabet39":
-        return make_inventory(name, {phone: phone for phone in _data_lines("arpabet39.txt")})
-    columns: dict[str, dict[str, str | None]] = {
+        return make_inventory(name, {phone: phone for phone in _read_data_lines("arpabet39.txt")})
+    mappings: dict[str, dict[str, str | None]] = {
         "timit61": {phone: phone for phone in timit_folding()},
         "timit48": {phone: modelled for phone, (modelled, _) in timit_folding().items()},
         "timit39": {phone: scored for phone, (_, scored) in timit_folding().items()},
     }
-    if name not in columns:
+    if name not in mappings:
         raise InputError(f"unknown phone inventory {name!r}, expected one of {', '.join(INVENTORIES)}")
-    return make_inventory(name, columns[name])
+    return make_inventory(name, mappings[name])
 
 
 def make_inventory(name: str, mapping: dict[str, str] | dict[str, str | None]) -> PhoneInventory:
-    """An inventory whose symbols are the blank and, sorted, every phone that ``mapping`` leads to."""
+    """Build the inventory of a mapping: the blank, then every modelled phone in sorted order."""
     phones = sorted({phone for phone in mapping.values() if phone is not None})
     return PhoneInventory(name, (BLANK, *phones), dict(mapping))
 
 
-def _data_lines(name: str) -> list[str]:
+def _read_data_lines(name: str) -> list[str]:
+    """The lines of a file in ``asr/data``, without comments and empty lines."""
     text = resources.files("asr").joinpath("data", name).read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -1,4 +1,4 @@
-const bytes = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+const bytes = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 const colours = Object.fromEntries(Object.entries(COLOURS).map(([name, text]) => [name, bytes(text)]));
 const output = document.getElementById("value");
 
@@ -7,7 +7,7 @@ for (const canvas of document.querySelectorAll("canvas[data-values]")) {
   const values = bytes(canvas.dataset.values);
   const colour = colours[canvas.dataset.colours];
   const image = new ImageData(width, height);
-  values.forEach((value, place) => image.data.set([...colour.subarray(3 * value, 3 * value + 3), 255], 4 * place));
+  values.forEach((value, index) => image.data.set([...colour.subarray(3 * value, 3 * value + 3), 255], 4 * index));
   canvas.getContext("2d").putImageData(image, 0, 0);
   const [low, high] = [Number(canvas.dataset.low), Number(canvas.dataset.high)];
   const rows = canvas.dataset.rows.split(" ");

@@ -2,10 +2,10 @@
 
 Source: Hannun et al., "First-pass large vocabulary continuous speech recognition using bi-directional recurrent DNNs",
 2014.
-A prefix is a node of a tree; all paths that say the same phones add up in one node. The loops are compiled by numba, which
-holds no lock: utterances can be decoded in several threads.
+A prefix is a node of a tree, and the probabilities of all paths with the same labels add up in it. numba compiles the loops
+without the global interpreter lock, so that threads decode several utterances at once.
 
-A model's folder holds the decoder that was tuned for it:
+The tuned decoder of a model is stored in the model's folder:
 
     decoder.yaml   beam, weight and bonus
     ngram.arpa     the n-gram
@@ -33,12 +33,12 @@ from asr.system.plain_yaml import read_yaml
 SETTINGS_FILE, NGRAM_FILE = "decoder.yaml", "ngram.arpa"
 
 SYMBOL_MARGIN = 12.0
-"""In nats: a symbol this much less probable than a frame's best one is not tried in that frame."""
+"""In nats. Symbols less probable than a frame's best one by more than this are not tried in that frame."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Symbol ids, and the natural-log score they were chosen by."""
+    """Symbol ids and their natural-log score."""
 
     tokens: list[int]
     score: float
@@ -57,100 +57,101 @@ class BeamSearch:
     bonus: float = 0.0
 
     def decode(self, log_probs: np.ndarray, count: int = 1) -> list[Hypothesis]:
-        """The ``count`` best hypotheses, best first, of (frames, symbols) natural-log probabilities."""
-        extra, following, start = self._ngram_or_none(log_probs.shape[1])
+        """Find the ``count`` best hypotheses of (frames, symbols) natural-log probabilities, best first."""
+        lm_scores, next_states, start = self._language_model(log_probs.shape[1])
         frames = np.ascontiguousarray(log_probs, dtype=np.float64)
-        nodes, parents, labels, totals = _search(frames, extra, following, start, self.beam, SYMBOL_MARGIN)
-        best = np.argsort(-totals, kind="stable")[:count]
-        return [Hypothesis(_labels_to(int(nodes[i]), parents, labels), float(totals[i])) for i in best]
+        nodes, parents, labels, scores = _search(frames, lm_scores, next_states, start, self.beam, SYMBOL_MARGIN)
+        best = np.argsort(-scores, kind="stable")[:count]
+        return [Hypothesis(_labels_to(int(nodes[i]), parents, labels), float(scores[i])) for i in best]
 
-    def _ngram_or_none(self, symbols: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """What a symbol adds to the score in each state, the state it leads to, and the first state."""
+    def _language_model(self, symbols: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Weighted scores and next states, (states, symbols) each, and the start state; one state without an n-gram."""
         if self.ngram is None:
             return self.bonus * (np.arange(symbols) != BLANK_ID)[None], np.zeros((1, symbols), np.int32), 0
-        return self._weighted, self.ngram.following, self.ngram.start
+        return self._weighted_scores, self.ngram.next_states, self.ngram.start
 
     @cached_property
-    def _weighted(self) -> np.ndarray:
+    def _weighted_scores(self) -> np.ndarray:
         assert self.ngram is not None
-        extra = self.weight * self.ngram.scores.astype(np.float64) + self.bonus
-        extra[:, BLANK_ID] -= self.bonus  # an utterance's end is no phone
-        return extra
+        scores = self.weight * self.ngram.scores.astype(np.float64) + self.bonus
+        scores[:, BLANK_ID] -= self.bonus  # the end of the utterance is not a phone
+        return scores
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> list[list[int]]:
-        """Symbol ids of each best hypothesis for (batch, frames, symbols) with (batch,) lengths: as `best_path`."""
-        rows = [row[:length].numpy() for row, length in zip(log_probs.cpu(), lengths.tolist(), strict=True)]
+        """Decode a batch like `best_path`: (batch, frames, symbols) and (batch,) lengths -> the best symbol ids of each."""
+        utterances = [padded[:length].numpy() for padded, length in zip(log_probs.cpu(), lengths.tolist(), strict=True)]
         with ThreadPoolExecutor() as pool:
-            return [hypotheses[0].tokens for hypotheses in pool.map(self.decode, rows)]
+            return [hypotheses[0].tokens for hypotheses in pool.map(self.decode, utterances)]
 
 
 def save_decoder(search: BeamConfig, ngram: NGram, folder: Path) -> None:
-    """Put a decoder into a model's folder, in place of one that is there."""
+    """Store a decoder in a model's folder; it replaces an earlier one."""
     write_arpa(ngram, folder / NGRAM_FILE)
     write_text(folder / SETTINGS_FILE, to_yaml(search))
 
 
 def load_decoder(folder: Path, phones: PhoneInventory) -> BeamSearch:
-    """The decoder in a model's folder.
+    """Load the decoder from a model's folder.
 
     Raises:
-        InputError: there is none, or its n-gram lacks a phone.
+        InputError: the folder has no decoder, or its n-gram lacks a phone.
     """
     if not (folder / SETTINGS_FILE).is_file():
-        raise InputError(f"{folder}: no {SETTINGS_FILE}, expected a decoder as `asr tune-decoder` leaves it there")
+        raise InputError(f"{folder}: no {SETTINGS_FILE}, expected a decoder written by `asr tune-decoder`")
     settings = from_mapping(BeamConfig, read_yaml(folder / SETTINGS_FILE), str(folder / SETTINGS_FILE))
     ngram = compile_ngram(read_arpa(folder / NGRAM_FILE), phones)
     return BeamSearch(settings.beam, ngram, settings.weight, settings.bonus)
 
 
 def _labels_to(node: int, parents: np.ndarray, labels: np.ndarray) -> list[int]:
-    found = []
+    """Labels on the path from the root to a node."""
+    reversed_labels = []
     while node > 0:
-        found.append(int(labels[node]))
+        reversed_labels.append(int(labels[node]))
         node = int(parents[node])
-    return found[::-1]
+    return reversed_labels[::-1]
 
 
 @numba.njit(nogil=True, cache=True)
-def _add(a: float, b: float) -> float:
+def _log_add(a: float, b: float) -> float:
     """ln(exp(a) + exp(b))."""
     high, low = max(a, b), min(a, b)
     return high if low == -math.inf else high + math.log1p(math.exp(low - high))
 
 
 @numba.njit(nogil=True, cache=True)
-def _slot(keys: np.ndarray, key: int) -> int:
-    """Where a key stands in an open hash table, or the free place where it would."""
+def _find_slot(keys: np.ndarray, key: int) -> int:
+    """Slot of a key in an open-addressing hash table, or the free slot for it."""
     mask = len(keys) - 1
-    place = (key * 0x9E3779B1 >> 7) & mask
-    while keys[place] != 0 and keys[place] != key:
-        place = (place + 1) & mask
-    return place
+    slot = (key * 0x9E3779B1 >> 7) & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + 1) & mask
+    return slot
 
 
 @numba.njit(nogil=True, cache=True)
-def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the ``count`` largest values, of equals the first."""
+def _best_indices(scores: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the ``count`` largest scores; ties go to the first."""
     if len(scores) <= count:
         return np.arange(len(scores))
     limit = np.partition(scores, len(scores) - count)[len(scores) - count]
     chosen = np.empty(count, np.int64)
     taken = 0
-    room_for_equals = count - np.sum(scores > limit)
+    room_for_ties = count - np.sum(scores > limit)
     for index in range(len(scores)):
         if scores[index] == limit:
-            room_for_equals -= 1
-        if scores[index] > limit or (scores[index] == limit and room_for_equals >= 0):
+            room_for_ties -= 1
+        if scores[index] > limit or (scores[index] == limit and room_for_ties >= 0):
             chosen[taken] = index
             taken += 1
     return chosen
 
 
 class _Tree(NamedTuple):
-    """Prefixes as nodes, each with its parent and last label; node 0 is the empty one. (nodes,) each.
+    """Prefix tree: parent and last label of each node, (nodes,) each. Node 0 is the empty prefix.
 
-    ``position`` is a node's place in the beam, -1 outside it; ``keys`` and ``children`` are the hash table from
-    parent * symbols + symbol to the child.
+    ``position`` is a node's position in the beam, -1 if it is not in the beam. ``keys`` and ``children`` are a hash table
+    from parent * symbols + symbol to the child node.
     """
 
     parents: np.ndarray
@@ -161,109 +162,113 @@ class _Tree(NamedTuple):
 
 
 class _Prefixes(NamedTuple):
-    """Prefixes in the beam, or candidates for it, (prefixes,) each.
+    """The prefixes of the beam, or the candidates for it, (prefixes,) each.
 
-    ``blank`` and ``label`` are ln p of the paths that end in a blank or in the last label, ``given`` is what the n-gram
-    and the bonus add. ``state`` is the n-gram's; a candidate is the prefix at place ``origin`` of the beam with ``symbol``
-    added, or as it was where that is 0, and its node is 0 where it has none yet.
+    ``blank`` and ``label`` are ln p of the paths that end in a blank or in the last label. ``lm`` is the weighted n-gram
+    score with the bonus, ``state`` the state of the n-gram. A candidate extends the prefix at position ``origin`` of the
+    beam by ``symbol``, 0 for no extension; its ``node`` is 0 if it is not in the tree yet.
     """
 
     node: np.ndarray
     state: np.ndarray
     blank: np.ndarray
     label: np.ndarray
-    given: np.ndarray
+    lm: np.ndarray
     origin: np.ndarray
     symbol: np.ndarray
 
 
 @numba.njit(nogil=True, cache=True)
 def _search(
-    log_probs: np.ndarray, extra: np.ndarray, following: np.ndarray, start: int, beam: int, margin: float
+    log_probs: np.ndarray, lm_scores: np.ndarray, next_states: np.ndarray, start: int, beam_size: int, margin: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The prefixes that are left at the end: their nodes, every node's parent and label, and the prefixes' scores."""
+    """Search all frames; returns the nodes of the final beam, the parent and label of every node, and the beam's scores."""
     frames, symbols = log_probs.shape
-    tree = _empty_tree(frames * beam + 1)
-    kept, tried = _empty_prefixes(beam), _empty_prefixes(beam * symbols)
-    kept.node[0], kept.state[0], kept.blank[0], kept.label[0], kept.given[0] = 0, start, 0.0, -np.inf, 0.0
-    count, nodes = 1, 1
+    tree = _empty_tree(frames * beam_size + 1)
+    beam, candidates = _empty_prefixes(beam_size), _empty_prefixes(beam_size * symbols)
+    beam.node[0], beam.state[0], beam.blank[0], beam.label[0], beam.lm[0] = 0, start, 0.0, -np.inf, 0.0
+    size, nodes = 1, 1
     for frame in log_probs:
-        found = _try_all(frame, extra, margin, symbols, tree, kept, count, tried)
-        scores = np.empty(found)
-        for i in range(found):
-            scores[i] = _add(tried.blank[i], tried.label[i]) + tried.given[i]
-        tree.position[kept.node[:count]] = -1
-        count, nodes = _keep(_best(scores, beam), following, symbols, tree, nodes, tried, kept)
-    totals = np.empty(count)
-    for i in range(count):
-        totals[i] = _add(kept.blank[i], kept.label[i]) + kept.given[i] + extra[kept.state[i], 0]
-    return kept.node[:count], tree.parents, tree.labels, totals
+        count = _extend(frame, lm_scores, margin, symbols, tree, beam, size, candidates)
+        scores = np.empty(count)
+        for i in range(count):
+            scores[i] = _log_add(candidates.blank[i], candidates.label[i]) + candidates.lm[i]
+        tree.position[beam.node[:size]] = -1
+        chosen = _best_indices(scores, beam_size)
+        size, nodes = _replace_beam(chosen, next_states, symbols, tree, nodes, candidates, beam)
+    totals = np.empty(size)
+    for i in range(size):
+        totals[i] = _log_add(beam.blank[i], beam.label[i]) + beam.lm[i] + lm_scores[beam.state[i], 0]
+    return beam.node[:size], tree.parents, tree.labels, totals
 
 
 @numba.njit(nogil=True, cache=True)
-def _try_all(
+def _extend(
     frame: np.ndarray,
-    extra: np.ndarray,
+    lm_scores: np.ndarray,
     margin: float,
     symbols: int,
     tree: _Tree,
-    kept: _Prefixes,
-    count: int,
-    tried: _Prefixes,
+    beam: _Prefixes,
+    size: int,
+    candidates: _Prefixes,
 ) -> int:
-    """Fill ``tried`` with what each prefix of the beam can become in a frame; their number."""
-    total = np.empty(count)
-    for i in range(count):  # as it is: by a blank, or by its last label again
-        node = kept.node[i]
+    """Fill ``candidates`` with the extensions of every prefix in the beam by one frame; returns their number."""
+    total = np.empty(size)
+    for i in range(size):  # no new label: a blank, or the last label repeated
+        node = beam.node[i]
         tree.position[node] = i
-        total[i] = _add(kept.blank[i], kept.label[i])
-        tried.node[i], tried.origin[i], tried.symbol[i], tried.given[i] = node, i, 0, kept.given[i]
-        tried.state[i] = kept.state[i]
-        tried.blank[i], tried.label[i] = total[i] + frame[0], kept.label[i] + frame[tree.labels[node]]
-    found = count
+        total[i] = _log_add(beam.blank[i], beam.label[i])
+        candidates.node[i], candidates.origin[i], candidates.symbol[i], candidates.lm[i] = node, i, 0, beam.lm[i]
+        candidates.state[i] = beam.state[i]
+        candidates.blank[i] = total[i] + frame[0]
+        candidates.label[i] = beam.label[i] + frame[tree.labels[node]]
+    count = size
     lowest = np.max(frame) - margin
     for symbol in range(1, symbols):
         if frame[symbol] < lowest:
             continue
-        for i in range(count):  # with a symbol more; the last one again only after a blank
-            before = kept.blank[i] if symbol == tree.labels[kept.node[i]] else total[i]
+        for i in range(size):  # one more label; if it equals the last one, only after a blank
+            before = beam.blank[i] if symbol == tree.labels[beam.node[i]] else total[i]
             if before == -np.inf:
                 continue
-            child = tree.children[_slot(tree.keys, int(kept.node[i]) * symbols + symbol)]
+            child = tree.children[_find_slot(tree.keys, int(beam.node[i]) * symbols + symbol)]
             if child and tree.position[child] >= 0:
-                place = tree.position[child]
-                tried.label[place] = _add(tried.label[place], before + frame[symbol])
+                position = tree.position[child]
+                candidates.label[position] = _log_add(candidates.label[position], before + frame[symbol])
                 continue
-            tried.node[found], tried.origin[found], tried.symbol[found] = child, i, symbol
-            tried.state[found], tried.given[found] = kept.state[i], kept.given[i] + extra[kept.state[i], symbol]
-            tried.blank[found], tried.label[found] = -np.inf, before + frame[symbol]
-            found += 1
-    return found
+            candidates.node[count], candidates.origin[count], candidates.symbol[count] = child, i, symbol
+            candidates.state[count] = beam.state[i]
+            candidates.lm[count] = beam.lm[i] + lm_scores[beam.state[i], symbol]
+            candidates.blank[count], candidates.label[count] = -np.inf, before + frame[symbol]
+            count += 1
+    return count
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep(
+def _replace_beam(
     chosen: np.ndarray,
-    following: np.ndarray,
+    next_states: np.ndarray,
     symbols: int,
     tree: _Tree,
     nodes: int,
-    tried: _Prefixes,
-    kept: _Prefixes,
+    candidates: _Prefixes,
+    beam: _Prefixes,
 ) -> tuple[int, int]:
-    """Make the chosen candidates the beam, new nodes where they have none; how many they are, and the tree's nodes."""
-    parents = kept.node.copy()
+    """Make the chosen candidates the beam and add their missing nodes; returns the sizes of beam and tree."""
+    parents = beam.node.copy()
     for i, c in enumerate(chosen):
-        symbol, parent, node = tried.symbol[c], parents[tried.origin[c]], tried.node[c]
+        symbol, parent, node = candidates.symbol[c], parents[candidates.origin[c]], candidates.node[c]
         if symbol and not node:
             tree.parents[nodes], tree.labels[nodes] = parent, symbol
             key = int(parent) * symbols + symbol
-            place = _slot(tree.keys, key)
-            tree.keys[place], tree.children[place] = key, nodes
+            slot = _find_slot(tree.keys, key)
+            tree.keys[slot], tree.children[slot] = key, nodes
             node = nodes
             nodes += 1
-        kept.node[i], kept.blank[i], kept.label[i], kept.given[i] = node, tried.blank[c], tried.label[c], tried.given[c]
-        kept.state[i] = following[tried.state[c], symbol] if symbol else tried.state[c]
+        beam.node[i], beam.blank[i], beam.label[i] = node, candidates.blank[c], candidates.label[c]
+        beam.lm[i] = candidates.lm[c]
+        beam.state[i] = next_states[candidates.state[c], symbol] if symbol else candidates.state[c]
     return len(chosen), nodes
 
 

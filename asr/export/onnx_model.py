@@ -10,17 +10,21 @@ from asr.nn.acoustic_model import AcousticModel, ConvolutionFrontEnd, SelfAttent
 from asr.nn.lstm import GATES, RecurrentStack
 
 GATE_ORDER = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2]}
-"""Where ONNX's gates stand in torch's weights: input, output, forget, cell (torch: input, forget, cell, output), and
-update, reset, new (torch: reset, update, new).
+"""The index in torch's weights of each gate in ONNX's order: input, output, forget, cell (torch: input, forget, cell,
+output), and update, reset, new (torch: reset, update, new).
 """
 
 
-def log_probs(g: Graph, model: AcousticModel, features: str, lengths: str) -> tuple[str, str]:
-    """(batch, frames, dim), zero beyond each of the lengths (batch,) -> what `AcousticModel.forward` gives of them."""
+def add_acoustic_model(g: Graph, model: AcousticModel, features: str, lengths: str) -> tuple[str, str]:
+    """Add `AcousticModel.forward`.
+
+    (batch, frames, dim), zero beyond each length, and (batch,) lengths -> (batch, frames', symbols) log-probabilities and
+    (batch,) lengths.
+    """
     if isinstance(model.front_end, ConvolutionFrontEnd):
         hidden, lengths = _convolutions(g, model.front_end, features, lengths)
     else:
-        hidden, lengths = _stacked(g, model.time_reduction, features, lengths)
+        hidden, lengths = _stack_frames(g, model.time_reduction, features, lengths)
     hidden = _recurrent(g, model.recurrent, hidden, lengths)
     for layer in model.attention:
         assert isinstance(layer, SelfAttention)
@@ -28,33 +32,17 @@ def log_probs(g: Graph, model: AcousticModel, features: str, lengths: str) -> tu
     return g("LogSoftmax", _linear(g, model.output, hidden), axis=2), lengths
 
 
-def _reduced(g: Graph, lengths: str, reduction: int) -> str:
-    return g("Div", g("Add", lengths, np.array([reduction - 1])), np.array([reduction]))
-
-
-def _linear(g: Graph, layer: nn.Linear, values: str) -> str:
-    return g.linear(values, _numpy(layer.weight), _numpy(layer.bias))
-
-
-def _layer_norm(g: Graph, layer: nn.LayerNorm, values: str) -> str:
-    weights = (_numpy(layer.weight), _numpy(layer.bias))
-    return g("LayerNormalization", values, *weights, axis=-1, epsilon=layer.eps)
-
-
-def _numpy(parameter: Tensor | None) -> np.ndarray:
-    assert parameter is not None
-    return np.ascontiguousarray(parameter.detach().cpu().float().numpy())
-
-
-def _stacked(g: Graph, reduction: int, features: str, lengths: str) -> tuple[str, str]:
+def _stack_frames(g: Graph, reduction: int, features: str, lengths: str) -> tuple[str, str]:
+    """Concatenate groups of ``reduction`` frames, padded with zeros at the end."""
     missing = g("Mod", g("Neg", g.size(features, 1)), np.array([reduction]))
-    pads = g("Concat", np.zeros(4, np.int64), missing, np.zeros(1, np.int64), axis=0)
+    padding = g("Concat", np.zeros(4, np.int64), missing, np.zeros(1, np.int64), axis=0)
     dim = g("Mul", g.size(features, 2), np.array([reduction]))
     shape = g("Concat", np.array([0, -1]), dim, axis=0)
-    return g("Reshape", g("Pad", features, pads), shape), _reduced(g, lengths, reduction)
+    return g("Reshape", g("Pad", features, padding), shape), _reduced_lengths(g, lengths, reduction)
 
 
 def _convolutions(g: Graph, front_end: ConvolutionFrontEnd, features: str, lengths: str) -> tuple[str, str]:
+    """Convolutions over time and frequency, masked after each layer, then layer normalization."""
     maps = g("Unsqueeze", features, np.array([1]))
     for index, layer in enumerate(front_end.layers):
         assert isinstance(layer, nn.Conv2d)
@@ -63,17 +51,17 @@ def _convolutions(g: Graph, front_end: ConvolutionFrontEnd, features: str, lengt
         maps = g("Conv", maps, *weights, strides=list(layer.stride), pads=[*layer.padding, *layer.padding])
         maps = g("Mul", maps, g("Sigmoid", maps))
         if index == len(front_end.layers) - 1:
-            lengths = _reduced(g, lengths, front_end.reduction)
-        maps = g.masked(maps, g.inside(lengths, g.size(maps, 2)), 1, 3)
+            lengths = _reduced_lengths(g, lengths, front_end.reduction)
+        maps = g.apply_mask(maps, g.length_mask(lengths, g.size(maps, 2)), 1, 3)
     flat = g("Reshape", g("Transpose", maps, perm=[0, 2, 1, 3]), np.array([0, 0, -1]))
     return _layer_norm(g, front_end.norm, flat), lengths
 
 
 def _recurrent(g: Graph, stack: RecurrentStack, hidden: str, lengths: str) -> str:
-    """ONNX's own cells take the sequences' lengths, and go backward from each one's end."""
+    """Recurrent layers with ONNX's own cells, which take lengths and run backward from the end of each sequence."""
     steps = g("Cast", g("Max", lengths, np.array([1])), to=6)
-    both = len(stack.suffixes) == 2
-    options: dict[str, int | str] = {"hidden_size": stack.hidden, "direction": "bidirectional" if both else "forward"}
+    direction = "bidirectional" if len(stack.suffixes) == 2 else "forward"
+    options: dict[str, int | str] = {"hidden_size": stack.hidden, "direction": direction}
     if stack.cell == "gru":
         options["linear_before_reset"] = 1
     for layer in range(stack.layers):
@@ -89,29 +77,49 @@ def _recurrent(g: Graph, stack: RecurrentStack, hidden: str, lengths: str) -> st
             norm = stack.norms[layer]
             assert isinstance(norm, nn.LayerNorm)
             hidden = _layer_norm(g, norm, hidden)
-    return g.masked(hidden, g.inside(lengths, g.size(hidden, 1)), 2)
+    return g.apply_mask(hidden, g.length_mask(lengths, g.size(hidden, 1)), 2)
 
 
 def _cell_weights(stack: RecurrentStack, layer: int, kind: str) -> np.ndarray:
-    """Weights of all directions, (directions, gates * hidden, ...), in ONNX's order; both biases after one another."""
-    found = []
+    """Weights of all directions in ONNX's gate order, (directions, gates * hidden, ...); both biases concatenated."""
+    directions = []
     for suffix in stack.suffixes:
-        into, across, bias_into, bias_across = stack.layer_weights(layer, suffix)
-        chosen = {"weight_ih": [into], "weight_hh": [across], "bias": [bias_into, bias_across]}[kind]
-        gates = [one.detach().cpu().float().chunk(GATES[stack.cell]) for one in chosen]
-        found.append(np.concatenate([one[place].numpy() for one in gates for place in GATE_ORDER[stack.cell]]))
-    return np.stack(found)
+        weight_ih, weight_hh, bias_ih, bias_hh = stack.layer_weights(layer, suffix)
+        tensors = {"weight_ih": [weight_ih], "weight_hh": [weight_hh], "bias": [bias_ih, bias_hh]}[kind]
+        gates = [tensor.detach().cpu().float().chunk(GATES[stack.cell]) for tensor in tensors]
+        ordered = [chunks[index].numpy() for chunks in gates for index in GATE_ORDER[stack.cell]]
+        directions.append(np.concatenate(ordered))
+    return np.stack(directions)
 
 
 def _attention(g: Graph, layer: SelfAttention, hidden: str, lengths: str) -> str:
+    """Multi-head self-attention over the frames of each sequence, with layer normalization before and a residual."""
     width = layer.out.in_features
     shape = np.array([0, 0, 3, layer.heads, width // layer.heads])
     parts = g("Reshape", _linear(g, layer.into, _layer_norm(g, layer.norm, hidden)), shape)
     parts = g("Transpose", parts, perm=[2, 0, 3, 1, 4])  # (3, batch, heads, frames, size)
-    query, key, value = (g("Gather", parts, np.array(which), axis=0) for which in range(3))
+    query, key, value = (g("Gather", parts, np.array(index), axis=0) for index in range(3))
     scale = single(1 / math.sqrt(width // layer.heads))
     scores = g("Mul", g("MatMul", query, g("Transpose", key, perm=[0, 1, 3, 2])), scale)
-    seen = g("Unsqueeze", g.inside(g("Max", lengths, np.array([1])), g.size(hidden, 1)), np.array([1, 2]))
-    weights = g("Softmax", g("Where", seen, scores, single(-np.inf)), axis=3)
+    visible = g("Unsqueeze", g.length_mask(g("Max", lengths, np.array([1])), g.size(hidden, 1)), np.array([1, 2]))
+    weights = g("Softmax", g("Where", visible, scores, single(-np.inf)), axis=3)
     mixed = g("Transpose", g("MatMul", weights, value), perm=[0, 2, 1, 3])
     return g("Add", hidden, _linear(g, layer.out, g("Reshape", mixed, np.array([0, 0, width]))))
+
+
+def _reduced_lengths(g: Graph, lengths: str, reduction: int) -> str:
+    return g("Div", g("Add", lengths, np.array([reduction - 1])), np.array([reduction]))
+
+
+def _linear(g: Graph, layer: nn.Linear, values: str) -> str:
+    return g.linear(values, _numpy(layer.weight), _numpy(layer.bias))
+
+
+def _layer_norm(g: Graph, layer: nn.LayerNorm, values: str) -> str:
+    weights = (_numpy(layer.weight), _numpy(layer.bias))
+    return g("LayerNormalization", values, *weights, axis=-1, epsilon=layer.eps)
+
+
+def _numpy(parameter: Tensor | None) -> np.ndarray:
+    assert parameter is not None
+    return np.ascontiguousarray(parameter.detach().cpu().float().numpy())

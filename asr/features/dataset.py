@@ -1,7 +1,7 @@
-"""Utterances -> batches: features with a cache, bucketing by length, collation, and an order that can be resumed.
+"""Utterances -> batches: cached features, length bucketing, padding, and a reproducible order.
 
-The order of an epoch and every random choice in it follow from (seed, epoch, utterance) alone: a run that goes on in
-the middle of an epoch needs no more than the number of batches it has seen.
+The order of an epoch and every random choice in it depend only on (seed, epoch, utterance). A run that resumes within an
+epoch needs only the number of batches already processed.
 """
 
 from collections import defaultdict
@@ -20,14 +20,17 @@ from asr.corpus.manifest import Utterance
 from asr.corpus.phones import PhoneInventory
 from asr.features.augmentation import augment_features, perturb_speed
 from asr.features.filterbanks import extract, feature_dim
-from asr.features.normalization import FeatureStatistics, normalize, statistics
+from asr.features.normalization import FeatureStatistics, compute_statistics, normalize
 
 LENGTH_JITTER = 0.1
-"""Lengths are multiplied by up to 1 +- this before sorting, so that batches differ from epoch to epoch."""
+"""Durations are scaled by a random factor within 1 +- this before sorting, so that batches differ between epochs."""
+
+TENSORS = ("features", "feature_lengths", "tokens", "token_lengths")
+"""The fields of `Batch` that are tensors."""
 
 
 class Item(NamedTuple):
-    """One utterance of an epoch's plan: its index in the split, and the speed it is played at."""
+    """One utterance of an epoch's plan: its index in the split and its playback speed."""
 
     utterance: int
     speed: float
@@ -38,8 +41,8 @@ class Batch:
     """Utterances padded to the longest, with their true lengths.
 
     features: (batch, frames, dim) float32, zero beyond each length; feature_lengths: (batch,) int64 in frames;
-    tokens: (batch, longest) int64 symbol ids, zero beyond each length; token_lengths: (batch,) int64; ids: their names;
-    items: where in their split they are and how fast they are played.
+    tokens: (batch, tokens) int64 symbol ids, zero beyond each length; token_lengths: (batch,) int64;
+    ids: utterance ids; items: their indices in the split and their speeds.
     """
 
     features: Tensor
@@ -50,18 +53,16 @@ class Batch:
     items: tuple[Item, ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch with its tensors on another device."""
+        """Copy the batch to a device."""
         moved = {name: getattr(self, name).to(device) for name in TENSORS}
         return replace(self, **moved)
-
-
-TENSORS = ("features", "feature_lengths", "tokens", "token_lengths")
 
 
 class Dataset:
     """The utterances of one split as normalized features and symbol ids.
 
-    Features are kept in memory until ``cache_gib`` is full; what no longer fits is computed each time it is asked for.
+    Features are cached in memory, up to ``cache_gib``; the others are computed at each access.
+    ``statistics`` are those of `asr.features.normalization.normalize`.
     """
 
     def __init__(
@@ -70,38 +71,37 @@ class Dataset:
         features: FeatureConfig,
         inventory: PhoneInventory,
         cache_gib: float,
-        known: Mapping[str, FeatureStatistics] | None = None,
+        statistics: Mapping[str, FeatureStatistics] | None = None,
     ) -> None:
         self.utterances = utterances
         self.config = features
         self.tokens = [inventory.encode(utterance.phones, utterance.id) for utterance in utterances]
-        self.known = dict(known or {})
+        self.statistics = dict(statistics or {})
         self._cache: dict[Item, Tensor] = {}
-        self._room_bytes = cache_gib * 2**30
+        self._free_bytes = cache_gib * 2**30
 
     def __len__(self) -> int:
         return len(self.utterances)
 
     def features(self, item: Item) -> Tensor:
         """Normalized features of an utterance at a speed, (frames, dim) float32."""
-        raw = self._cache[item] if item in self._cache else self._extract(item)
-        return normalize(raw, self.config, self.utterances[item.utterance].speaker, self.known)
+        return normalize(self._raw(item), self.config, self.utterances[item.utterance].speaker, self.statistics)
 
     def fill_cache(self, speeds: Iterable[float], workers: int = 2) -> Iterator[None]:
-        """Compute every utterance's features at each speed, yielding after each one (for a progress bar)."""
+        """Cache the features of every utterance at each speed; yield after each one, for a progress bar."""
         items = [Item(index, speed) for speed in speeds for index in range(len(self))]
         with ThreadPoolExecutor(workers) as pool:
             for item, raw in zip(items, pool.map(self._extract, items), strict=True):
                 size = raw.numel() * raw.element_size()
-                if size <= self._room_bytes:
+                if size <= self._free_bytes:
                     self._cache[item] = raw
-                    self._room_bytes -= size
+                    self._free_bytes -= size
                 yield
 
     def learn_statistics(self) -> None:
-        """Fill ``known`` from this split's own utterances at their own speed, as the normalization needs it.
+        """Compute ``statistics`` from the utterances of this split at speed 1.
 
-        For ``speaker`` that is each speaker's statistics, for ``global`` those of the whole split under the key "".
+        Normalization ``speaker`` needs those of each speaker, ``global`` those of the whole split under the key "".
         """
         if self.config.normalization not in ("speaker", "global"):
             return
@@ -109,8 +109,7 @@ class Dataset:
         for index, utterance in enumerate(self.utterances):
             groups[utterance.speaker if self.config.normalization == "speaker" else ""].append(Item(index, 1.0))
         for key, items in groups.items():
-            raw = (self._cache[item] if item in self._cache else self._extract(item) for item in items)
-            self.known[key] = statistics(raw)
+            self.statistics[key] = compute_statistics(self._raw(item) for item in items)
 
     def batches(
         self,
@@ -119,15 +118,17 @@ class Dataset:
         seed: tuple[int, ...] = (),
         views: int = 1,
     ) -> Iterator[Batch]:
-        """The batches of a plan, in its order; ``seed`` is (seed, epoch) of the augmentation.
+        """Yield the batches of a plan, in its order; ``seed`` is (seed, epoch) of the augmentation.
 
-        With two ``views`` a batch holds all its utterances, then all of them again, masked in other places.
-
-        They are made when they are asked for, not by a thread in the background: with a cache that takes a hundredth of the
-        model's time, and the model has work for all cores.
+        With two ``views``, a batch has all its utterances, then all of them again with other masks.
         """
+        # No background thread: with cached features, collation takes 1 % of the model's time, and the model uses all cores.
         for items in plan:
             yield self._collate(items, augment, seed, views)
+
+    def _raw(self, item: Item) -> Tensor:
+        """Features before normalization, from the cache if they are in it."""
+        return self._cache[item] if item in self._cache else self._extract(item)
 
     def _extract(self, item: Item) -> Tensor:
         utterance = self.utterances[item.utterance]
@@ -143,10 +144,12 @@ class Dataset:
         clean = [self.features(item) for item in items]
         features = []
         for view in range(views):
-            for item, one in zip(items, clean, strict=True):
+            for item, unaugmented in zip(items, clean, strict=True):
                 key = (*seed, item.utterance, view) if view else (*seed, item.utterance)
                 generator = np.random.default_rng(key)
-                features.append(augment_features(one, augment, self.config, generator) if augment else one)
+                features.append(
+                    augment_features(unaugmented, augment, self.config, generator) if augment else unaugmented
+                )
         tokens = [torch.tensor(self.tokens[item.utterance], dtype=torch.int64) for item in items]
         ids = tuple(self.utterances[item.utterance].id for item in items)
         batch = collate(features, tokens * views, ids * views, feature_dim(self.config))
@@ -154,15 +157,15 @@ class Dataset:
 
 
 def collate(features: Sequence[Tensor], tokens: Sequence[Tensor], ids: tuple[str, ...], dim: int) -> Batch:
-    """Pad (frames, dim) features and (tokens,) ids to a batch; at least one frame, so that no tensor is empty."""
+    """Pad features (frames, dim) and symbol ids (tokens,) to a batch, with at least one frame and one token."""
     feature_lengths = torch.tensor([len(f) for f in features], dtype=torch.int64)
     token_lengths = torch.tensor([len(t) for t in tokens], dtype=torch.int64)
-    padded = torch.zeros(len(features), max(1, int(feature_lengths.max())), dim)
-    labels = torch.zeros(len(tokens), max(1, int(token_lengths.max())), dtype=torch.int64)
-    for row, (f, t) in enumerate(zip(features, tokens, strict=True)):
-        padded[row, : len(f)] = f
-        labels[row, : len(t)] = t
-    return Batch(padded, feature_lengths, labels, token_lengths, ids)
+    padded_features = torch.zeros(len(features), max(1, int(feature_lengths.max())), dim)
+    padded_tokens = torch.zeros(len(tokens), max(1, int(token_lengths.max())), dtype=torch.int64)
+    for index, (f, t) in enumerate(zip(features, tokens, strict=True)):
+        padded_features[index, : len(f)] = f
+        padded_tokens[index, : len(t)] = t
+    return Batch(padded_features, feature_lengths, padded_tokens, token_lengths, ids)
 
 
 def plan_training(
@@ -172,28 +175,31 @@ def plan_training(
     batch_utterances: int,
     seed: tuple[int, int],
 ) -> list[list[Item]]:
-    """One epoch: every utterance once, at a random speed, in batches of similar length, batches in random order.
+    """Plan an epoch: every utterance once, at a random speed, in batches of similar length, batches in random order.
 
-    A batch takes at most ``batch_utterances`` utterances and ``batch_seconds`` of audio, padding included (one utterance
-    at least). ``seed`` is (seed, epoch).
+    A batch has at most ``batch_utterances`` utterances and ``batch_seconds`` of audio including padding, but at least one
+    utterance. ``seed`` is (seed, epoch).
     """
     generator = np.random.default_rng(seed)
-    drawn = generator.choice(np.asarray(speeds, dtype=float), len(durations_s))
-    lengths = np.asarray(durations_s) / drawn
-    order = np.argsort(lengths * generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths)))
-    items = [Item(int(index), float(drawn[index])) for index in order]
-    batches = _cut(items, lengths, batch_seconds, batch_utterances)
+    drawn_speeds = generator.choice(np.asarray(speeds, dtype=float), len(durations_s))
+    lengths_s = np.asarray(durations_s) / drawn_speeds
+    order = np.argsort(lengths_s * generator.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths_s)))
+    items = [Item(int(index), float(drawn_speeds[index])) for index in order]
+    batches = _split_into_batches(items, lengths_s, batch_seconds, batch_utterances)
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
 def plan_evaluation(durations_s: Sequence[float], batch_seconds: float, batch_utterances: int = 64) -> list[list[Item]]:
-    """Every utterance once at its own speed, longest first, so that want of memory shows at once."""
+    """Plan an evaluation: every utterance once at speed 1, longest first, so that lack of memory shows at once."""
     order = np.argsort(-np.asarray(durations_s), kind="stable")
     items = [Item(int(index), 1.0) for index in order]
-    return _cut(items, np.asarray(durations_s), batch_seconds, batch_utterances)
+    return _split_into_batches(items, np.asarray(durations_s), batch_seconds, batch_utterances)
 
 
-def _cut(items: Sequence[Item], lengths_s: np.ndarray, batch_seconds: float, batch_utterances: int) -> list[list[Item]]:
+def _split_into_batches(
+    items: Sequence[Item], lengths_s: np.ndarray, batch_seconds: float, batch_utterances: int
+) -> list[list[Item]]:
+    """Split items into batches, in order; ``lengths_s`` has the length of each utterance of the split."""
     batches: list[list[Item]] = []
     longest = 0.0
     for item in items:

@@ -1,12 +1,11 @@
-"""Filterbanks and the other front ends, deltas, and mean and variance normalization.
+"""Front ends: log-mel filterbank, MFCC and librosa's mel spectrogram, with deltas. One utterance at a time, no padding.
 
-Conventions are Kaldi's (``compute-fbank-feats`` without dither, frames that lie wholly inside the signal): samples are
-scaled to 16-bit integers, each frame loses its mean, is pre-emphasized, Povey-windowed and zero-padded to a power of
-two; the power spectrum goes through triangular filters on the HTK mel scale; natural log. Times are in milliseconds,
-frequencies in Hz. Every function takes one utterance: nothing here ever sees padding or a neighbour.
+Conventions are Kaldi's (``compute-fbank-feats`` without dither, only frames that fit into the signal): samples are scaled
+to the 16-bit range; each frame has its mean removed, is pre-emphasized, Povey-windowed and zero-padded to a power of two;
+the power spectrum passes triangular filters on HTK's mel scale; natural log.
 
-One thing is not Kaldi's: a frame of digital silence, which a microphone never gives but editing does, becomes a copy of a
-quiet frame of the same utterance. Its log of nothing would draw the utterance's mean and variance away from all speech.
+One exception: a frame of digital silence becomes a copy of a quiet frame of the same utterance. The log of its zero energy
+would distort the utterance's mean and variance (see `asr.features.digital_silence`).
 """
 
 from collections.abc import Callable, Iterable
@@ -22,55 +21,57 @@ from asr.features.frames import FRAMES_AT_ONCE, INT16_SCALE, frame_count, frame_
 from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 
 LOG_FLOOR = torch.finfo(torch.float32).eps
-"""Kaldi's floor under energies, before the log."""
+"""Kaldi's floor of energies, applied before the log."""
 
 DELTA_WINDOW = 2
+"""Frames on either side of the current one."""
 
 SPARE_FRAMES = 2
-"""Room for what rounding adds to the expected length of a resampled signal."""
+"""Extra frames allocated because rounding may lengthen a resampled signal."""
 
 
 def feature_dim(config: FeatureConfig) -> int:
-    """Values per frame: (bins or cepstra, and energy) times (1 + order of deltas)."""
+    """Values per frame: (bins or cepstra, plus 1 for energy) times (1 + delta order)."""
     static = (config.cepstra if config.name == "mfcc" else config.bins) + config.energy
     return static * (1 + config.delta_order)
 
 
 def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
-    """Features of one utterance, not yet normalized.
+    """Compute the features of one utterance, not normalized.
 
     Args:
         samples: (samples,) float32 in [-1, 1] at ``config.sample_rate_hz``.
-        config: which front end, with its sizes.
+        config: the front end and its sizes.
 
     Returns:
-        (frames, feature_dim(config)) float32; 0 frames where the signal is shorter than one.
+        (frames, feature_dim(config)) float32; 0 frames if the signal is shorter than a frame.
     """
     static = FRONT_ENDS[config.name](samples, config)
-    return _with_deltas(replace_digital_silence(static, frame_ranges(samples, config)), config)
+    return _append_deltas(replace_digital_silence(static, frame_ranges(samples, config)), config)
 
 
 def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: FeatureConfig) -> tuple[Tensor, int]:
-    """What `extract` gives of a signal that comes in pieces, and how many samples it had; ``num_samples`` are expected.
+    """Compute the features of `extract` from blocks of samples; returns them and the number of samples read.
 
-    Memory holds the features and one piece.
+    ``num_samples`` is the expected number of samples. Memory holds the features and one block.
     """
     length, shift = frame_samples(config)
     static = torch.empty(frame_count(num_samples, config) + SPARE_FRAMES, feature_dim(replace(config, delta_order=0)))
     ranges = torch.empty(len(static))
-    rest, done, count = np.zeros(0, np.float32), 0, 0
+    pending, done, count = np.zeros(0, np.float32), 0, 0
     for block in blocks:
-        rest, count = np.concatenate([rest, block]), count + len(block)
-        frames = frame_count(len(rest), config)
+        pending, count = np.concatenate([pending, block]), count + len(block)
+        frames = frame_count(len(pending), config)
         if frames > 0:
-            whole = rest[: (frames - 1) * shift + length]
-            static[done : done + frames] = FRONT_ENDS[config.name](whole, config)
-            ranges[done : done + frames] = frame_ranges(whole, config)
-            rest, done = rest[frames * shift :], done + frames
-    return _with_deltas(replace_digital_silence(static[:done], ranges[:done]), config), count
+            complete = pending[: (frames - 1) * shift + length]
+            static[done : done + frames] = FRONT_ENDS[config.name](complete, config)
+            ranges[done : done + frames] = frame_ranges(complete, config)
+            pending, done = pending[frames * shift :], done + frames
+    return _append_deltas(replace_digital_silence(static[:done], ranges[:done]), config), count
 
 
-def _with_deltas(static: Tensor, config: FeatureConfig) -> Tensor:
+def _append_deltas(static: Tensor, config: FeatureConfig) -> Tensor:
+    """Append deltas up to ``config.delta_order``: (frames, static dim) -> (frames, feature_dim(config))."""
     if not config.delta_order:
         return static
     orders = [static]
@@ -80,22 +81,22 @@ def _with_deltas(static: Tensor, config: FeatureConfig) -> Tensor:
 
 
 def fbank(samples: np.ndarray, config: FeatureConfig) -> Tensor:
-    """Kaldi's log-mel filterbank: (frames, bins) float32; with ``energy``, the frame's log energy comes first."""
-    frames = _framed(samples, config)
+    """Kaldi's log-mel filterbank: (frames, bins) float32. With ``energy``, the frame's log energy comes first."""
+    frames = _split_into_frames(samples, config)
     if len(frames) == 0:
         return torch.zeros(0, config.bins + config.energy)
     return torch.cat([_log_mel(piece, config) for piece in frames.split(FRAMES_AT_ONCE)])
 
 
 def mfcc(samples: np.ndarray, config: FeatureConfig) -> Tensor:
-    """Kaldi's mel-frequency cepstra, liftered: (frames, cepstra) float32; with ``energy``, log energy comes first."""
+    """Kaldi's liftered mel-frequency cepstra: (frames, cepstra) float32. With ``energy``, log energy comes first."""
     log_mel = fbank(samples, config)
     energy, log_mel = log_mel[:, : int(config.energy)], log_mel[:, int(config.energy) :]
     return torch.cat([energy, log_mel @ dct(config.bins, config.cepstra)], dim=1)
 
 
 def librosa_mel(samples: np.ndarray, config: FeatureConfig) -> Tensor:
-    """The log of librosa's mel spectrogram (Hann window, Slaney mel scale and norm): (frames, bins) float32."""
+    """Log of librosa's mel spectrogram (Hann window, Slaney's mel scale and norm): (frames, bins) float32."""
     import librosa
 
     length, shift = frame_samples(config)
@@ -112,7 +113,9 @@ def librosa_mel(samples: np.ndarray, config: FeatureConfig) -> Tensor:
         fmax=upper_edge_hz(config),
     )
     log_mel = torch.from_numpy(np.log(np.maximum(mel, LOG_FLOOR)).T.copy())
-    return torch.cat([_log_energy(_framed(samples, config))[:, None], log_mel], dim=1) if config.energy else log_mel
+    if not config.energy:
+        return log_mel
+    return torch.cat([_log_energy(_split_into_frames(samples, config))[:, None], log_mel], dim=1)
 
 
 FRONT_ENDS: dict[str, Callable[[np.ndarray, FeatureConfig], Tensor]] = {
@@ -123,7 +126,7 @@ FRONT_ENDS: dict[str, Callable[[np.ndarray, FeatureConfig], Tensor]] = {
 
 
 def deltas(features: Tensor) -> Tensor:
-    """Regression over two frames either side, edges repeated (HTK's formula): (frames, dim) -> (frames, dim)."""
+    """Regress over two frames on either side, edge frames repeated (HTK's formula): (frames, dim) -> (frames, dim)."""
     if len(features) == 0:
         return features
     weights = torch.arange(-DELTA_WINDOW, DELTA_WINDOW + 1, dtype=features.dtype)
@@ -133,11 +136,11 @@ def deltas(features: Tensor) -> Tensor:
 
 
 def _log_mel(frames: Tensor, config: FeatureConfig) -> Tensor:
-    """(frames, window) raw samples -> (frames, [energy +] bins)."""
+    """Samples in 16-bit scale, (frames, window) -> log-mel, (frames, [energy +] bins)."""
     length, _ = frame_samples(config)
     frames = frames - frames.mean(dim=1, keepdim=True)
     energy = [frames.square().sum(1).clamp_min(LOG_FLOOR).log()[:, None]] if config.energy else []
-    # Pre-emphasis within the frame; its first sample stands for the one before it.
+    # Pre-emphasis within the frame: its first sample is its own predecessor.
     previous = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
     frames = (frames - config.preemphasis * previous) * povey_window(length)
     spectrum = torch.fft.rfft(frames, n=fft_size_of(length))
@@ -147,12 +150,13 @@ def _log_mel(frames: Tensor, config: FeatureConfig) -> Tensor:
 
 
 def _log_energy(frames: Tensor) -> Tensor:
+    """Log energy of centred frames: (frames, window) -> (frames,)."""
     centred = frames - frames.mean(dim=1, keepdim=True)
     return centred.square().sum(1).clamp_min(LOG_FLOOR).log()
 
 
-def _framed(samples: np.ndarray, config: FeatureConfig) -> Tensor:
-    """Overlapping frames of the signal, (frames, window), a view; in 16-bit scale."""
+def _split_into_frames(samples: np.ndarray, config: FeatureConfig) -> Tensor:
+    """View of overlapping frames of the signal in 16-bit scale: (frames, window)."""
     length, shift = frame_samples(config)
     signal = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32)) * INT16_SCALE
     return signal.unfold(0, length, shift) if len(signal) >= length else signal.new_zeros(0, length)

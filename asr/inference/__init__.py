@@ -1,1 +1,34 @@
-"""What was recognized, in the notations and file formats of others."""
+"""Inference: a trained model and audio -> transcripts, alignments and evaluations.
+
+In:  a model folder; audio files or arrays, or a manifest to evaluate on.
+Out: `Transcript`s with times and confidences, files in five formats, error rates.
+Start with `recognizer`, which follows one recording from audio to transcript.
+
+    bundle              a model folder: save, load, verify; log-probabilities in any precision
+    catalog             the models that ship with the package, by name
+    weights             safetensors files, checked against a model
+    windows             log-probabilities of recordings of any length, in windows and batches
+    forced_alignment    the times of known phones: frame classifier and Viterbi search
+    transcript_formats  `Phone`, `Transcript`, and their file formats
+    recognizer          one recording: audio to transcript, step by step
+    transcribe          many recordings, in batches
+    write_transcripts   many recordings to files: patterns, folders, formats (behind `asr transcribe`)
+    evaluate            a manifest: hypotheses, phone error rate, temperature of confidences
+    evaluate_words      a manifest: word error rate with a lexicon and a word n-gram
+    tune_decoder        weight and bonus of the beam search from a dev set
+"""
+
+__all__ = [
+    "bundle",
+    "catalog",
+    "evaluate",
+    "evaluate_words",
+    "forced_alignment",
+    "recognizer",
+    "transcribe",
+    "transcript_formats",
+    "tune_decoder",
+    "weights",
+    "windows",
+    "write_transcripts",
+]

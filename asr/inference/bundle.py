@@ -1,13 +1,13 @@
-"""One trained model on disk: weights, configuration, phones, statistics and a card, written whole or not at all.
+"""A bundle: one trained model in a folder, written whole or not at all.
 
-    config.yaml           front end, model, inventory and scoring convention
-    model.safetensors     weights
-    phones.txt            a symbol a line, line i is symbol id i, the blank first
-    statistics.safetensors  mean and standard deviation of each feature, where the normalization is global
-    README.md             the model card: data, command, score
-    checksums.txt         SHA-256 of the files above but the card
-    aligner.safetensors   where phones begin and end (`asr.inference.forced_alignment`), put there after training
-    confidence.yaml       the temperature for confidences (`asr.scoring.calibration`), put there after training
+    config.yaml             features, model, inventory and scoring convention
+    model.safetensors       weights
+    phones.txt              one symbol per line; line i is symbol id i, the blank first
+    statistics.safetensors  mean and standard deviation of each feature, if the normalization is global
+    README.md               the model card: data, command, score
+    checksums.txt           SHA-256 of the files above except the card
+    aligner.safetensors     the aligner (`asr.inference.forced_alignment`), added after training
+    confidence.yaml         the temperature of confidences (`asr.scoring.calibration`), added after training
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.
 """
@@ -39,17 +39,17 @@ from asr.system.processor import choose_precision
 log = logging.getLogger("asr")
 
 FORMAT = 1
-"""Raised when a bundle of an earlier version could no longer be read."""
+"""Increase it when bundles of earlier versions can no longer be read."""
 
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
-FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
+REQUIRED_FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
 STATISTICS_FILE, CHECKSUMS_FILE = "statistics.safetensors", "checksums.txt"
-CHECKED = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE)
+CHECKSUMMED_FILES = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE)
 
 
 @dataclass
 class Bundle:
-    """A model with all that it takes to use it. ``statistics`` is as `asr.features.normalization.normalize` wants it."""
+    """A model with everything needed to use it. ``statistics`` are as `asr.features.normalization.normalize` takes them."""
 
     model: AcousticModel
     model_config: ModelConfig
@@ -60,10 +60,10 @@ class Bundle:
     precision: str = "float32"
 
     def log_probs(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What `AcousticModel.forward` gives, in the bundle's precision.
+        """Run `AcousticModel.forward` in the bundle's precision.
 
         Raises:
-            InputError: weights so large that they give no numbers, which no decoder could use.
+            InputError: the weights are so large that the log-probabilities are not finite.
         """
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             log_probs, out_lengths = self.model(features, lengths)
@@ -73,12 +73,12 @@ class Bundle:
 
 
 def build_model(model: ModelConfig, features: FeatureConfig, phones: PhoneInventory) -> AcousticModel:
-    """A model with fresh weights for this front end and these phones."""
+    """Build a model with new weights for these features and phones."""
     return AcousticModel(model, feature_dim(features), len(phones.symbols))
 
 
 def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
-    """Write a bundle to the folder ``path``, in place of one that is there; ``card`` is its README.
+    """Write a bundle to the folder ``path``, replacing an existing one. ``card`` is its README.
 
     Raises:
         InputError: the folder cannot be written.
@@ -100,13 +100,13 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
         (partial / "model.safetensors").write_bytes(save(weights))
         if "" in bundle.statistics:
-            known = bundle.statistics[""]
-            (partial / STATISTICS_FILE).write_bytes(save({"mean": known.mean, "std": known.std}))
+            statistics = bundle.statistics[""]
+            (partial / STATISTICS_FILE).write_bytes(save({"mean": statistics.mean, "std": statistics.std}))
         names = sorted(file.name for file in partial.iterdir() if file.name != "README.md")
         lines = [f"{_sha256(partial / name)}  {name}\n" for name in names]
         (partial / CHECKSUMS_FILE).write_text("".join(lines), encoding="utf-8")
         for file in partial.iterdir():
-            _sync(file)
+            _flush_to_disk(file)
         shutil.rmtree(path, ignore_errors=True)
         os.replace(partial, path)
     except OSError as error:
@@ -115,120 +115,126 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
 
 
 def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str = "float32") -> Bundle:
-    """The model in a bundle folder, ready for inference on ``device``.
+    """Load the model in a bundle folder, ready for inference on ``device``.
 
-    ``precision`` is one of `PRECISIONS`: float32 is exact; bfloat16 is faster where the device computes in it; auto is the
-    one or the other (`asr.system.processor`); int8 makes the recurrent weights 8-bit numbers, on CPU alone.
+    ``precision`` is one of `PRECISIONS`. float32 is exact. bfloat16 is faster if the device computes in it. auto is one of
+    these two (`asr.system.processor`). int8 stores the recurrent weights as 8-bit numbers, on CPU only.
 
     Raises:
         InputError: not a bundle, or its parts do not fit together.
     """
-    device = checked_device(device)
-    if precision not in PRECISIONS:
-        raise InputError(f"precision is {precision}, expected one of {', '.join(PRECISIONS)}")
-    if precision == "int8" and device.type != "cpu":
-        raise InputError(f"precision is int8 on {device}, expected cpu")
-    precision, _, warning = choose_precision(precision, device)
-    if warning:
-        log.warning(warning)
-    missing = [name for name in FILES if not (path / name).is_file()]
-    if missing:
-        raise InputError(f"{path}: no {missing[0]}, expected a model folder as `asr train` leaves it in RUN_DIR/model")
-    for file in path.iterdir():
-        if not file.resolve().is_relative_to(path.resolve()):
-            raise InputError(f"{file}: a link to {file.resolve()}, expected a file in the model's folder")
-    check_checksums(path)
-    found = read_yaml(path / "config.yaml")
-    symbols = tuple(read_text(path / "phones.txt", "a phone a line").split())
-    if found.get("format") != FORMAT:
-        raise InputError(f"{path}/config.yaml: format {found.get('format')!r}, expected {FORMAT}")
-    features = from_mapping(FeatureConfig, found.get("features", {}), f"{path}/config.yaml: features")
-    model_config = from_mapping(ModelConfig, found.get("model", {}), f"{path}/config.yaml: model")
-    phones = _inventory(path, str(found.get("inventory")), symbols)
-    with torch.device("meta"):  # sizes alone: settings must not ask for memory that the weights do not fill
+    device = require_device(device)
+    precision = _resolve_precision(precision, device)
+    _check_files(path)
+    config = read_yaml(path / "config.yaml")
+    symbols = tuple(read_text(path / "phones.txt", "one phone per line").split())
+    if config.get("format") != FORMAT:
+        raise InputError(f"{path}/config.yaml: format {config.get('format')!r}, expected {FORMAT}")
+    features = from_mapping(FeatureConfig, config.get("features", {}), f"{path}/config.yaml: features")
+    model_config = from_mapping(ModelConfig, config.get("model", {}), f"{path}/config.yaml: model")
+    phones = _load_inventory(path, str(config.get("inventory")), symbols)
+    with torch.device(
+        "meta"
+    ):  # shapes only, so that damaged settings cannot allocate more memory than the weights need
         expected = build_model(model_config, features, phones).state_dict()
     weights = read_weights(path / "model.safetensors", expected)
     model = build_model(model_config, features, phones)
     model.load_state_dict(weights)
-    known = {}
+    statistics = {}
     if features.normalization == "global":
         size = torch.empty(feature_dim(features))
-        known[""] = FeatureStatistics(**read_weights(path / STATISTICS_FILE, {"mean": size, "std": size}))
+        statistics[""] = FeatureStatistics(**read_weights(path / STATISTICS_FILE, {"mean": size, "std": size}))
     model = model.to(device).eval()
     if precision == "int8":
         model.recurrent.quantize()
-    return Bundle(model, model_config, features, phones, str(found.get("convention")), known, precision)
+    return Bundle(model, model_config, features, phones, str(config.get("convention")), statistics, precision)
 
 
-def check_checksums(path: Path) -> None:
-    """Refuse a bundle of which a file is not as it was written; one without checksums is taken as it is.
+def initialize_from(model: AcousticModel, phones: PhoneInventory, path: Path) -> list[str]:
+    """Copy the weights of a bundle into a model if name and shape agree. Returns the weights not copied, each with why.
+
+    The output layer is copied only if the bundle has the same phones.
+
+    Raises:
+        InputError: not a bundle, or no weight fits.
+    """
+    bundle = load_bundle(path)
+    theirs, ours = bundle.model.state_dict(), model.state_dict()
+    same_phones = bundle.inventory.symbols == phones.symbols
+
+    def difference(key: str) -> str:
+        if key not in theirs:
+            return "not in the bundle"
+        if theirs[key].shape != ours[key].shape:
+            return f"in the bundle {list(theirs[key].shape)}"
+        return "in the bundle for other phones" if key.startswith("output.") and not same_phones else ""
+
+    not_copied = {key: difference(key) for key in ours if difference(key)}
+    if len(not_copied) == len(ours):
+        raise InputError(f"{path}: no weight fits the model to train, expected one of the same kind and width")
+    model.load_state_dict({key: value if key in not_copied else theirs[key] for key, value in ours.items()})
+    return [f"{key} {list(ours[key].shape)}, {reason}" for key, reason in not_copied.items()]
+
+
+def require_device(name: torch.device | str) -> torch.device:
+    """Get a device by name and make sure that it is available.
+
+    Raises:
+        InputError: an unknown name, or no such device.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device is {name}, expected cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device is {name}, expected cpu: no CUDA device is available")
+    return device
+
+
+def verify_checksums(path: Path) -> None:
+    """Refuse a bundle with a changed file. A bundle without checksums is not checked.
 
     Raises:
         InputError: it names the file.
     """
     if not (path / CHECKSUMS_FILE).exists():
         return
-    for line in read_text(path / CHECKSUMS_FILE, "a checksum and a name a line").splitlines():
+    for line in read_text(path / CHECKSUMS_FILE, "a checksum and a name per line").splitlines():
         digest, _, name = line.partition("  ")
-        if name not in CHECKED or not (path / name).is_file():
-            raise InputError(
-                f"{path}/{CHECKSUMS_FILE}: {line[:100]!r}, expected a checksum and one of {', '.join(CHECKED)}"
-            )
+        if name not in CHECKSUMMED_FILES or not (path / name).is_file():
+            names = ", ".join(CHECKSUMMED_FILES)
+            raise InputError(f"{path}/{CHECKSUMS_FILE}: {line[:100]!r}, expected a checksum and one of {names}")
         if _sha256(path / name) != digest:
             raise InputError(
-                f"{path}/{name}: does not agree with its checksum, expected it as written, or no {CHECKSUMS_FILE}"
+                f"{path}/{name}: does not agree with its checksum, expected the original file, or no {CHECKSUMS_FILE}"
             )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _resolve_precision(precision: str, device: torch.device) -> str:
+    """Check a precision and resolve auto for a device. Logs a warning if the device only emulates the precision."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is {precision}, expected one of {', '.join(PRECISIONS)}")
+    if precision == "int8" and device.type != "cpu":
+        raise InputError(f"precision is int8 on {device}, expected cpu")
+    resolved, _, warning = choose_precision(precision, device)
+    if warning:
+        log.warning(warning)
+    return resolved
 
 
-def _sync(path: Path) -> None:
-    """Have the disk write a file, which Windows does only for one that is open for writing."""
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
+def _check_files(path: Path) -> None:
+    """Refuse a folder with missing files, with links out of it, or with changed files."""
+    missing = [name for name in REQUIRED_FILES if not (path / name).is_file()]
+    if missing:
+        raise InputError(f"{path}: no {missing[0]}, expected a model folder, as `asr train` writes to RUN_DIR/model")
+    for file in path.iterdir():
+        if not file.resolve().is_relative_to(path.resolve()):
+            raise InputError(f"{file}: a link to {file.resolve()}, expected a file in the model's folder")
+    verify_checksums(path)
 
 
-def initialize_from(model: AcousticModel, phones: PhoneInventory, path: Path) -> list[str]:
-    """Copy into a model the weights of a bundle that fit it by name and shape; what stays as it was, in words.
-
-    The output layer fits only where the bundle has the same phones.
-
-    Raises:
-        InputError: not a bundle, or nothing of it fits.
-    """
-    there = load_bundle(path)
-    theirs, ours = there.model.state_dict(), model.state_dict()
-    other_phones = there.inventory.symbols != phones.symbols
-
-    def difference(key: str) -> str:
-        if key not in theirs:
-            return "not there"
-        if theirs[key].shape != ours[key].shape:
-            return f"there {list(theirs[key].shape)}"
-        return "there of other phones" if other_phones and key.startswith("output.") else ""
-
-    fresh = {key: difference(key) for key in ours if difference(key)}
-    if len(fresh) == len(ours):
-        raise InputError(f"{path}: no weight fits the model to train, expected one of the same kind and width")
-    model.load_state_dict({key: value if key in fresh else theirs[key] for key, value in ours.items()})
-    return [f"{key} {list(ours[key].shape)}, {what}" for key, what in fresh.items()]
-
-
-def checked_device(name: torch.device | str) -> torch.device:
-    """The device of that name, which must be at hand."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device is {name}, expected cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device is {name}, expected cpu: no CUDA device is at hand")
-    return device
-
-
-def _inventory(path: Path, name: str, symbols: tuple[str, ...]) -> PhoneInventory:
-    """The named inventory, which must have the bundle's symbols; of an unknown name, those symbols alone."""
+def _load_inventory(path: Path, name: str, symbols: tuple[str, ...]) -> PhoneInventory:
+    """Get the inventory of that name, which must have the bundle's symbols. A new name makes a new inventory of them."""
     if not symbols or symbols[0] != BLANK or len(set(symbols)) != len(symbols):
         raise InputError(f"{path}/phones.txt: starts with {symbols[:1]}, expected {BLANK} and then each phone once")
     if name not in INVENTORIES:
@@ -237,3 +243,13 @@ def _inventory(path: Path, name: str, symbols: tuple[str, ...]) -> PhoneInventor
     if known.symbols != symbols:
         raise InputError(f"{path}/phones.txt: {len(symbols)} symbols, expected the {len(known.symbols)} of {name}")
     return known
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Flush a file to disk. Opened for writing, which Windows requires for that."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())

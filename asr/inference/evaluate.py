@@ -1,4 +1,4 @@
-"""A bundle and a manifest -> phone error rates."""
+"""A bundle and a manifest -> hypotheses, phone error rates, and the temperature of confidences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +16,12 @@ from asr.inference.bundle import Bundle, load_bundle
 from asr.scoring.alignment import CORRECT, align
 from asr.scoring.calibration import Evidence, evidence, fit_temperature
 from asr.scoring.conventions import conventions_for
-from asr.scoring.error_rate import Score, Transcribed, score
+from asr.scoring.error_rate import Score, TranscriptPair, score
 from asr.scoring.results import Evaluation, evaluate_hypotheses, read_json
 from asr.system.progress import progress
 
 BATCH_SECONDS = 240.0
-"""Audio in a batch at evaluation, padding included. It bounds memory and changes no result."""
-
+"""Seconds of audio in a batch, padding included. It bounds memory and changes no result."""
 
 DECODERS = ("best_path", "beam")
 
@@ -30,26 +29,26 @@ DECODERS = ("best_path", "beam")
 def evaluate(
     model: Path, cuts: Path, device: str = "cpu", precision: str = "auto", decoder: str = "best_path"
 ) -> Evaluation:
-    """The errors of a bundle on every utterance of a manifest, under the bundle's scoring convention and those beside it.
+    """Score a bundle on every utterance of a manifest, under its own scoring convention and the related ones.
 
-    ``decoder`` is one of `DECODERS`; ``beam`` is the search that `asr tune-decoder` has put beside the model.
+    ``decoder`` is one of `DECODERS`; ``beam`` is the search that `asr tune-decoder` saved in the model's folder.
 
     Raises:
         InputError: the bundle or the manifest cannot be used, or they have different phones.
     """
     bundle = load_bundle(model, device, precision)
     decode = load_decoder(model, bundle.inventory) if decoder == "beam" else best_path
-    dataset = dataset_of(bundle, cuts)
+    dataset = load_dataset(bundle, cuts)
     hypotheses = recognize(bundle, dataset, decode)
     conventions = conventions_for(bundle.convention, bundle.inventory.symbols)
-    return evaluate_hypotheses(transcribed(dataset, hypotheses), conventions, decoder, bundle.precision)
+    return evaluate_hypotheses(pair_with_references(dataset, hypotheses), conventions, decoder, bundle.precision)
 
 
-def figures_of(path: Path, cuts: Path | None, decoder: str = "best_path") -> Evaluation:
-    """The evaluation that a JSON file holds, or that of a model folder on a manifest.
+def read_or_evaluate(path: Path, cuts: Path | None, decoder: str = "best_path") -> Evaluation:
+    """Read an evaluation from a JSON file, or evaluate a model folder on a manifest.
 
     Raises:
-        InputError: neither, or a model without a manifest.
+        InputError: neither, or a model folder without a manifest.
     """
     if not path.is_dir():
         return read_json(path)
@@ -58,21 +57,21 @@ def figures_of(path: Path, cuts: Path | None, decoder: str = "best_path") -> Eva
     return evaluate(path, cuts, decoder=decoder)
 
 
-def dataset_of(bundle: Bundle, cuts: Path) -> Dataset:
-    """The utterances of a manifest as a bundle's model takes them."""
-    dataset = Dataset(read_manifest(cuts), bundle.features, bundle.inventory, cache_gib=0, known=bundle.statistics)
+def load_dataset(bundle: Bundle, cuts: Path) -> Dataset:
+    """Load the utterances of a manifest with the features, phones and statistics of a bundle."""
+    dataset = Dataset(read_manifest(cuts), bundle.features, bundle.inventory, cache_gib=0, statistics=bundle.statistics)
     if bundle.features.normalization == "speaker":
         dataset.learn_statistics()
     return dataset
 
 
 def recognize(bundle: Bundle, dataset: Dataset, decode: Decoder = best_path) -> dict[str, list[str]]:
-    """The phones of every utterance, by id; each is seen exactly once."""
+    """Recognize the phones of every utterance, by id. Each utterance is seen exactly once."""
     hypotheses: dict[str, list[str]] = {}
-    for ids, log_probs, lengths in log_probs_of(bundle, dataset):
-        for name, tokens in zip(ids, decode(log_probs, lengths), strict=True):
-            assert name not in hypotheses
-            hypotheses[name] = bundle.inventory.decode(tokens)
+    for ids, log_probs, lengths in iterate_log_probs(bundle, dataset):
+        for utterance_id, tokens in zip(ids, decode(log_probs, lengths), strict=True):
+            assert utterance_id not in hypotheses
+            hypotheses[utterance_id] = bundle.inventory.decode(tokens)
     assert len(hypotheses) == len(dataset)
     return hypotheses
 
@@ -80,57 +79,27 @@ def recognize(bundle: Bundle, dataset: Dataset, decode: Decoder = best_path) -> 
 def recognize_with_evidence(
     bundle: Bundle, dataset: Dataset, decode: Decoder = best_path
 ) -> dict[str, tuple[list[int], list[Evidence]]]:
-    """The symbol ids of every utterance, by id, and for each of them what `asr.scoring.calibration` needs."""
-    found = {}
-    for ids, log_probs, lengths in log_probs_of(bundle, dataset):
-        for row, (name, tokens) in enumerate(zip(ids, decode(log_probs, lengths), strict=True)):
-            found[name] = (tokens, evidence(log_probs[row, : int(lengths[row])], tokens))
-    return found
+    """Recognize the symbol ids of every utterance, by id, with the evidence for each (`asr.scoring.calibration`)."""
+    results = {}
+    for ids, log_probs, lengths in iterate_log_probs(bundle, dataset):
+        for index, (utterance_id, tokens) in enumerate(zip(ids, decode(log_probs, lengths), strict=True)):
+            results[utterance_id] = (tokens, evidence(log_probs[index, : int(lengths[index])], tokens))
+    return results
 
 
-def correctness(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
-    """Whether each phone of the hypothesis is the one that was said, in the model's own phones."""
-    return [edit.kind == CORRECT for edit in align(reference, hypothesis) if edit.hypothesis is not None]
-
-
-def phones_right(bundle: Bundle, dataset: Dataset, tokens: Mapping[str, Sequence[int]]) -> dict[str, list[bool]]:
-    """Which phones of each hypothesis are right, in the model's own phones."""
-    spoken = {one.id: bundle.inventory.encode(one.phones, one.id) for one in dataset.utterances}
-    decode = bundle.inventory.decode
-    return {name: correctness(decode(spoken[name]), decode(heard)) for name, heard in tokens.items()}
-
-
-def choose_temperature(bundle: Bundle, dataset: Dataset) -> float:
-    """The temperature for confidences that fits the best paths of a dev set."""
-    found = recognize_with_evidence(bundle, dataset)
-    right = phones_right(bundle, dataset, {name: tokens for name, (tokens, _) in found.items()})
-    pairs = [pair for name, (_, seen) in found.items() for pair in zip(seen, right[name], strict=True)]
-    return fit_temperature([seen for seen, _ in pairs], [is_right for _, is_right in pairs])
-
-
-def log_probs_of(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[tuple[str, ...], Tensor, Tensor]]:
-    """Ids, (batch, frames, symbols) log-probabilities and (batch,) lengths of a set, batch after batch."""
+def iterate_log_probs(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[tuple[str, ...], Tensor, Tensor]]:
+    """Yield ids, log-probabilities (batch, frames, symbols) and lengths (batch,) of each batch of a dataset."""
     device = next(bundle.model.parameters()).device
     plan = plan_evaluation([utterance.duration_s for utterance in dataset.utterances], BATCH_SECONDS)
-    with evaluating(bundle):
-        for on_cpu in progress(dataset.batches(plan), "recognizing", len(plan)):
-            batch = on_cpu.to(device)
+    with evaluation_mode(bundle):
+        for cpu_batch in progress(dataset.batches(plan), "recognizing", len(plan)):
+            batch = cpu_batch.to(device)
             yield batch.ids, *bundle.log_probs(batch.features, batch.feature_lengths)
 
 
-def score_hypotheses(bundle: Bundle, dataset: Dataset, hypotheses: Mapping[str, Sequence[str]]) -> Score:
-    """The errors of hypotheses, by id, under the bundle's scoring convention."""
-    return score(transcribed(dataset, hypotheses), bundle.convention)
-
-
-def transcribed(dataset: Dataset, hypotheses: Mapping[str, Sequence[str]]) -> list[Transcribed]:
-    """The utterances of a set with the hypotheses of their ids."""
-    return [(u.id, u.speaker, u.phones, hypotheses[u.id]) for u in dataset.utterances]
-
-
 @contextmanager
-def evaluating(bundle: Bundle) -> Iterator[None]:
-    """Without dropout and gradients; the model's mode is put back afterwards."""
+def evaluation_mode(bundle: Bundle) -> Iterator[None]:
+    """Disable dropout and gradients. The model's mode is restored afterwards."""
     was_training = bundle.model.training
     bundle.model.eval()
     try:
@@ -138,3 +107,36 @@ def evaluating(bundle: Bundle) -> Iterator[None]:
             yield
     finally:
         bundle.model.train(was_training)
+
+
+def score_hypotheses(bundle: Bundle, dataset: Dataset, hypotheses: Mapping[str, Sequence[str]]) -> Score:
+    """Score hypotheses, by utterance id, under the bundle's scoring convention."""
+    return score(pair_with_references(dataset, hypotheses), bundle.convention)
+
+
+def pair_with_references(dataset: Dataset, hypotheses: Mapping[str, Sequence[str]]) -> list[TranscriptPair]:
+    """Pair the reference of each utterance with its hypothesis."""
+    return [
+        (utterance.id, utterance.speaker, utterance.phones, hypotheses[utterance.id])
+        for utterance in dataset.utterances
+    ]
+
+
+def choose_temperature(bundle: Bundle, dataset: Dataset) -> float:
+    """Choose the temperature of confidences that fits the best paths of a dev set."""
+    results = recognize_with_evidence(bundle, dataset)
+    correct = mark_correct_by_id(bundle, dataset, {name: tokens for name, (tokens, _) in results.items()})
+    pairs = [pair for name, (_, phones) in results.items() for pair in zip(phones, correct[name], strict=True)]
+    return fit_temperature([phone for phone, _ in pairs], [is_correct for _, is_correct in pairs])
+
+
+def mark_correct_by_id(bundle: Bundle, dataset: Dataset, tokens: Mapping[str, Sequence[int]]) -> dict[str, list[bool]]:
+    """Mark which phones of each hypothesis, by utterance id, are correct, in the model's own phones."""
+    decode = bundle.inventory.decode
+    references = {u.id: decode(bundle.inventory.encode(u.phones, u.id)) for u in dataset.utterances}
+    return {name: mark_correct(references[name], decode(hypothesis)) for name, hypothesis in tokens.items()}
+
+
+def mark_correct(reference: Sequence[str], hypothesis: Sequence[str]) -> list[bool]:
+    """Mark which phones of a hypothesis agree with the reference in the alignment of both."""
+    return [edit.kind == CORRECT for edit in align(reference, hypothesis) if edit.hypothesis is not None]

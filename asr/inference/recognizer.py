@@ -1,10 +1,18 @@
-"""A model ready for use: audio -> phones with times and confidences, log-probabilities, alignments.
+"""From an audio file to phones with times and confidences.
 
     recognizer = asr.load("runs/first/model")
     for phone in recognizer.transcribe("hello.wav").phones:
         print(phone.symbol, phone.start_s, phone.end_s, phone.confidence)
 
-A recognizer holds nothing that changes: threads may share one.
+A recording passes through these steps, in this order on this page:
+
+    features        audio -> normalized features (frames, dim) and the duration
+    recognize       features -> log-probabilities (output frames, symbols), and with these:
+    _tokens         log-probabilities -> symbol ids
+    _spans          the output frames of each token
+    _confidences    the probability that each token is correct
+    _times_s        start and end of each phone in seconds
+    _transcript     symbols, times and confidences -> `Transcript`
 """
 
 from collections.abc import Sequence
@@ -16,167 +24,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from asr.corpus.audio import LOUDEST, probe_audio, read_blocks, resample
+from asr.corpus.audio import MAX_AMPLITUDE, probe_audio, read_blocks, resample
 from asr.decoding.best_path import Decoder, align_tokens, best_path, best_path_spans
 from asr.errors import InputError
 from asr.features.filterbanks import extract, extract_blocks, feature_dim
 from asr.features.frames import frame_edge_s
 from asr.features.normalization import normalize
 from asr.inference.bundle import Bundle, load_bundle
-from asr.inference.forced_alignment import FrameClassifier, align, load_aligner, without_silence
+from asr.inference.forced_alignment import FrameClassifier, align_phones, load_aligner, non_silence_positions
 from asr.inference.transcript_formats import Phone, Transcript
-from asr.inference.windows import log_probs_of
+from asr.inference.windows import compute_log_probs
 from asr.nn.ctc import required_frames
 from asr.scoring.calibration import evidence, load_temperature
 
 Audio = str | Path | np.ndarray
+Span = tuple[int, int]
+"""The output frames of a token, as (first, one past the last)."""
+
+MAX_REACH_S = 0.1
+"""Without an aligner, a phone extends half way to its neighbours' peaks, but at most this far from its own peak."""
+
 EMPTY = torch.empty(0)
+"""Takes the place of log-probabilities that are no longer needed."""
 
 
-@dataclass(frozen=True)
-class Recognizer:
-    """A bundle with what lies beside it: the temperature of its confidences, its aligner, a decoder."""
-
-    bundle: Bundle
-    temperature: float = 1.0
-    aligner: FrameClassifier | None = None
-    decode: Decoder = best_path
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Of the samples the model takes; others are resampled."""
-        return self.bundle.features.sample_rate_hz
-
-    @property
-    def phones(self) -> tuple[str, ...]:
-        """All phones the model knows."""
-        return self.bundle.inventory.symbols[1:]
-
-    def samples(self, audio: np.ndarray, sample_rate_hz: int | None) -> np.ndarray:
-        """An array (samples,) or (samples, channels) at its rate as the model takes it, (samples,) float32.
-
-        Raises:
-            InputError: no rate, another shape or type, or a sample that is not finite.
-        """
-        if not sample_rate_hz or sample_rate_hz < 1:
-            raise InputError(f"sample_rate_hz is {sample_rate_hz}, expected the rate of the samples")
-        if audio.ndim not in (1, 2) or audio.size == 0 or not np.issubdtype(audio.dtype, np.floating):
-            expected = "floating point (samples,) or (samples, channels)"
-            raise InputError(f"samples are {audio.dtype} {audio.shape}, expected {expected}")
-        mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32)
-        if not (np.abs(mono) <= LOUDEST).all():
-            raise InputError("a sample is not finite or beyond all bounds, expected numbers around 1")
-        return resample(mono, sample_rate_hz, self.sample_rate_hz)
-
-    def features(self, audio: Audio, sample_rate_hz: int | None = None) -> tuple[Tensor, float]:
-        """Normalized features (frames, dim) of a file or an array, and its duration in seconds.
-
-        Raises:
-            InputError: a file that cannot be used, or an array as `samples` says.
-        """
-        config = self.bundle.features
-        if isinstance(audio, np.ndarray):
-            samples = self.samples(audio, sample_rate_hz)
-            raw, count = extract(samples, config), len(samples)
-        else:
-            path, rate = Path(audio), self.sample_rate_hz
-            expected = round(probe_audio(path).duration_s * rate)
-            raw, count = extract_blocks(read_blocks(path, rate), expected, config)
-        normalized = normalize(raw, config, "", self.bundle.statistics, in_place=True)
-        return normalized, count / self.sample_rate_hz
-
-    def log_probs(self, audio: Audio, sample_rate_hz: int | None = None) -> np.ndarray:
-        """Natural-log probabilities (output frames, symbols) float32, symbol 0 the blank, then `phones`.
-
-        Raises:
-            InputError: a file that cannot be used, or an array as `samples` says.
-        """
-        features, _ = self.features(audio, sample_rate_hz)
-        return log_probs_of(self.bundle, [features])[0].float().cpu().numpy()
-
-    def transcribe(self, audio: Audio, sample_rate_hz: int | None = None) -> Transcript:
-        """The phones of a file or an array.
-
-        Raises:
-            InputError: a file that cannot be used, or an array as `samples` says.
-        """
-        return self.transcribe_batch([audio], sample_rate_hz)[0]
-
-    def transcribe_batch(self, audios: Sequence[Audio], sample_rate_hz: int | None = None) -> list[Transcript]:
-        """The phones of several files or arrays; quicker than one after the other.
-
-        Raises:
-            InputError: a file that cannot be used, or an array as `samples` says.
-        """
-        found = [self.features(one, sample_rate_hz) for one in audios]
-        return self.recognize([features for features, _ in found], [duration_s for _, duration_s in found])
-
-    def recognize(self, features: Sequence[Tensor], durations_s: Sequence[float]) -> list[Transcript]:
-        """The phones of recordings that features (frames, dim) have been computed of."""
-        log_probs = log_probs_of(self.bundle, features)
-        results = []
-        for number, (one, duration_s) in enumerate(zip(features, durations_s, strict=True)):
-            rows, log_probs[number] = log_probs[number], EMPTY  # of a long recording they are much to keep
-            (tokens,) = self.decode(rows[None], torch.tensor([len(rows)])) if len(rows) else ([],)
-            spans = best_path_spans(rows) if self.decode is best_path else align_tokens(rows, tokens)
-            sure = self._confidences(rows, tokens, spans)
-            del rows
-            results.append(self._transcript(one, tokens, spans, sure, duration_s))
-        return results
-
-    def align(self, audio: Audio, phones: Sequence[str], sample_rate_hz: int | None = None) -> Transcript:
-        """Where the phones of a recording lie, given what they are.
-
-        Raises:
-            InputError: as `transcribe`; an unknown phone, or more phones than the recording has room for.
-        """
-        name = "samples" if isinstance(audio, np.ndarray) else str(audio)
-        features, duration_s = self.features(audio, sample_rate_hz)
-        log_probs = log_probs_of(self.bundle, [features])[0]
-        tokens = self.bundle.inventory.encode(phones, name)
-        needed = int(required_frames(torch.tensor([tokens or [0]]), torch.tensor([len(tokens)])))
-        if needed > len(log_probs):
-            has = f"the recording has {len(log_probs)}"
-            raise InputError(f"{name}: {len(tokens)} phones need {needed} output frames, {has}, expected fewer phones")
-        spans = align_tokens(log_probs, tokens)
-        return self._transcript(features, tokens, spans, self._confidences(log_probs, tokens, spans), duration_s)
-
-    def _confidences(self, log_probs: Tensor, tokens: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[float]:
-        return [one.confidence(self.temperature) for one in evidence(log_probs, tokens, spans)]
-
-    def _transcript(
-        self,
-        features: Tensor,
-        tokens: Sequence[int],
-        spans: Sequence[tuple[int, int]],
-        sure: Sequence[float],
-        duration_s: float,
-    ) -> Transcript:
-        times = self._times_s(features, tokens, spans, duration_s)
-        symbols = self.bundle.inventory.decode(tokens)
-        phones = [Phone(symbol, *time, one) for symbol, time, one in zip(symbols, times, sure, strict=True)]
-        return Transcript(tuple(phones), duration_s)
-
-    def _times_s(
-        self, features: Tensor, tokens: Sequence[int], spans: Sequence[tuple[int, int]], duration_s: float
-    ) -> list[tuple[float, float]]:
-        """Start and end of each phone, in order and without overlap; a silence fills what lies between its neighbours."""
-        reduction = self.bundle.model.time_reduction
-        peaks = [(start + stop) / 2 * reduction for start, stop in spans]
-        if self.aligner is None:
-            return _around_peaks(peaks, self.bundle.features.frame_shift_ms / 1000, duration_s)
-        spoken = without_silence(tokens, self.bundle.inventory)
-        frames = align(self.aligner, features, [tokens[place] for place in spoken], [peaks[place] for place in spoken])
-        config = self.bundle.features
-        known = {
-            place: (frame_edge_s(start, config), min(frame_edge_s(stop, config), duration_s))
-            for place, (start, stop) in zip(spoken, frames, strict=True)
-        }
-        return _with_silences(known, len(tokens), duration_s)
-
-
-def load(model: str | Path, device: str = "cpu", precision: str = "auto", decoder: str = "best_path") -> Recognizer:
-    """A recognizer from a model folder.
+def load(model: str | Path, device: str = "cpu", precision: str = "auto", decoder: str = "best_path") -> "Recognizer":
+    """Load a recognizer from a model folder. ``decoder`` is best_path or beam.
 
     Raises:
         InputError: not a bundle, or its parts do not fit together.
@@ -192,33 +65,201 @@ def load(model: str | Path, device: str = "cpu", precision: str = "auto", decode
     return Recognizer(bundle, load_temperature(path) or 1.0, aligner, decode)
 
 
-LONGEST_REACH_S = 0.1
-"""Without an aligner a phone goes half way to its neighbours' peaks, but no farther than this from its own."""
+@dataclass(frozen=True)
+class Recognizer:
+    """A trained model with its decoder, the temperature of its confidences and its aligner.
+
+    It never changes, so threads may share one.
+    """
+
+    bundle: Bundle
+    temperature: float = 1.0
+    aligner: FrameClassifier | None = None
+    decode: Decoder = best_path
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Sample rate of the model's input; audio at other rates is resampled."""
+        return self.bundle.features.sample_rate_hz
+
+    @property
+    def phones(self) -> tuple[str, ...]:
+        """The model's phones, in the order of its outputs after the blank."""
+        return self.bundle.inventory.symbols[1:]
+
+    def transcribe(self, audio: Audio, sample_rate_hz: int | None = None) -> Transcript:
+        """Recognize the phones of a file or an array.
+
+        Raises:
+            InputError: the file cannot be used, or the array is not as `samples` expects it.
+        """
+        return self.transcribe_batch([audio], sample_rate_hz)[0]
+
+    def transcribe_batch(self, audios: Sequence[Audio], sample_rate_hz: int | None = None) -> list[Transcript]:
+        """Recognize the phones of several files or arrays, faster than one after another.
+
+        Raises:
+            InputError: a file cannot be used, or an array is not as `samples` expects it.
+        """
+        inputs = [self.features(audio, sample_rate_hz) for audio in audios]
+        return self.recognize([features for features, _ in inputs], [duration_s for _, duration_s in inputs])
+
+    def align(self, audio: Audio, phones: Sequence[str], sample_rate_hz: int | None = None) -> Transcript:
+        """Find the times of known phones in a recording: the same steps, with these phones instead of decoded ones.
+
+        Raises:
+            InputError: as `transcribe`; or an unknown phone, or more phones than the recording has frames for.
+        """
+        name = "samples" if isinstance(audio, np.ndarray) else str(audio)
+        features, duration_s = self.features(audio, sample_rate_hz)
+        (log_probs,) = compute_log_probs(self.bundle, [features])
+        tokens = self.bundle.inventory.encode(phones, name)
+        needed = int(required_frames(torch.tensor([tokens or [0]]), torch.tensor([len(tokens)])))
+        if needed > len(log_probs):
+            has = f"the recording has {len(log_probs)}"
+            raise InputError(f"{name}: {len(tokens)} phones need {needed} output frames, {has}, expected fewer phones")
+        spans = align_tokens(log_probs, tokens)
+        confidences = self._confidences(log_probs, tokens, spans)
+        times_s = self._times_s(features, tokens, spans, duration_s)
+        return self._transcript(tokens, times_s, confidences, duration_s)
+
+    def log_probs(self, audio: Audio, sample_rate_hz: int | None = None) -> np.ndarray:
+        """Compute the natural-log probabilities (output frames, symbols) float32: the blank, then `phones`.
+
+        Raises:
+            InputError: the file cannot be used, or the array is not as `samples` expects it.
+        """
+        features, _ = self.features(audio, sample_rate_hz)
+        return compute_log_probs(self.bundle, [features])[0].float().cpu().numpy()
+
+    # The steps.
+
+    def features(self, audio: Audio, sample_rate_hz: int | None = None) -> tuple[Tensor, float]:
+        """Compute the normalized features (frames, dim) of a file or an array, and its duration in seconds.
+
+        A file is read in blocks, so that memory holds only its features.
+
+        Raises:
+            InputError: the file cannot be used, or the array is not as `samples` expects it.
+        """
+        config = self.bundle.features
+        if isinstance(audio, np.ndarray):
+            samples = self.samples(audio, sample_rate_hz)
+            raw, num_samples = extract(samples, config), len(samples)
+        else:
+            path, rate_hz = Path(audio), self.sample_rate_hz
+            expected_samples = round(probe_audio(path).duration_s * rate_hz)
+            raw, num_samples = extract_blocks(read_blocks(path, rate_hz), expected_samples, config)
+        normalized = normalize(raw, config, "", self.bundle.statistics, in_place=True)
+        return normalized, num_samples / self.sample_rate_hz
+
+    def samples(self, audio: np.ndarray, sample_rate_hz: int | None) -> np.ndarray:
+        """Average the channels of an array (samples,) or (samples, channels) and resample it to the model's rate.
+
+        Returns (samples,) float32.
+
+        Raises:
+            InputError: no rate, a wrong shape or type, or a sample that is not finite.
+        """
+        if not sample_rate_hz or sample_rate_hz < 1:
+            raise InputError(f"sample_rate_hz is {sample_rate_hz}, expected the rate of the samples")
+        if audio.ndim not in (1, 2) or audio.size == 0 or not np.issubdtype(audio.dtype, np.floating):
+            expected = "floating point (samples,) or (samples, channels)"
+            raise InputError(f"samples are {audio.dtype} {audio.shape}, expected {expected}")
+        mono = (audio if audio.ndim == 1 else audio.mean(axis=1)).astype(np.float32)
+        if not (np.abs(mono) <= MAX_AMPLITUDE).all():
+            raise InputError("a sample is not finite or out of range, expected numbers around 1")
+        return resample(mono, sample_rate_hz, self.sample_rate_hz)
+
+    def recognize(self, features: Sequence[Tensor], durations_s: Sequence[float]) -> list[Transcript]:
+        """Recognize the phones of recordings from their normalized features (frames, dim)."""
+        all_log_probs = compute_log_probs(self.bundle, features)
+        transcripts = []
+        for index, (utterance, duration_s) in enumerate(zip(features, durations_s, strict=True)):
+            log_probs, all_log_probs[index] = all_log_probs[index], EMPTY
+            tokens = self._tokens(log_probs)
+            spans = self._spans(log_probs, tokens)
+            confidences = self._confidences(log_probs, tokens, spans)
+            del log_probs  # those of a long recording are large, and its alignment needs memory too
+            times_s = self._times_s(utterance, tokens, spans, duration_s)
+            transcripts.append(self._transcript(tokens, times_s, confidences, duration_s))
+        return transcripts
+
+    def _tokens(self, log_probs: Tensor) -> list[int]:
+        """Decode (output frames, symbols) log-probabilities to symbol ids."""
+        if len(log_probs) == 0:
+            return []
+        return self.decode(log_probs[None], torch.tensor([len(log_probs)]))[0]
+
+    def _spans(self, log_probs: Tensor, tokens: Sequence[int]) -> list[Span]:
+        """Find the output frames of each token: on the best path itself, or by aligning the beam search's result."""
+        return best_path_spans(log_probs) if self.decode is best_path else align_tokens(log_probs, tokens)
+
+    def _confidences(self, log_probs: Tensor, tokens: Sequence[int], spans: Sequence[Span]) -> list[float]:
+        """Estimate the probability that each token is correct."""
+        return [token.confidence(self.temperature) for token in evidence(log_probs, tokens, spans)]
+
+    def _times_s(
+        self, features: Tensor, tokens: Sequence[int], spans: Sequence[Span], duration_s: float
+    ) -> list[tuple[float, float]]:
+        """Find start and end of each phone in seconds, in order and without overlap.
+
+        CTC's peaks tell where a phone is, not where it begins and ends: the aligner finds that. Silences fill the gaps.
+        """
+        config = self.bundle.features
+        peaks = [(start + stop) / 2 * self.bundle.model.time_reduction for start, stop in spans]
+        if self.aligner is None:
+            return _times_around_peaks(peaks, config.frame_shift_ms / 1000, duration_s)
+        positions = non_silence_positions(tokens, self.bundle.inventory)
+        classes = [tokens[position] for position in positions]
+        segments = align_phones(self.aligner, features, classes, [peaks[position] for position in positions])
+        times_s = {
+            position: (frame_edge_s(start, config), min(frame_edge_s(stop, config), duration_s))
+            for position, (start, stop) in zip(positions, segments, strict=True)
+        }
+        return _fill_silences(times_s, len(tokens), duration_s)
+
+    def _transcript(
+        self,
+        tokens: Sequence[int],
+        times_s: Sequence[tuple[float, float]],
+        confidences: Sequence[float],
+        duration_s: float,
+    ) -> Transcript:
+        """Put symbols, times and confidences together."""
+        symbols = self.bundle.inventory.decode(tokens)
+        parts = zip(symbols, times_s, confidences, strict=True)
+        return Transcript(tuple(Phone(symbol, *time_s, confidence) for symbol, time_s, confidence in parts), duration_s)
 
 
-def _around_peaks(peaks: Sequence[float], step_s: float, duration_s: float) -> list[tuple[float, float]]:
-    places = [min(peak * step_s, duration_s) for peak in peaks]
-    edges = [0.0, *((one + two) / 2 for one, two in pairwise(places)), duration_s]
+def _times_around_peaks(peaks: Sequence[float], frame_shift_s: float, duration_s: float) -> list[tuple[float, float]]:
+    """Let each phone extend from its peak, in frames, half way to its neighbours, at most `MAX_REACH_S`."""
+    peaks_s = [min(peak * frame_shift_s, duration_s) for peak in peaks]
+    edges_s = [0.0, *((before + after) / 2 for before, after in pairwise(peaks_s)), duration_s]
     return [
-        (max(place - LONGEST_REACH_S, before), min(place + LONGEST_REACH_S, after))
-        for place, (before, after) in zip(places, pairwise(edges), strict=False)
+        (max(peak_s - MAX_REACH_S, start_s), min(peak_s + MAX_REACH_S, end_s))
+        for peak_s, (start_s, end_s) in zip(peaks_s, pairwise(edges_s), strict=False)
     ]
 
 
-def _with_silences(known: dict[int, tuple[float, float]], count: int, duration_s: float) -> list[tuple[float, float]]:
-    """The times of all phones, where those of silences are what their neighbours leave; silences in a row share it."""
-    times: list[tuple[float, float]] = []
-    place = 0
-    while place < count:
-        if place in known:
-            times.append(known[place])
-            place += 1
+def _fill_silences(known_s: dict[int, tuple[float, float]], count: int, duration_s: float) -> list[tuple[float, float]]:
+    """Give each silence the gap between its neighbours; consecutive silences share it evenly.
+
+    ``known_s`` maps the positions of the other phones, among ``count``, to their times.
+    """
+    times_s: list[tuple[float, float]] = []
+    position = 0
+    while position < count:
+        if position in known_s:
+            times_s.append(known_s[position])
+            position += 1
             continue
-        run = place
-        while run < count and run not in known:
-            run += 1
-        start, end = times[-1][1] if times else 0.0, known[run][0] if run < count else duration_s
-        step = (end - start) / (run - place)
-        times += [(start + step * number, start + step * (number + 1)) for number in range(run - place)]
-        place = run
-    return times
+        stop = position
+        while stop < count and stop not in known_s:
+            stop += 1
+        start_s = times_s[-1][1] if times_s else 0.0
+        end_s = known_s[stop][0] if stop < count else duration_s
+        step_s = (end_s - start_s) / (stop - position)
+        times_s += [(start_s + step_s * index, start_s + step_s * (index + 1)) for index in range(stop - position)]
+        position = stop
+    return times_s

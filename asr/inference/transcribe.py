@@ -1,4 +1,4 @@
-"""Audio files -> transcripts, many at a time. Nothing that only training or data preparation needs is imported here."""
+"""Many audio files -> transcripts, in batches. Imports nothing that only training or data preparation needs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,52 +10,54 @@ from asr.inference.recognizer import Recognizer
 from asr.inference.transcript_formats import Transcript
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".nist", ".aif", ".aiff", ".au")
-"""Files of a folder that are taken for audio, whatever the case. A file that is named itself is always taken."""
+"""Suffixes of audio files in folders, upper or lower case. A file that is named itself may have any suffix."""
 
 FILES_AT_ONCE = 64
 FRAMES_AT_ONCE = 60_000
-"""Files are gathered until there are so many, or so many frames (10 minutes)."""
+"""Files are collected up to this number of files, or of frames (10 minutes), and then recognized."""
+
+Features = tuple[Tensor, float]
+"""Normalized features (frames, dim) and the duration in seconds."""
 
 
-def audio_files(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are; folders replaced by the audio files at any depth in them, sorted.
+def find_audio_files(paths: Sequence[Path]) -> list[Path]:
+    """Replace each folder by the audio files at any depth below it, sorted.
 
     Raises:
-        InputError: a path does not exist, or a folder holds no audio.
+        InputError: a path does not exist, or a folder has no audio.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
-            if not inside:
+            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+            if not below:
                 raise InputError(f"{path}: 0 audio files, expected at least one of {', '.join(AUDIO_SUFFIXES)}")
-            found += inside
+            files += below
         elif path.exists():
-            found.append(path)
+            files.append(path)
         else:
             raise InputError(f"{path}: no such file or folder, expected audio")
-    return found
+    return files
 
 
 def transcribe(recognizer: Recognizer, files: Iterable[Path]) -> Iterator[tuple[Path, Transcript | InputError]]:
-    """What is said in each file, in order, or the error that says why nothing is.
+    """Yield each file, in order, with its transcript, or with the error if it cannot be used.
 
-    Files are read some at a time and recognized in batches of similar length, which changes the speed and no result. A file
-    shorter than a frame has no phones. Where the model normalizes by speaker, each file is a speaker of its own.
+    Batches of similar length make this faster and change no result. A file shorter than a frame has no phones. If the model
+    normalizes by speaker, each file counts as a speaker.
     """
-    waiting: list[tuple[Path, tuple[Tensor, float] | InputError]] = []
+    pending: list[tuple[Path, Features | InputError]] = []
     for path in files:
-        waiting.append((path, _features(recognizer, path)))
-        frames = sum(len(found[0]) for _, found in waiting if not isinstance(found, InputError))
-        if len(waiting) == FILES_AT_ONCE or frames > FRAMES_AT_ONCE:
-            results = _recognize(recognizer, waiting)
-            waiting = []  # before results are written: features of hours are much to keep
+        pending.append((path, _features(recognizer, path)))
+        frames = sum(len(result[0]) for _, result in pending if not isinstance(result, InputError))
+        if len(pending) == FILES_AT_ONCE or frames > FRAMES_AT_ONCE:
+            results = _recognize(recognizer, pending)
+            pending = []  # frees the features of long files before the caller writes results
             yield from results
-    yield from _recognize(recognizer, waiting)
+    yield from _recognize(recognizer, pending)
 
 
-def _features(recognizer: Recognizer, path: Path) -> tuple[Tensor, float] | InputError:
-    """Features and duration in seconds."""
+def _features(recognizer: Recognizer, path: Path) -> Features | InputError:
     try:
         return recognizer.features(path)
     except InputError as error:
@@ -63,8 +65,9 @@ def _features(recognizer: Recognizer, path: Path) -> tuple[Tensor, float] | Inpu
 
 
 def _recognize(
-    recognizer: Recognizer, waiting: Sequence[tuple[Path, tuple[Tensor, float] | InputError]]
+    recognizer: Recognizer, pending: Sequence[tuple[Path, Features | InputError]]
 ) -> list[tuple[Path, Transcript | InputError]]:
-    good = [found for _, found in waiting if not isinstance(found, InputError)]
-    transcripts = iter(recognizer.recognize([features for features, _ in good], [seconds for _, seconds in good]))
-    return [(path, found if isinstance(found, InputError) else next(transcripts)) for path, found in waiting]
+    usable = [result for _, result in pending if not isinstance(result, InputError)]
+    features, durations_s = [features for features, _ in usable], [duration_s for _, duration_s in usable]
+    transcripts = iter(recognizer.recognize(features, durations_s))
+    return [(path, result if isinstance(result, InputError) else next(transcripts)) for path, result in pending]

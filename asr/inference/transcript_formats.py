@@ -1,4 +1,4 @@
-"""What was recognized in a file, as text, JSON, CTM, a Praat TextGrid or TIMIT's PHN."""
+"""A transcript and its file formats: text, JSON, NIST's CTM, Praat's TextGrid and TIMIT's PHN."""
 
 import json
 import tempfile
@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from asr.corpus.audio import SAMPLE_RATE_HZ
-from asr.corpus.notation import translation
+from asr.corpus.notation import phone_symbols
 
 TIER = "phones"
 
 
 @dataclass(frozen=True)
 class Phone:
-    """A recognized phone, where it lies, and how sure the model is of it (a probability)."""
+    """A recognized phone, its start and end in seconds, and its confidence (a probability)."""
 
     symbol: str
     start_s: float
@@ -31,37 +31,35 @@ class Transcript:
 
     @property
     def symbols(self) -> list[str]:
-        """The phones alone."""
+        """The symbols of the phones."""
         return [phone.symbol for phone in self.phones]
 
     def in_notation(self, notation: str) -> "Transcript":
-        """The same in another notation; phones that have no symbol there are left out, unknown ones stay.
+        """Translate to another notation. Phones without a symbol there are dropped; unknown phones stay.
 
         Raises:
             InputError: an unknown notation.
         """
-        table = translation(notation)
-        translated = [(phone, table.get(phone.symbol, phone.symbol)) for phone in self.phones]
-        return replace(self, phones=tuple(replace(phone, symbol=new) for phone, new in translated if new is not None))
+        symbols = phone_symbols(notation)
+        translated = [(phone, symbols.get(phone.symbol, phone.symbol)) for phone in self.phones]
+        return replace(
+            self, phones=tuple(replace(phone, symbol=symbol) for phone, symbol in translated if symbol is not None)
+        )
 
 
-def as_text(transcript: Transcript, path: Path) -> str:
+def format_text(transcript: Transcript, path: Path) -> str:
     """The path, a tab, and the phones."""
     return f"{path}\t{' '.join(transcript.symbols)}\n"
 
 
-def as_json(transcript: Transcript, path: Path) -> str:
-    """An object on one line; times in seconds."""
+def format_json(transcript: Transcript, path: Path) -> str:
+    """A JSON object on one line; times in seconds."""
     phones = [{name: _rounded(value) for name, value in asdict(phone).items()} for phone in transcript.phones]
-    return (
-        json.dumps(
-            {"path": str(path), "duration_s": _rounded(transcript.duration_s), "phones": phones}, ensure_ascii=False
-        )
-        + "\n"
-    )
+    content = {"path": str(path), "duration_s": _rounded(transcript.duration_s), "phones": phones}
+    return json.dumps(content, ensure_ascii=False) + "\n"
 
 
-def as_ctm(transcript: Transcript, path: Path) -> str:
+def format_ctm(transcript: Transcript, path: Path) -> str:
     """NIST's CTM: file, channel, start and duration in seconds, phone, confidence."""
     return "".join(
         f"{path.stem} 1 {phone.start_s:.3f} {phone.end_s - phone.start_s:.3f} {phone.symbol} {phone.confidence:.3f}\n"
@@ -69,8 +67,8 @@ def as_ctm(transcript: Transcript, path: Path) -> str:
     )
 
 
-def as_textgrid(transcript: Transcript, path: Path) -> str:
-    """A TextGrid for Praat with one interval tier."""
+def format_textgrid(transcript: Transcript, path: Path) -> str:
+    """Praat's TextGrid with one interval tier."""
     from praatio import textgrid
 
     entries = [(phone.start_s, phone.end_s, phone.symbol) for phone in transcript.phones]
@@ -82,7 +80,7 @@ def as_textgrid(transcript: Transcript, path: Path) -> str:
         return file.read_text(encoding="utf-8")
 
 
-def as_phn(transcript: Transcript, path: Path) -> str:
+def format_phn(transcript: Transcript, path: Path) -> str:
     """TIMIT's PHN: first sample, one past the last, and phone, at 16 kHz."""
     return "".join(
         f"{round(phone.start_s * SAMPLE_RATE_HZ)} {round(phone.end_s * SAMPLE_RATE_HZ)} {phone.symbol}\n"
@@ -95,10 +93,10 @@ def _rounded(value: object) -> object:
 
 
 FORMATS: dict[str, tuple[str, Callable[[Transcript, Path], str]]] = {
-    "text": (".txt", as_text),
-    "json": (".json", as_json),
-    "ctm": (".ctm", as_ctm),
-    "textgrid": (".TextGrid", as_textgrid),
-    "phn": (".phn", as_phn),
+    "text": (".txt", format_text),
+    "json": (".json", format_json),
+    "ctm": (".ctm", format_ctm),
+    "textgrid": (".TextGrid", format_textgrid),
+    "phn": (".phn", format_phn),
 }
-"""Name -> the ending of its files, and how a transcript and the path of its audio are written."""
+"""Name -> file suffix, and the function that formats a transcript, given the path of its audio."""

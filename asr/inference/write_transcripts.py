@@ -1,4 +1,4 @@
-"""Many recordings transcribed: to standard output, or to files of their names in a folder."""
+"""Transcripts of many recordings -> standard output, or a file for each recording and format in a folder."""
 
 import glob
 import io
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.corpus.notation import translation
+from asr.corpus.notation import phone_symbols
 from asr.errors import InputError
 from asr.inference.recognizer import Recognizer, load
-from asr.inference.transcribe import audio_files, transcribe
+from asr.inference.transcribe import find_audio_files, transcribe
 from asr.inference.transcript_formats import FORMATS
 from asr.system.files import make_folder, write_text
 from asr.system.progress import progress
@@ -21,14 +21,14 @@ STANDARD_INPUT = "-"
 
 @dataclass(frozen=True)
 class Job:
-    """A recording, what it is called in the output, and where its files go, without their endings."""
+    """A recording, its name in the output, and the path of its output files without suffix, None for standard output."""
 
     path: Path
     name: Path
     target: Path | None
 
 
-def transcribe_to(
+def write_transcripts(
     model: Path,
     paths: Sequence[str],
     formats: Sequence[str],
@@ -37,61 +37,41 @@ def transcribe_to(
     force: bool,
     loading: tuple[str, str, str],
 ) -> tuple[int, int]:
-    """Transcribe recordings and write them in each format; how many could not be used, each named on standard error, and
-    how many are done.
+    """Transcribe recordings and write each format. Returns the number that failed and the number that are done.
 
-    ``loading`` is device, precision and decoder. Without ``out`` everything goes to standard output.
+    Each failure is named on standard error. Without ``out`` everything goes to standard output. With ``out``, recordings
+    whose files exist are skipped unless ``force`` is set. ``loading`` is device, precision and decoder.
 
     Raises:
-        InputError: nothing to transcribe, two recordings whose files would be the same, or a model that cannot be used.
+        InputError: nothing to transcribe, two recordings with the same output files, or a model that cannot be used.
     """
-    if notation is not None:
-        translation(notation)
+    if notation is not None:  # refuse an unknown notation before the model is loaded
+        phone_symbols(notation)
     if out is not None:
         make_folder(out)
     with tempfile.TemporaryDirectory(prefix="asr-") as folder:
-        jobs = jobs_of(paths, out, Path(folder))
-        todo = [job for job in jobs if force or not _complete(job, formats)]
+        jobs = find_jobs(paths, out, Path(folder))
+        todo = [job for job in jobs if force or not _is_complete(job, formats)]
         if len(todo) < len(jobs):
-            print(f"asr: {len(jobs) - len(todo)} of {len(jobs)} there already", file=sys.stderr)
+            print(f"asr: {len(jobs) - len(todo)} of {len(jobs)} skipped, files exist", file=sys.stderr)
         failed = _transcribe_all(load(model, *loading), todo, formats, notation) if todo else 0
     if failed and len(todo) > 1:
         print(f"asr: {failed} of {len(todo)} recordings could not be used", file=sys.stderr)
     return failed, len(jobs) - failed
 
 
-def _transcribe_all(recognizer: Recognizer, jobs: Sequence[Job], formats: Sequence[str], notation: str | None) -> int:
-    failed = 0
-    found = zip(jobs, transcribe(recognizer, [job.path for job in jobs]), strict=True)
-    for job, (_, result) in progress(found, "transcribing", len(jobs)) if jobs[0].target is not None else found:
-        if isinstance(result, InputError):
-            failed += 1
-            print(f"asr: {str(result).replace(str(job.path), str(job.name), 1)}", file=sys.stderr)
-            continue
-        transcript = result.in_notation(notation) if notation else result
-        for name in formats:
-            ending, write = FORMATS[name]
-            text = write(transcript, job.name)
-            if job.target is None:
-                print(text, end="", flush=True)
-            else:
-                make_folder(job.target.parent)
-                write_text(_file(job.target, ending), text)
-    return failed
-
-
-def jobs_of(paths: Sequence[str], out: Path | None, scratch: Path) -> list[Job]:
-    """The recordings that paths, patterns and ``-`` name. What was found in a folder keeps its place below it.
+def find_jobs(paths: Sequence[str], out: Path | None, scratch: Path) -> list[Job]:
+    """List the recordings that paths, patterns and ``-`` name. Output keeps the subfolders of a folder.
 
     Raises:
-        InputError: a path does not exist, a pattern or folder has no audio, or two recordings have the same name.
+        InputError: a path does not exist, a pattern or folder has no audio, or two recordings have the same output files.
     """
     jobs = list(_jobs(paths, out, scratch))
     targets: dict[Path, Job] = {}
     for job in jobs:
         if job.target is not None and targets.setdefault(job.target, job).path != job.path:
-            other = targets[job.target].name
-            raise InputError(f"{job.name}: its files would be those of {other}, expected recordings of other names")
+            first = targets[job.target].name
+            raise InputError(f"{job.name}: same output files as {first}, expected recordings with different names")
     return jobs
 
 
@@ -100,15 +80,15 @@ def _jobs(paths: Sequence[str], out: Path | None, scratch: Path) -> Iterator[Job
         if text == STANDARD_INPUT:
             yield _standard_input(out, scratch)
             continue
-        found = [Path(text)] if Path(text).exists() else [Path(one) for one in sorted(glob.glob(text, recursive=True))]
-        for path in found or [Path(text)]:
-            for audio in audio_files([path]):
+        matches = [text] if Path(text).exists() else sorted(glob.glob(text, recursive=True))
+        for path in map(Path, matches or [text]):
+            for audio in find_audio_files([path]):
                 below = audio.relative_to(path) if path.is_dir() else Path(audio.name)
                 yield Job(audio, audio, out / below.with_suffix("") if out is not None else None)
 
 
 def _standard_input(out: Path | None, scratch: Path) -> Job:
-    """A recording that comes through a pipe; files of it are called stdin."""
+    """Save the recording on standard input to a file in ``scratch``; its output files are called stdin."""
     content = io.BytesIO(sys.stdin.buffer.read()).getvalue()
     if not content:
         raise InputError("standard input: 0 bytes, expected audio")
@@ -117,9 +97,31 @@ def _standard_input(out: Path | None, scratch: Path) -> Job:
     return Job(path, Path("stdin"), out / "stdin" if out is not None else None)
 
 
-def _complete(job: Job, formats: Sequence[str]) -> bool:
-    return job.target is not None and all(_file(job.target, FORMATS[name][0]).exists() for name in formats)
+def _transcribe_all(recognizer: Recognizer, jobs: Sequence[Job], formats: Sequence[str], notation: str | None) -> int:
+    """Transcribe and write recordings. Returns the number that failed."""
+    failed = 0
+    results = zip(jobs, transcribe(recognizer, [job.path for job in jobs]), strict=True)
+    to_files = jobs[0].target is not None
+    for job, (_, result) in progress(results, "transcribing", len(jobs)) if to_files else results:
+        if isinstance(result, InputError):
+            failed += 1
+            print(f"asr: {str(result).replace(str(job.path), str(job.name), 1)}", file=sys.stderr)
+            continue
+        transcript = result.in_notation(notation) if notation else result
+        for name in formats:
+            suffix, write = FORMATS[name]
+            text = write(transcript, job.name)
+            if job.target is None:
+                print(text, end="", flush=True)
+            else:
+                make_folder(job.target.parent)
+                write_text(_output_file(job.target, suffix), text)
+    return failed
 
 
-def _file(target: Path, ending: str) -> Path:
-    return target.with_name(target.name + ending)
+def _is_complete(job: Job, formats: Sequence[str]) -> bool:
+    return job.target is not None and all(_output_file(job.target, FORMATS[name][0]).exists() for name in formats)
+
+
+def _output_file(target: Path, suffix: str) -> Path:
+    return target.with_name(target.name + suffix)

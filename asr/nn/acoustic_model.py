@@ -1,7 +1,9 @@
-"""Front end, recurrent stack and output layer: features -> (log-probabilities, lengths).
+"""The acoustic model: front end, recurrent stack, self-attention and output layer.
 
-Every layer sees zeros beyond an utterance's end, as it would if the utterance were alone: what the model says does not
-depend on padding or neighbours. There is no batch normalization for the same reason.
+In:  features (batch, frames, dim) and lengths (batch,).
+Out: log-probabilities (batch, frames', symbols) and lengths (batch,).
+Every layer sees zeros beyond the end of an utterance, as if the utterance were alone. The output therefore does not depend
+on padding or on other utterances in the batch. For the same reason there is no batch normalization.
 """
 
 import torch
@@ -15,10 +17,10 @@ from asr.nn.ragged import length_mask
 
 
 class AcousticModel(nn.Module):
-    """CTC acoustic model: optional convolutions or frame stacking, recurrent layers, optional self-attention."""
+    """CTC acoustic model: convolutions or frame stacking, recurrent layers, optional self-attention, output layer."""
 
     def __init__(self, config: ModelConfig, feature_dim: int, symbols: int) -> None:
-        """``symbols`` counts the output symbols, blank included."""
+        """``symbols`` is the number of output symbols, blank included."""
         super().__init__()
         self.time_reduction = config.time_reduction
         self.front_end: nn.Module
@@ -49,7 +51,7 @@ class AcousticModel(nn.Module):
                 nn.init.uniform_(parameter, -config.initial_uniform, config.initial_uniform)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of every symbol at every output frame.
+        """Compute the log-probability of every symbol at every output frame.
 
         Args:
             features: (batch, frames, dim) float32, zero beyond each length.
@@ -59,7 +61,7 @@ class AcousticModel(nn.Module):
             (batch, frames', symbols) float32 natural-log probabilities and (batch,) int64 lengths in output frames, where
             frames' = ceil(frames / time_reduction).
         """
-        if features.numel() == 0:  # no utterance, or none that has a frame
+        if features.numel() == 0:  # no utterances, or no frames
             shape = (len(features), -(-features.shape[1] // self.time_reduction), self.output.out_features)
             return features.new_zeros(shape), reduced_length(lengths, self.time_reduction)
         hidden, lengths = self.front_end(features, lengths)
@@ -74,12 +76,12 @@ class AcousticModel(nn.Module):
 
 
 def reduced_length(frames: Tensor, time_reduction: int) -> Tensor:
-    """Output frames of so many input frames: a quotient rounded up."""
+    """Number of output frames for a number of input frames: the quotient, rounded up."""
     return (frames + time_reduction - 1) // time_reduction
 
 
 class FrameStacking(nn.Module):
-    """Each run of ``reduction`` frames becomes one: (batch, frames, dim) -> (batch, ceil(frames / r), dim * r)."""
+    """Stack every ``reduction`` frames into one: (batch, frames, dim) -> (batch, ceil(frames / r), dim * r)."""
 
     def __init__(self, reduction: int) -> None:
         super().__init__()
@@ -94,19 +96,19 @@ class FrameStacking(nn.Module):
 
 
 class ConvolutionFrontEnd(nn.Module):
-    """3 x 3 convolutions over time and frequency; each halves the frequencies, the last one reduces time."""
+    """3 x 3 convolutions over time and frequency; each halves the frequency axis, the last one also reduces time."""
 
     def __init__(self, feature_dim: int, channels: list[int], reduction: int) -> None:
         super().__init__()
         self.reduction = reduction
         self.layers = nn.ModuleList()
         height = feature_dim
-        for index, (before, after) in enumerate(zip([1, *channels], channels, strict=False)):
+        for index, (in_channels, out_channels) in enumerate(zip([1, *channels], channels, strict=False)):
             step = reduction if index == len(channels) - 1 else 1
-            kernel = max(3, 2 * (step - 1 - index) + 1)  # wide enough that no frame falls between two steps
+            kernel = max(3, 2 * (step - 1 - index) + 1)  # wide enough to cover every frame
             padding = (kernel // 2, 1)
-            layer = nn.Conv2d(before, after, (kernel, 3), stride=(step, 2), padding=padding)
-            # Channels last is the layout that convolutions are fast in, on CPU and GPU; outputs follow the weights'.
+            layer = nn.Conv2d(in_channels, out_channels, (kernel, 3), stride=(step, 2), padding=padding)
+            # Convolutions are fastest in the channels-last layout, on CPU and GPU; outputs take the layout of the weights.
             layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
             self.layers.append(layer)
             height = (height + 1) // 2
@@ -126,7 +128,7 @@ class ConvolutionFrontEnd(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with a residual, normalized before (Vaswani et al., 2017)."""
+    """Multi-head self-attention with a residual connection and pre-normalization (Vaswani et al., 2017)."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -141,7 +143,7 @@ class SelfAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """(batch, frames, width) -> the same shape; frames beyond a length are attended by none."""
+        """(batch, frames, width) -> the same shape; no frame attends to frames beyond its utterance's length."""
         batch, frames, width = hidden.shape
         shape = (batch, frames, 3, self.heads, width // self.heads)
         query, key, value = self.into(self.norm(hidden)).view(shape).permute(2, 0, 3, 1, 4)
@@ -151,5 +153,5 @@ class SelfAttention(nn.Module):
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trainable values of a model."""
+    """Number of trainable parameters of a model."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

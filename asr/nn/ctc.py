@@ -1,4 +1,4 @@
-"""CTC: loss with a feasibility check, best path, and the flat start that precedes it.
+"""The CTC loss, and a check that the labels fit the frames.
 
 Source: Graves et al., "Connectionist temporal classification", 2006. Blank is symbol 0; log-probabilities are natural.
 """
@@ -11,7 +11,7 @@ BLANK_ID = 0
 
 
 def required_frames(tokens: Tensor, token_lengths: Tensor) -> Tensor:
-    """Frames the shortest path of each label sequence needs: its tokens, and a blank between equal neighbours.
+    """Count the frames of the shortest path through each label sequence: its tokens, and a blank between equal neighbours.
 
     (batch, longest) and (batch,) int64 -> (batch,) int64.
     """
@@ -21,7 +21,7 @@ def required_frames(tokens: Tensor, token_lengths: Tensor) -> Tensor:
 
 
 def ctc_loss(log_probs: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of each utterance's labels, and which utterances have one.
+    """Negative log-likelihood of each utterance's labels, and whether the labels fit.
 
     Args:
         log_probs: (batch, frames, symbols) float32.
@@ -30,21 +30,21 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: 
         token_lengths: (batch,) int64.
 
     Returns:
-        (batch,) float32 losses in nats, and (batch,) bool: false where the labels cannot fit the frames. Such an
-        utterance has likelihood 0; its loss is given as 0 here so that a sum leaves it out, and the caller must name it.
+        (batch,) float32 losses in nats, and (batch,) bool: false if the labels do not fit the frames. Such an utterance
+        has likelihood 0. Its loss is set to 0, so that it does not count in a sum; the caller must report it.
     """
     feasible = required_frames(tokens, token_lengths) <= lengths
-    rows = feasible.nonzero()[:, 0]
+    indices = feasible.nonzero()[:, 0]
     losses = log_probs[:, 0, 0] * 0.0
-    if len(rows) > 0:
-        # Infeasible rows stay out of the call: their infinite loss would leave nan in the gradient (0 times infinity).
-        chosen = functional.ctc_loss(
-            log_probs[rows].transpose(0, 1),
-            tokens[rows],
-            lengths[rows],
-            token_lengths[rows],
+    if len(indices) > 0:
+        # Infeasible utterances are left out: their infinite loss would put NaN into the gradient (0 times infinity).
+        feasible_losses = functional.ctc_loss(
+            log_probs[indices].transpose(0, 1),
+            tokens[indices],
+            lengths[indices],
+            token_lengths[indices],
             blank=BLANK_ID,
             reduction="none",
         )
-        losses = losses.index_put((rows,), chosen)
+        losses = losses.index_put((indices,), feasible_losses)
     return losses, feasible

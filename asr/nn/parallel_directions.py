@@ -1,4 +1,4 @@
-"""The two directions of a recurrent layer at once, each in a thread with its half of the cores, forward and backward."""
+"""Both directions of a recurrent layer at once: one thread each, with half of the cores, in both passes."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -11,47 +11,46 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-FEWEST_THREADS = 2
-"""Of torch's, from which on the directions run at once; `benchmarks/threads.py` holds it against one after the other."""
+MIN_PARALLEL_THREADS = 2
+"""The directions run in parallel if torch has at least this many threads; measured by `benchmarks/threads.py`."""
 
 
 class ParallelDirections(torch.autograd.Function):
-    """Two directions at once, in a thread each, forward and backward; the weights are the first's, then the second's."""
+    """Two directions in parallel, forward and backward pass; the weights are the forward, then the backward direction's."""
 
     @staticmethod
-    def forward(ctx: Any, runs: Sequence[Callable[..., Tensor]], hidden: Tensor, *weights: Tensor) -> Tensor:
-        """Both directions' outputs side by side, (rows, 2 hidden)."""
+    def forward(ctx: Any, directions: Sequence[Callable[..., Tensor]], hidden: Tensor, *weights: Tensor) -> Tensor:
+        """Run both directions on (packed, input_size) and concatenate their outputs: (packed, 2 hidden)."""
         half = len(weights) // 2
-        ctx.leaves = [_leaves(hidden, *weights[:half]), _leaves(hidden, *weights[half:])]
+        ctx.leaves = [_detach(hidden, *weights[:half]), _detach(hidden, *weights[half:])]
         ctx.outputs = run_in_parallel(
-            [partial(run, *leaves) for run, leaves in zip(runs, ctx.leaves, strict=True)], grad=True
+            [partial(run, *leaves) for run, leaves in zip(directions, ctx.leaves, strict=True)], grad=True
         )
         return torch.cat([output.detach() for output in ctx.outputs], dim=1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients of the inputs, summed, and of the weights that want one."""
-        parts = gradients[0].chunk(2, dim=1)
-        triples = zip(ctx.outputs, ctx.leaves, parts, strict=True)
-        one, other = run_in_parallel([partial(_gradients, *triple) for triple in triples], grad=True)
-        total = None if one[0] is None or other[0] is None else one[0] + other[0]
-        return None, total, *one[1:], *other[1:]
+        """Gradients of the input, summed over the directions, and of the weights that require one."""
+        triples = zip(ctx.outputs, ctx.leaves, gradients[0].chunk(2, dim=1), strict=True)
+        first, second = run_in_parallel([partial(_leaf_gradients, *triple) for triple in triples], grad=True)
+        total = None if first[0] is None or second[0] is None else first[0] + second[0]
+        return None, total, *first[1:], *second[1:]
 
 
-def _leaves(*tensors: Tensor) -> list[Tensor]:
-    """The same values outside any graph, with gradients where they are wanted."""
+def _detach(*tensors: Tensor) -> list[Tensor]:
+    """The same values as leaves of a new graph, requiring gradients as before."""
     return [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
 
 
-def _gradients(output: Tensor, leaves: list[Tensor], gradient: Tensor) -> list[Tensor | None]:
-    """Gradients of the leaves that want one, None for the others."""
-    wanted = [leaf for leaf in leaves if leaf.requires_grad]
-    found = iter(torch.autograd.grad(output, wanted, gradient.contiguous()) if wanted else ())
-    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+def _leaf_gradients(output: Tensor, leaves: list[Tensor], gradient: Tensor) -> list[Tensor | None]:
+    """Gradient of each leaf, None if it requires none."""
+    required = [leaf for leaf in leaves if leaf.requires_grad]
+    computed = iter(torch.autograd.grad(output, required, gradient.contiguous()) if required else ())
+    return [next(computed) if leaf.requires_grad else None for leaf in leaves]
 
 
 def run_in_parallel(calls: Sequence[Callable[[], T]], *, grad: bool = False) -> list[T]:
-    """What two calls return, each run in a thread that has half of the cores to itself."""
+    """Run two calls, each in a thread with half of the cores, and return their results in order."""
 
     def run(call: Callable[[], T]) -> T:
         with torch.set_grad_enabled(grad):
@@ -64,17 +63,17 @@ def run_in_parallel(calls: Sequence[Callable[[], T]], *, grad: bool = False) -> 
 
 @cache
 def _workers(_process: int, threads: int) -> list[ThreadPoolExecutor]:
-    """Two threads with half of torch's threads each, for this process: a fork has none of its parent's threads."""
+    """Two threads with half of torch's threads each. One pair per process: a fork does not inherit threads."""
     workers = [
-        ThreadPoolExecutor(1, "direction", partial(_use_threads, count))
+        ThreadPoolExecutor(1, "direction", partial(_set_threads, count))
         for count in (threads - threads // 2, threads // 2)
     ]
     for worker in workers:
         worker.submit(int).result()
-    torch.set_num_threads(threads)  # the last one to set it sets the default of threads to come
+    torch.set_num_threads(threads)  # the last call in any thread sets the default for new threads
     return workers
 
 
-def _use_threads(count: int) -> None:
-    torch.get_num_threads()  # the first call in a thread sets the default, whatever was set before
+def _set_threads(count: int) -> None:
+    torch.get_num_threads()  # the first call in a thread applies the default, even over an earlier setting
     torch.set_num_threads(count)

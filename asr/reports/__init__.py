@@ -1,1 +1,17 @@
-"""What a report shows: where the errors are, pictures, several runs side by side, utterances to look at."""
+"""Reports: self-contained HTML pages about an evaluation, a set of training runs, or one recording inside a model.
+
+In:  evaluations, model folders, manifests, run folders.
+Out: DIR/index.html, with figures as SVG and tables as CSV beside it.
+Start with `evaluation.write_report`, then `error_analysis.findings`.
+
+    error_analysis   errors by phone and group, confusions, what to fix first
+    evaluation       the report of an evaluation
+    model_report     evaluates a model and writes that report with example utterances
+    run_comparison   the report that compares training runs
+    explain          the report that looks inside an LSTM model on one recording
+    gradient_reach   gradient norm by lag: the effective context of a model
+    figures          all figures, as SVG (internal)
+    page             sections, tables and figures to an HTML page (internal)
+"""
+
+__all__ = ["error_analysis", "evaluation", "explain", "gradient_reach", "model_report", "run_comparison"]

@@ -1,4 +1,8 @@
-"""Where the errors of a scored set are: by phone, by pair of phones, by group of utterances, and what to fix first."""
+"""Error analysis of a scored set: errors by phone, confusions, errors by group, and what to fix first.
+
+In:  a `Score`, and the manifest's `Utterance`s for the groups.
+Out: tables of counts, and `Finding`s as sentences.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,17 +12,20 @@ from importlib import resources
 
 from asr.corpus.manifest import Utterance
 from asr.scoring.alignment import DELETION, INSERTION, SUBSTITUTION, Counts
-from asr.scoring.error_rate import Score, Scored
+from asr.scoring.error_rate import Score, ScoredUtterance
 
 LENGTH_LIMITS_S = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
-MOST_VALUES = 40
-"""A detail with more values than this, or numbers other than ages, is not shown as groups."""
 AGE_LIMITS = (8, 12, 16, 25, 40, 60)
+MAX_GROUPS = 40
+"""A grouping with more groups than this is not shown. Speakers are always shown."""
+
+ConfusionTable = Mapping[tuple[str | None, str | None], int]
+"""(reference phone or None for an insertion, recognized phone or None for a deletion) -> count."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to fix, in words, and by how much the PER (a fraction) would fall if it were."""
+    """Something to fix, as a sentence, and the reduction in PER (a fraction) that fixing it would give."""
 
     kind: str
     text: str
@@ -27,7 +34,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class PhoneErrors:
-    """What became of one phone of the reference; ``heard_as`` are the phones it was taken for, most often first."""
+    """The errors of one phone. ``recognized_as`` lists its substitutions with their counts, most frequent first."""
 
     phone: str
     manner: str
@@ -35,86 +42,83 @@ class PhoneErrors:
     correct: int
     deleted: int
     inserted: int
-    heard_as: Sequence[tuple[str, int]]
+    recognized_as: Sequence[tuple[str, int]]
 
 
 @cache
 def manners() -> dict[str, tuple[int, str]]:
-    """Phone -> its place in the order of a confusion matrix, and its manner of articulation."""
+    """Phone -> its index in the order of the confusion matrix, and its manner of articulation."""
     text = resources.files("asr").joinpath("data", "manners.tsv").read_text(encoding="utf-8")
-    rows = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
-    listed = [(phone, manner) for manner, phones in rows for phone in phones.split()]
-    return {phone: (place, manner) for place, (phone, manner) in enumerate(listed)}
+    lines = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
+    listed = [(phone, manner) for manner, phones in lines for phone in phones.split()]
+    return {phone: (index, manner) for index, (phone, manner) in enumerate(listed)}
 
 
-def in_order(phones: Iterable[str]) -> list[str]:
-    """Phones sorted by manner; those that have none come last."""
+def sort_by_manner(phones: Iterable[str]) -> list[str]:
+    """Distinct phones sorted by manner of articulation; phones without one come last."""
     known = manners()
     return sorted(set(phones), key=lambda phone: (known.get(phone, (len(known), ""))[0], phone))
 
 
 def confusions(result: Score) -> Counter[tuple[str | None, str | None]]:
-    """How often each phone of the reference (None: an insertion) was recognized as each phone (None: a deletion)."""
+    """Count every pair of reference phone (None: insertion) and recognized phone (None: deletion)."""
     return Counter(
         (edit.reference, edit.hypothesis)
-        for one in result.utterances
-        for edit in one.edits
+        for utterance in result.utterances
+        for edit in utterance.edits
         if edit.kind in (SUBSTITUTION, DELETION, INSERTION) or edit.hypothesis is not None
     )
 
 
 def phone_errors(result: Score) -> list[PhoneErrors]:
-    """Every phone of reference or hypothesis, sorted by manner."""
+    """The errors of every phone in the references or hypotheses, sorted by manner."""
     table = confusions(result)
-    rows = []
-    for phone in in_order(phone for pair in table for phone in pair if phone is not None):
-        became = {heard: number for (said, heard), number in table.items() if said == phone}
-        others = sorted(
-            ((heard, number) for heard, number in became.items() if heard not in (None, phone)),
-            key=lambda pair: (-pair[1], str(pair[0])),
-        )
-        rows.append(
-            PhoneErrors(
-                phone,
-                manners().get(phone, (0, "other"))[1],
-                sum(became.values()),
-                became.get(phone, 0),
-                became.get(None, 0),
-                table[(None, phone)],
-                [(str(heard), number) for heard, number in others],
-            )
-        )
-    return rows
+    return [_errors_of(phone, table) for phone in sort_by_manner(p for pair in table for p in pair if p is not None)]
+
+
+def _errors_of(phone: str, table: ConfusionTable) -> PhoneErrors:
+    outcomes = {hypothesis: count for (reference, hypothesis), count in table.items() if reference == phone}
+    substitutions = [(str(other), count) for other, count in outcomes.items() if other not in (None, phone)]
+    return PhoneErrors(
+        phone,
+        manner=manners().get(phone, (0, "other"))[1],
+        count=sum(outcomes.values()),
+        correct=outcomes.get(phone, 0),
+        deleted=outcomes.get(None, 0),
+        inserted=table.get((None, phone), 0),
+        recognized_as=sorted(substitutions, key=lambda pair: (-pair[1], pair[0])),
+    )
 
 
 def groups(result: Score, utterances: Mapping[str, Utterance]) -> dict[str, dict[str, Counts]]:
-    """Errors by speaker, sex, length and every detail that the manifest gives, such as age or dialect.
+    """Errors by speaker, sex, length, and every detail in the manifest, such as age or dialect.
 
-    A way of grouping that has one group only is left out.
+    Groupings with a single group, or with more than `MAX_GROUPS` groups, are left out.
     """
     keys: dict[str, Callable[[Utterance], str]] = {
-        "speaker": lambda one: one.speaker,
-        "sex": lambda one: {"f": "female", "m": "male"}.get(one.sex, "not given"),
-        "length": lambda one: _range(one.duration_s, LENGTH_LIMITS_S, " s"),
+        "speaker": lambda utterance: utterance.speaker,
+        "sex": lambda utterance: {"f": "female", "m": "male"}.get(utterance.sex, "not given"),
+        "length": lambda utterance: _range(utterance.duration_s, LENGTH_LIMITS_S, " s"),
     }
-    for name in sorted({name for one in utterances.values() for name in one.details}):
+    for name in sorted({name for utterance in utterances.values() for name in utterance.details}):
         if name == "age":
-            keys[name] = lambda one: _age(one.details.get("age", ""))
+            keys[name] = lambda utterance: _age(utterance.details.get("age", ""))
         else:
-            keys[name] = lambda one, name=name: one.details.get(name, "not given")  # type: ignore[misc]
-    found = {}
+            keys[name] = lambda utterance, name=name: utterance.details.get(name, "not given")  # type: ignore[misc]
+    grouped = {}
     for name, key in keys.items():
-        table = _by(result.utterances, lambda one, key=key: key(utterances[one.id]))  # type: ignore[misc]
-        if len(table) > 1 and (name == "speaker" or len(table) <= MOST_VALUES):
-            found[name] = table
-    return found
+        table = _count_by(result.utterances, lambda scored, key=key: key(utterances[scored.id]))  # type: ignore[misc]
+        if len(table) > 1 and (name == "speaker" or len(table) <= MAX_GROUPS):
+            grouped[name] = table
+    return grouped
 
 
-def _by(scored: Sequence[Scored], key: Callable[[Scored], str]) -> dict[str, Counts]:
+def _count_by(scored: Sequence[ScoredUtterance], key: Callable[[ScoredUtterance], str]) -> dict[str, Counts]:
     table: dict[str, Counts] = {}
-    for one in scored:
-        table[key(one)] = table.get(key(one), Counts()) + one.counts
-    return dict(sorted(table.items(), key=lambda row: _leading_number(row[0])))
+    for utterance in scored:
+        group = key(utterance)
+        table[group] = table.get(group, Counts()) + utterance.counts
+    return dict(sorted(table.items(), key=lambda item: _leading_number(item[0])))
 
 
 def _range(value: float, limits: Sequence[float], unit: str) -> str:
@@ -137,50 +141,55 @@ def _leading_number(name: str) -> tuple[float, str]:
 
 
 def findings(result: Score, by_group: Mapping[str, Mapping[str, Counts]], wanted: int = 3) -> list[Finding]:
-    """What would lower the PER most, the greatest gain first: at most one of each kind before a second of any."""
+    """The fixes that would lower the PER most, largest gain first. Each kind appears once before any appears twice."""
     total = result.total
     if not total.errors or not total.reference_phones:
         return []
-    found = sorted(
-        [*_confused(result), *_missed(result), *_imbalance(total), *_weak_groups(total, by_group)],
-        key=lambda one: (-one.gain, one.text),
+    ranked = sorted(
+        [*_confusion_findings(result), *_deletion_findings(result), *_balance(total), *_weak_groups(total, by_group)],
+        key=lambda finding: (-finding.gain, finding.text),
     )
-    first_of_kind = {one.kind: one for one in reversed(found)}
-    leading = [one for one in found if first_of_kind[one.kind] is one]
-    rest = [one for one in found if first_of_kind[one.kind] is not one]
-    return sorted([*leading, *rest][:wanted], key=lambda one: -one.gain)
+    first_of_kind = {finding.kind: finding for finding in reversed(ranked)}
+    leading = [finding for finding in ranked if first_of_kind[finding.kind] is finding]
+    rest = [finding for finding in ranked if first_of_kind[finding.kind] is not finding]
+    return sorted([*leading, *rest][:wanted], key=lambda finding: -finding.gain)
 
 
-def confusion_words(result: Score, shown: int) -> list[str]:
-    """The most frequent substitutions: "iy heard as ih, 112 of 2,960"."""
-    spoken = {row.phone: row.count for row in phone_errors(result)}
-    pairs = [
-        (number, said, heard)
-        for (said, heard), number in confusions(result).items()
-        if said is not None and heard is not None and said != heard
+def frequent_confusions(result: Score, limit: int) -> list[str]:
+    """The most frequent substitutions as text: "iy recognized as ih, 112 of 2,960"."""
+    reference_counts = {row.phone: row.count for row in phone_errors(result)}
+    substitutions = [
+        (count, reference, hypothesis)
+        for (reference, hypothesis), count in confusions(result).items()
+        if reference is not None and hypothesis is not None and reference != hypothesis
     ]
-    pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
-    return [f"{said} heard as {heard}, {number:,} of {spoken[said]:,}" for number, said, heard in pairs[:shown]]
+    substitutions.sort(key=lambda entry: (-entry[0], entry[1:]))
+    return [
+        f"{reference} recognized as {hypothesis}, {count:,} of {reference_counts[reference]:,}"
+        for count, reference, hypothesis in substitutions[:limit]
+    ]
 
 
-def _confused(result: Score) -> list[Finding]:
+def _confusion_findings(result: Score) -> list[Finding]:
     table, total = confusions(result), result.total
-    found = []
-    for said, heard in {tuple(sorted(pair)) for pair in table if None not in pair and pair[0] != pair[1]}:  # type: ignore[type-var]
-        both = table[(said, heard)] + table[(heard, said)]
+    pairs = {tuple(sorted(pair)) for pair in table if None not in pair and pair[0] != pair[1]}  # type: ignore[type-var]
+    listed = []
+    for first, second in pairs:
+        forward, backward = table[(first, second)], table[(second, first)]
+        both = forward + backward
         text = (
-            f"{said} and {heard} are taken for each other {both:,} times ({table[(said, heard)]:,} times {heard} is heard "
-            f"for {said}, {table[(heard, said)]:,} times {said} for {heard}): {_share(both, total)}."
+            f"{first} and {second} are confused {_times(both)} ({first} recognized as {second}: {forward:,}, "
+            f"{second} recognized as {first}: {backward:,}), {_share(both, total)}."
         )
-        found.append(Finding("confusion", text, both / total.reference_phones))
-    return found
+        listed.append(Finding("confusion", text, both / total.reference_phones))
+    return listed
 
 
-def _missed(result: Score) -> list[Finding]:
+def _deletion_findings(result: Score) -> list[Finding]:
     return [
         Finding(
             "deletion",
-            f"{row.phone} is not heard {row.deleted:,} of {row.count:,} times ({100 * row.deleted / row.count:.0f} %): "
+            f"{row.phone} is deleted {row.deleted:,} of {_times(row.count)} ({100 * row.deleted / row.count:.0f} %), "
             f"{_share(row.deleted, result.total)}.",
             row.deleted / result.total.reference_phones,
         )
@@ -189,41 +198,39 @@ def _missed(result: Score) -> list[Finding]:
     ]
 
 
-def _imbalance(total: Counts) -> list[Finding]:
-    more, less = total.deletions, total.insertions
-    advice = "phones cost too much, and asr tune-decoder would choose a bonus for each"
-    if less > more:
-        more, less, advice = (
-            less,
-            more,
-            "phones come too cheaply, and asr tune-decoder would take something off each",
-        )
-    if more < 2 * less:
+def _balance(total: Counts) -> list[Finding]:
+    deletions, insertions = total.deletions, total.insertions
+    more, less = max(deletions, insertions), min(deletions, insertions)
+    if not more or more < 2 * less:
         return []
-    gain = (more - less) / 2 / total.reference_phones
-    return [
-        Finding(
-            "balance", f"There are {total.deletions:,} deletions and {total.insertions:,} insertions: {advice}.", gain
-        )
-    ]
+    direction = "higher" if deletions > insertions else "lower"
+    text = (
+        f"Deletions ({deletions:,}) and insertions ({insertions:,}) are out of balance. Use a {direction} phone insertion "
+        "bonus: asr tune-decoder chooses it on a dev set."
+    )
+    return [Finding("balance", text, (more - less) / 2 / total.reference_phones)]
 
 
 def _weak_groups(total: Counts, by_group: Mapping[str, Mapping[str, Counts]]) -> list[Finding]:
-    found = []
-    for way, table in by_group.items():
-        for name, one in table.items():
-            others = total.reference_phones - one.reference_phones
-            if not one.reference_phones or not others:
+    listed = []
+    for grouping, table in by_group.items():
+        for name, counts in table.items():
+            phones_elsewhere = total.reference_phones - counts.reference_phones
+            if not counts.reference_phones or not phones_elsewhere:
                 continue
-            rate = (total.errors - one.errors) / others
-            gain = (one.errors - one.reference_phones * rate) / total.reference_phones
+            rate_elsewhere = (total.errors - counts.errors) / phones_elsewhere
+            gain = (counts.errors - counts.reference_phones * rate_elsewhere) / total.reference_phones
             if gain > 0:
                 text = (
-                    f"PER is {100 * one.per:.1f} % for {way} {name}, {100 * rate:.1f} % elsewhere: as good as elsewhere, "
-                    f"it would take {100 * gain:.1f} points off the total."
+                    f"PER is {100 * counts.per:.1f} % for {grouping} {name} and {100 * rate_elsewhere:.1f} % for the rest. "
+                    f"Closing this gap would lower the overall PER by {100 * gain:.1f} points."
                 )
-                found.append(Finding("group", text, gain))
-    return found
+                listed.append(Finding("group", text, gain))
+    return listed
+
+
+def _times(count: int) -> str:
+    return "1 time" if count == 1 else f"{count:,} times"
 
 
 def _share(errors: int, total: Counts) -> str:

@@ -1,8 +1,7 @@
-"""An evaluation as a page that needs no network: what the rate means, where the errors are, what to fix first.
+"""The report of an evaluation: what to fix first, errors by group and phone, confusions, calibration, learning curves.
 
-DIR/index.html         the page, self-contained
-DIR/figures/*.svg      its pictures
-DIR/figures/*.csv      the numbers behind its pictures and tables
+In:  an `Evaluation`, and `ReportContent` for everything beside the scores.
+Out: DIR/index.html, self-contained, with its figures and tables as SVG and CSV files in DIR/figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from asr.corpus.manifest import Utterance
-from asr.reports.error_analysis import confusion_words, confusions, findings, groups, in_order, phone_errors
-from asr.reports.figures import draw_confusions, draw_curves, draw_groups, draw_reliability
+from asr.reports.error_analysis import confusions, findings, frequent_confusions, groups, phone_errors, sort_by_manner
+from asr.reports.figures import draw_confusions, draw_groups, draw_learning_curves, draw_reliability
 from asr.reports.page import Drawing, Example, Section, Table, write_page
 from asr.scoring.alignment import Counts
 from asr.scoring.calibration import Bin, calibration_error
 from asr.scoring.conventions import CONVENTIONS
-from asr.scoring.error_rate import interval
+from asr.scoring.error_rate import confidence_interval
 from asr.scoring.results import Evaluation, headline, percent
 
 CONFUSIONS_SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a report shows beside the scores. Anything may be empty."""
+class ReportContent:
+    """What a report shows beside the scores. Everything but the title may be empty."""
 
     title: str
     facts: Sequence[str] = ()
@@ -37,133 +36,153 @@ class Material:
     median: Sequence[Example] = ()
 
 
-def write_report(out: Path, evaluation: Evaluation, material: Material) -> Path:
-    """Write the page and its figures into the folder ``out``; the page's path.
+def write_report(out: Path, evaluation: Evaluation, content: ReportContent) -> Path:
+    """Write the report and its figures into the folder ``out``. Returns the path of the page.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    sections = [_summary(evaluation, material)]
+    sections = [_summary(evaluation, content)]
     if evaluation.headline.utterances:
         sections += [
             *_conventions(evaluation),
-            *_groups(evaluation, material),
+            *_groups(evaluation, content),
             *_phones(evaluation),
-            *_reliability(material),
-            *_training(material),
-            Section("The ten worst utterances", examples=material.worst),
-            Section("Ten in the middle", examples=material.median),
-            _all_utterances(evaluation, material),
+            *_calibration(content),
+            *_learning_curves(content),
+            Section("Worst utterances", examples=content.worst),
+            Section("Utterances near the median", examples=content.median),
+            _all_utterances(evaluation, content),
         ]
-    return write_page(out, material.title, material.facts, [one for one in sections if one != Section(one.title)])
+    not_empty = [section for section in sections if section != Section(section.title)]
+    return write_page(out, content.title, content.facts, not_empty)
 
 
-def _summary(evaluation: Evaluation, material: Material) -> Section:
+def _summary(evaluation: Evaluation, content: ReportContent) -> Section:
     result = evaluation.headline
     if not result.utterances:
         return Section("Phone error rate", ["No utterance was evaluated."])
-    found = interval(result)
-    between = f" ({percent(found[0])} to {percent(found[1])})" if found else ""
-    text = [headline(result) + f". Hypotheses: {evaluation.decoder or 'given'}."]
-    if found:
+    bounds = confidence_interval(result)
+    in_parentheses = f" ({percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
+    text = [headline(result) + f". Decoder: {evaluation.decoder or 'unknown'}."]
+    if bounds:
         text.append(
-            "In parentheses: 95 % interval, by resampling speakers. S, D, I: phones taken for others, missed, added."
+            "In parentheses: 95 % confidence interval, from resampling speakers. "
+            "S, D, I: substitutions, deletions, insertions. N: reference phones."
         )
-    fixes = [one.text for one in findings(result, groups(result, material.utterances))]
-    return Section(
-        "Phone error rate", text, f"{percent(result.total.per)} %{between}", "What to fix first" if fixes else "", fixes
-    )
+    fixes = [finding.text for finding in findings(result, groups(result, content.utterances))]
+    rate = f"{percent(result.total.per)} %{in_parentheses}"
+    return Section("Phone error rate", text, rate, "What to fix first" if fixes else "", fixes)
 
 
 def _conventions(evaluation: Evaluation) -> list[Section]:
     if len(evaluation.scores) < 2:
         return []
     rows = []
-    for name, one in evaluation.scores.items():
-        low, high = interval(one) or (None, None)
-        between = f"{percent(low)} to {percent(high)}" if low is not None and high is not None else ""
-        shown = f"{name} (headline)" if one is evaluation.headline else name
-        rows.append([shown, *_numbers(one.total), between, CONVENTIONS[name].summary])
+    for name, result in evaluation.scores.items():
+        bounds = confidence_interval(result)
+        between = f"{percent(bounds[0])} to {percent(bounds[1])}" if bounds else ""
+        title = f"{name} (headline)" if result is evaluation.headline else name
+        rows.append([title, *_rate_and_counts(result.total), between, CONVENTIONS[name].summary])
     text = [
-        "The same hypotheses under every published convention; figures of different conventions cannot be compared."
+        "The same hypotheses, scored under each published convention. "
+        "Rates under different conventions cannot be compared."
     ]
     table = Table("conventions", ["convention", "PER %", "S", "D", "I", "N", "95 % interval", "rule"], rows)
-    return [Section("Conventions side by side", text, tables=[table])]
+    return [Section("PER by scoring convention", text, tables=[table])]
 
 
-def _groups(evaluation: Evaluation, material: Material) -> list[Section]:
+def _groups(evaluation: Evaluation, content: ReportContent) -> list[Section]:
     sections = []
-    for name, table in groups(evaluation.headline, material.utterances).items():
-        rows = [[group, *_numbers(one)] for group, one in table.items()]
-        header = [name, "PER %", "S", "D", "I", "N"]
-        drawing = Drawing(f"by_{name}", draw_groups(table), f"PER by {name}; N is the number of phones said.")
-        sections.append(Section(f"By {name}", tables=[Table(f"by_{name}", header, rows)], figures=[drawing]))
+    for name, counts_by_group in groups(evaluation.headline, content.utterances).items():
+        rows = [[group, *_rate_and_counts(counts)] for group, counts in counts_by_group.items()]
+        table = Table(f"by_{name}", [name, "PER %", "S", "D", "I", "N"], rows)
+        caption = f"PER by {name}. N is the number of reference phones."
+        drawing = Drawing(f"by_{name}", draw_groups(counts_by_group), caption)
+        sections.append(Section(f"PER by {name}", tables=[table], figures=[drawing]))
     return sections
 
 
 def _phones(evaluation: Evaluation) -> list[Section]:
     result = evaluation.headline
-    table = confusions(result)
     rows = []
-    for one in phone_errors(result):
-        wrong = 100 * (1 - one.correct / one.count) if one.count else 0.0
-        heard_as = ", ".join(f"{heard} {number:,}" for heard, number in one.heard_as[:3])
-        rows.append([one.phone, one.manner, one.count, one.correct, wrong, one.deleted, one.inserted, heard_as])
+    for phone in phone_errors(result):
+        error_percent = 100 * (1 - phone.correct / phone.count) if phone.count else 0.0
+        counts = [phone.count, phone.correct, error_percent, phone.deleted, phone.inserted]
+        substitutions = ", ".join(f"{other} {count:,}" for other, count in phone.recognized_as[:3])
+        rows.append([phone.phone, phone.manner, *counts, substitutions])
     header = ["phone", "manner", "said", "right", "wrong %", "missed", "added", "heard as"]
-    phones = in_order(phone for pair in table for phone in pair if phone is not None)
-    counts = [[said or "(added)", *(table[(said, heard)] for heard in (*phones, None))] for said in (*phones, None)]
-    matrix = Drawing(
-        "confusions",
-        draw_confusions(table),
-        "A row for each phone said, in shares of its count, by manner of articulation; the diagonal is what was right.",
-        wide=True,
-    )
-    words = confusion_words(result, CONFUSIONS_SHOWN)
-    tables = [Table("confusions", ["said", *phones, "missed"], counts, shown=False)]
+    titles = ["reference", "manner", "N", "correct", "error %", "deleted", "inserted", "recognized as"]
+    text = ["N is the number of times the phone occurs in the references. The error rate excludes insertions."]
     return [
-        Section("Which phones", tables=[Table("phones", header, rows)]),
-        Section("What is taken for what", lead="Most often", points=words, tables=tables, figures=[matrix]),
+        Section("Errors by phone", text, tables=[Table("phones", header, rows, titles=titles)]),
+        _confusions(evaluation),
     ]
 
 
-def _reliability(material: Material) -> list[Section]:
-    if not material.reliability:
-        return []
-    rows = [[one.count, one.confidence, one.correct] for one in material.reliability]
-    apart = 100 * calibration_error(material.reliability)
-    text = [f"Confidence and the fraction that is right are {apart:.1f} points apart, in the mean over phones."]
-    if material.temperature is None:
-        text.append("No temperature was chosen for this model: confidences are posteriors as they are.")
-    else:
-        text.append(f"Posteriors were taken at the temperature {material.temperature:.2f}, which a dev set chose.")
-    table = Table("reliability", ["phones", "confidence", "right"], rows)
-    drawing = Drawing(
-        "reliability", draw_reliability(material.reliability), "Phones in tenths of confidence; larger dots have more."
+def _confusions(evaluation: Evaluation) -> Section:
+    result = evaluation.headline
+    table = confusions(result)
+    phones = sort_by_manner(phone for pair in table for phone in pair if phone is not None)
+    counts = [
+        [reference or "(added)", *(table[(reference, hypothesis)] for hypothesis in (*phones, None))]
+        for reference in (*phones, None)
+    ]
+    caption = (
+        "Confusion matrix. Each row is a reference phone, each column what it was recognized as, as a share of the row. "
+        "Phones are grouped by manner of articulation. The diagonal is correct."
     )
-    return [Section("How sure, and how often right", text, tables=[table], figures=[drawing])]
+    return Section(
+        "Confusions",
+        lead="Most frequent substitutions",
+        points=frequent_confusions(result, CONFUSIONS_SHOWN),
+        tables=[Table("confusions", ["said", *phones, "missed"], counts, shown=False)],
+        figures=[Drawing("confusions", draw_confusions(table), caption, wide=True)],
+    )
 
 
-def _training(material: Material) -> list[Section]:
-    if not material.history:
+def _calibration(content: ReportContent) -> list[Section]:
+    if not content.reliability:
+        return []
+    error_points = 100 * calibration_error(content.reliability)
+    text = [
+        f"Expected calibration error: {error_points:.1f} points, the mean difference between confidence and accuracy."
+    ]
+    if content.temperature is None:
+        text.append("The model has no calibration temperature. Confidences are raw posteriors.")
+    else:
+        text.append(f"Confidences are posteriors at temperature {content.temperature:.2f}, fitted on a dev set.")
+    rows = [[tenth.count, tenth.confidence, tenth.correct] for tenth in content.reliability]
+    titles = ["phones", "confidence", "accuracy"]
+    table = Table("reliability", ["phones", "confidence", "right"], rows, titles=titles)
+    caption = (
+        "Recognized phones in tenths of confidence. Larger dots have more phones. Dashed line: perfect calibration."
+    )
+    drawing = Drawing("reliability", draw_reliability(content.reliability), caption)
+    return [Section("Calibration", text, tables=[table], figures=[drawing])]
+
+
+def _learning_curves(content: ReportContent) -> list[Section]:
+    if not content.history:
         return []
     header = ["epoch", "train_loss", "dev_per", "minutes"]
-    rows = [[record.get(name, 0) for name in header] for record in material.history]
-    drawing = Drawing(
-        "training", draw_curves({"": material.history}), "Loss on the training set and PER on the dev set."
-    )
-    return [Section("Training", tables=[Table("training", header, rows, shown=False)], figures=[drawing])]
+    rows = [[record.get(name, 0) for name in header] for record in content.history]
+    drawing = Drawing("training", draw_learning_curves({"": content.history}), "Training loss and dev PER by epoch.")
+    return [Section("Learning curves", tables=[Table("training", header, rows, shown=False)], figures=[drawing])]
 
 
-def _all_utterances(evaluation: Evaluation, material: Material) -> Section:
+def _all_utterances(evaluation: Evaluation, content: ReportContent) -> Section:
     rows = []
-    for one in sorted(evaluation.headline.utterances, key=lambda one: (-one.counts.per, one.id)):
-        known = material.utterances.get(one.id)
-        rows.append([one.id, one.speaker, known.duration_s if known else "", *_numbers(one.counts)])
+    for scored in sorted(evaluation.headline.utterances, key=lambda scored: (-scored.counts.per, scored.id)):
+        utterance = content.utterances.get(scored.id)
+        seconds = utterance.duration_s if utterance else ""
+        rows.append([scored.id, scored.speaker, seconds, *_rate_and_counts(scored.counts)])
     header = ["utterance", "speaker", "seconds", "PER %", "S", "D", "I", "N"]
-    text = [f"All {len(rows):,} utterances, the worst first, are in figures/utterances.csv."]
+    text = [f"figures/utterances.csv lists all {len(rows):,} utterances, worst first."]
     return Section("All utterances", text, tables=[Table("utterances", header, rows, shown=False)])
 
 
-def _numbers(counts: Counts) -> list[float | int]:
+def _rate_and_counts(counts: Counts) -> list[float | int]:
+    """PER in percent (100 for each error if the reference is empty), S, D, I, N."""
     per = 100 * counts.per if counts.per != float("inf") else 100.0 * counts.errors
     return [per, counts.substitutions, counts.deletions, counts.insertions, counts.reference_phones]

@@ -1,7 +1,7 @@
-"""How far the outputs of a model listen: the gradient of what they say by every input frame, against the lag.
+"""Effective context of a model: the norm of the gradient of its outputs with respect to each input frame, by lag.
 
-The gradient through a recurrent layer is a product over the frames between. In a plain RNN its factors are mostly below
-one, and it vanishes (Bengio et al., "Learning long-term dependencies with gradient descent is difficult", 1994).
+The gradient through a recurrent layer is a product of one factor per frame. In a plain RNN most factors are below one and
+the gradient vanishes (Bengio et al., "Learning long-term dependencies with gradient descent is difficult", 1994).
 """
 
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ from asr.inference.bundle import Bundle, build_model
 from asr.nn.acoustic_model import AcousticModel
 from asr.nn.ctc import BLANK_ID
 
-OUTPUTS = 24
-"""Outputs that gradients are taken of, at most."""
-FARTHEST = 100
-"""Input frames from the output, either way."""
+MAX_OUTPUTS = 24
+"""Number of output frames to differentiate, at most."""
+MAX_LAG = 100
+"""Largest lag in input frames, before and after the output."""
 
 
 class PlainRnn(nn.Module):
-    """A stack of tanh RNN layers, in the place and of the size of a model's recurrent stack; one utterance at a time."""
+    """A stack of tanh RNN layers that replaces a model's recurrent stack. It takes one utterance at a time."""
 
     def __init__(self, input_size: int, hidden: int, layers: int, bidirectional: bool) -> None:
         super().__init__()
@@ -33,43 +33,44 @@ class PlainRnn(nn.Module):
         return output
 
 
-def reaches(bundle: Bundle, features: Tensor, log_probs: Tensor) -> Mapping[str, np.ndarray]:
-    """For the model, one of its kind with fresh weights, and one with tanh RNN layers: `reach` on one utterance."""
+def compare_gradient_norms(bundle: Bundle, features: Tensor, log_probs: Tensor) -> Mapping[str, np.ndarray]:
+    """`gradient_norm_by_lag` on one utterance for the model, its untrained copy, and an untrained tanh RNN of its size."""
     config, model = bundle.model_config, bundle.model
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        fresh = build_model(config, bundle.features, bundle.inventory)
+        untrained = build_model(config, bundle.features, bundle.inventory)
         plain = build_model(config, bundle.features, bundle.inventory)
-        first = model.recurrent.layer_weights(0, "")[0].shape[1]
-        rnn = PlainRnn(first, config.hidden, config.layers, config.bidirectional)
+        input_size = model.recurrent.layer_weights(0, "")[0].shape[1]
+        rnn = PlainRnn(input_size, config.hidden, config.layers, config.bidirectional)
         plain.recurrent = rnn  # type: ignore[assignment]
         if config.projection:
             plain.output = nn.Linear(config.hidden * (1 + config.bidirectional), len(bundle.inventory.symbols))
             plain.attention = nn.ModuleList()
     size = f"{config.layers} x {config.hidden}"
-    models = {"this model": model, f"LSTM, {size}, fresh weights": fresh, f"tanh RNN, {size}, fresh weights": plain}
-    return {name: reach(one.eval(), features, log_probs) for name, one in models.items()}
+    models = {"this model": model, f"untrained LSTM, {size}": untrained, f"untrained tanh RNN, {size}": plain}
+    return {name: gradient_norm_by_lag(network.eval(), features, log_probs) for name, network in models.items()}
 
 
-def reach(model: AcousticModel, features: Tensor, log_probs: Tensor) -> np.ndarray:
-    """Mean gradient norm by lag: (2 * FARTHEST + 1,) float64, from FARTHEST frames before the output to as many after it.
+def gradient_norm_by_lag(model: AcousticModel, features: Tensor, log_probs: Tensor) -> np.ndarray:
+    """Mean gradient norm by lag, (2 * MAX_LAG + 1,) float64, from MAX_LAG input frames before an output to MAX_LAG after.
 
-    The outputs are those where ``log_probs`` (frames', symbols) has a phone, or all where it has none; what is derived is
-    the log-probability of their likeliest phone. A lag that no output has is NaN.
+    The gradient is that of an output's most probable phone, as a log-probability. The outputs are those where
+    ``log_probs`` (frames', symbols) has a phone, or all if it has none. A lag that no output reaches is NaN.
     """
     best = log_probs.argmax(dim=1)
-    places = (best != BLANK_ID).nonzero()[:, 0].tolist() or list(range(len(best)))
-    chosen = [places[round(place)] for place in np.linspace(0, len(places) - 1, min(OUTPUTS, len(places)))]
+    candidates = (best != BLANK_ID).nonzero()[:, 0].tolist() or list(range(len(best)))
+    spread = np.linspace(0, len(candidates) - 1, min(MAX_OUTPUTS, len(candidates)))
+    outputs = [candidates[round(index)] for index in spread]
     phones = log_probs[:, 1:].argmax(dim=1) + 1
-    # A copy of the utterance for each output, so that one pass through the model gives all gradients.
-    inputs = features.expand(len(chosen), -1, -1).clone().requires_grad_()
-    found, _ = model(inputs, torch.full((len(chosen),), len(features)))
-    said = found[torch.arange(len(chosen)), chosen, phones[chosen]]
-    (gradients,) = torch.autograd.grad(said.sum(), inputs)
-    total, count = np.zeros(2 * FARTHEST + 1), np.zeros(2 * FARTHEST + 1)
-    for output, norms in zip(chosen, gradients.double().norm(dim=2).numpy(), strict=True):
+    # One copy of the utterance for each output: a single backward pass then gives all gradients.
+    inputs = features.expand(len(outputs), -1, -1).clone().requires_grad_()
+    predicted, _ = model(inputs, torch.full((len(outputs),), len(features)))
+    selected = predicted[torch.arange(len(outputs)), outputs, phones[outputs]]
+    (gradients,) = torch.autograd.grad(selected.sum(), inputs)
+    total, count = np.zeros(2 * MAX_LAG + 1), np.zeros(2 * MAX_LAG + 1)
+    for output, norms in zip(outputs, gradients.double().norm(dim=2).numpy(), strict=True):
         lags = np.arange(len(norms)) - (output * model.time_reduction + model.time_reduction // 2)
-        near = np.abs(lags) <= FARTHEST
-        total[lags[near] + FARTHEST] += norms[near]
-        count[lags[near] + FARTHEST] += 1
+        near = np.abs(lags) <= MAX_LAG
+        total[lags[near] + MAX_LAG] += norms[near]
+        count[lags[near] + MAX_LAG] += 1
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

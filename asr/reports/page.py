@@ -1,8 +1,8 @@
-"""A self-contained HTML page of sections, with its figures as SVG and its tables as CSV beside it.
+"""HTML reports: sections of text, tables, figures and examples, written as one self-contained page.
 
-DIR/index.html         the page; it needs no network
+DIR/index.html         the page; it loads nothing from the network
 DIR/figures/*.svg      its figures
-DIR/figures/*.csv      the numbers behind its figures and tables
+DIR/figures/*.csv      the data of its figures and tables
 """
 
 import csv
@@ -24,7 +24,7 @@ KINDS = {CORRECT: "", SUBSTITUTION: "wrong", DELETION: "wrong", INSERTION: "wron
 
 @dataclass(frozen=True)
 class Example:
-    """An utterance to look at and listen to; ``audio`` is a data URI."""
+    """An utterance with its alignment, audio (a data URI) and figure; the last two may be empty."""
 
     title: str
     note: str
@@ -35,21 +35,25 @@ class Example:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that sorts; ``name`` is that of its CSV file, which is all there is where it is not ``shown``."""
+    """A sortable table, written to ``name``.csv. The page leaves it out if it is not ``shown``.
+
+    ``titles`` are the column titles on the page, where they differ from the ``header`` of the CSV file.
+    """
 
     name: str
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
     shown: bool = True
+    titles: Sequence[str] = ()
 
     def show(self, cell: float) -> str:
-        """A number as it is read."""
+        """Format a number for the page."""
         return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.2f}"
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A picture with what it says; ``name`` is that of its file."""
+    """A figure with its caption, written to ``name``.svg."""
 
     name: str
     svg: str
@@ -59,7 +63,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page."""
+    """A section of the page."""
 
     title: str
     text: Sequence[str] = ()
@@ -72,7 +76,7 @@ class Section:
 
 
 def write_page(out: Path, title: str, facts: Sequence[str], sections: Sequence[Section]) -> Path:
-    """Write sections as one page, and their figures and tables as files beside it."""
+    """Write the sections as one page, with figures and tables as files in ``out``/figures. Returns the page's path."""
     figures = out / "figures"
     make_folder(figures)
     for section in sections:
@@ -96,5 +100,5 @@ def _csv(table: Table) -> str:
 
 
 def data_text(name: str) -> str:
-    """A text file of the package's data."""
+    """Read a text file of the package's data folder."""
     return resources.files("asr").joinpath("data", name).read_text(encoding="utf-8")

@@ -1,4 +1,8 @@
-"""Several runs on one page: their figures, what was set otherwise, their curves and the ladder they make."""
+"""The report that compares training runs: results, settings that differ, learning curves, PER with intervals.
+
+In:  run folders of `asr train`, with any evaluations that `asr evaluate --json` wrote into them.
+Out: DIR/index.html, self-contained, with its figures and tables as SVG and CSV files in DIR/figures.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,20 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from asr.errors import InputError
-from asr.reports.figures import draw_curves, draw_ladder
+from asr.reports.figures import draw_learning_curves, draw_run_comparison
 from asr.reports.page import Drawing, Section, Table, write_page
-from asr.scoring.error_rate import interval
+from asr.scoring.error_rate import confidence_interval
 from asr.scoring.results import Evaluation, percent, read_json
 from asr.system.files import read_text
 from asr.system.plain_yaml import read_yaml
 
-NOT_SETTINGS = ("run_dir", "resume")
-RECORD = ("epoch", "minutes", "train_loss", "dev_per")
+IGNORED_SETTINGS = ("run_dir", "resume")
+REQUIRED_KEYS = {"epoch", "minutes", "train_loss", "dev_per"}
+"""Keys that every record of ``history.json`` must have."""
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run folder: its settings as dotted keys, its epochs, and the evaluations that lie in it, by file name."""
+    """A run folder: settings by dotted key, a history record for each epoch, and evaluations by file name."""
 
     name: str
     settings: Mapping[str, Any]
@@ -29,99 +34,99 @@ class TrainedRun:
 
 
 def report_runs(folders: Sequence[Path], out: Path) -> Path:
-    """Write the page of these run folders, in their order, into ``out``; the page's path.
+    """Write the report of these runs, in their order, into ``out``. Returns the path of the page.
 
     Raises:
         InputError: a folder is no run, a file in it is damaged, or ``out`` cannot be written.
     """
     runs = [read_run(folder) for folder in folders]
-    if len({run.name for run in runs}) < len(runs):
-        raise InputError(f"{runs[0].name}: the same run twice, expected each once")
-    sections = [_figures(runs), *_differences(runs), _curves(runs), *_ladder(runs)]
-    return write_page(out, f"{len(runs)} runs", [run.name for run in runs], sections)
+    names = [run.name for run in runs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{name}: given twice, expected different runs")
+    sections = [_results(runs), *_setting_differences(runs), _learning_curves(runs), _comparison(runs)]
+    return write_page(out, "Comparison of training runs", names, sections)
 
 
 def read_run(folder: Path) -> TrainedRun:
-    """A run folder as `asr train` leaves it; every ``.json`` beside the history that `asr evaluate` wrote counts."""
+    """Read a run folder of `asr train`. Every ``.json`` file except the history is an evaluation.
+
+    Raises:
+        InputError: no history, or a file that is damaged.
+    """
     path = folder / "history.json"
     if not path.exists():
-        raise InputError(f"{folder}: no history.json, expected a run folder whose training is over")
-    expected = "the epochs of a training"
+        raise InputError(f"{folder}: no history.json, expected the folder of a finished training run")
+    expected = "the history of a training run"
     try:
         history = json.loads(read_text(path, expected))
-        complete = bool(history) and all(
-            {"epoch", "train_loss", "dev_per", "minutes"} <= record.keys() for record in history
-        )
+        complete = bool(history) and all(record.keys() >= REQUIRED_KEYS for record in history)
     except (ValueError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: {error}, expected {expected}") from error
     if not complete:
-        raise InputError(f"{path}: an epoch lacks its figures, expected {expected}")
-    others = sorted(one for one in folder.glob("*.json") if one != path)
-    evaluations = {one.stem: read_json(one) for one in others}
-    return TrainedRun(str(folder), _flat(read_yaml(folder / "config.yaml")), history, evaluations)
+        raise InputError(f"{path}: an epoch lacks one of {', '.join(sorted(REQUIRED_KEYS))}, expected {expected}")
+    evaluations = {file.stem: read_json(file) for file in sorted(folder.glob("*.json")) if file != path}
+    return TrainedRun(str(folder), _flatten(read_yaml(folder / "config.yaml")), history, evaluations)
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        inner = _flat(value) if isinstance(value, Mapping) else None
-        flat |= {f"{key}.{name}": one for name, one in inner.items()} if inner is not None else {key: value}
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{name}": inner for name, inner in _flatten(value).items()}
+        else:
+            flat[key] = value
     return flat
 
 
-def _figures(runs: Sequence[TrainedRun]) -> Section:
-    sets = list(dict.fromkeys(name for run in runs for name in run.evaluations))
+def _results(runs: Sequence[TrainedRun]) -> Section:
+    names = list(dict.fromkeys(name for run in runs for name in run.evaluations))
     rows = []
     for run in runs:
         best = min(run.history, key=lambda record: record["dev_per"])
         row = [run.name, len(run.history), run.history[-1]["minutes"], 100 * best["dev_per"], best["epoch"]]
-        rows.append([*row, *(_rate(run.evaluations[name]) if name in run.evaluations else "" for name in sets)])
-    header = ["run", "epochs", "minutes", "best epoch's dev PER %", "in epoch", *sets]
-    return Section("Figures", tables=[Table("runs", header, rows)])
+        rows.append([*row, *(_rate(run.evaluations[name]) if name in run.evaluations else "" for name in names)])
+    header = ["run", "epochs", "minutes", "best epoch's dev PER %", "in epoch", *names]
+    titles = ["run", "epochs", "minutes", "best dev PER %", "best epoch", *(f"{name}: PER %" for name in names)]
+    return Section("Results", tables=[Table("runs", header, rows, titles=titles)])
 
 
 def _rate(evaluation: Evaluation) -> str:
     result = evaluation.headline
-    found = interval(result)
-    between = f" ({percent(found[0])} to {percent(found[1])})" if found else ""
-    return f"{percent(result.total.per)}{between} {result.convention}"
+    bounds = confidence_interval(result)
+    in_parentheses = f" ({percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
+    return f"{percent(result.total.per)}{in_parentheses} {result.convention}"
 
 
-def _differences(runs: Sequence[TrainedRun]) -> list[Section]:
-    keys = [key for key in dict.fromkeys(key for run in runs for key in run.settings) if key not in NOT_SETTINGS]
+def _setting_differences(runs: Sequence[TrainedRun]) -> list[Section]:
+    keys = [key for key in dict.fromkeys(key for run in runs for key in run.settings) if key not in IGNORED_SETTINGS]
     rows = [[key, *(str(run.settings.get(key, "")) for run in runs)] for key in keys]
-    rows = [row for row in rows if len(set(row[1:])) > 1]
-    if not rows:
+    different = [row for row in rows if len(set(row[1:])) > 1]
+    if not different:
         return []
-    return [
-        Section("What was set otherwise", tables=[Table("settings", ["setting", *(run.name for run in runs)], rows)])
-    ]
+    table = Table("settings", ["setting", *(run.name for run in runs)], different)
+    return [Section("Settings that differ", tables=[table])]
 
 
-def _curves(runs: Sequence[TrainedRun]) -> Section:
-    rows = [
-        [run.name, *(record[name] for name in ("epoch", "minutes", "train_loss", "dev_per"))]
-        for run in runs
-        for record in run.history
-    ]
-    table = Table("curves", ["run", "epoch", "minutes", "train_loss", "dev_per"], rows, shown=False)
-    caption = "Loss on the training set and PER on the dev set."
+def _learning_curves(runs: Sequence[TrainedRun]) -> Section:
+    columns = ["epoch", "minutes", "train_loss", "dev_per"]
+    rows = [[run.name, *(record[name] for name in columns)] for run in runs for record in run.history]
+    figure = draw_learning_curves({run.name: run.history for run in runs})
     return Section(
-        "Curves", tables=[table], figures=[Drawing("curves", draw_curves({r.name: r.history for r in runs}), caption)]
+        "Learning curves",
+        tables=[Table("curves", ["run", *columns], rows, shown=False)],
+        figures=[Drawing("curves", figure, "Training loss and dev PER by epoch.")],
     )
 
 
-def _ladder(runs: Sequence[TrainedRun]) -> list[Section]:
-    steps = {
-        run.name: {name: (one.headline.total.per, interval(one.headline)) for name, one in run.evaluations.items()}
+def _comparison(runs: Sequence[TrainedRun]) -> Section:
+    title = "PER by run"
+    if not any(run.evaluations for run in runs):
+        command = f"asr evaluate MODEL CUTS --json {runs[0].name}/test.json"
+        return Section(title, [f"No run folder has an evaluation. Add one with: {command}"])
+    rates = {
+        run.name: {name: (e.headline.total.per, confidence_interval(e.headline)) for name, e in run.evaluations.items()}
         for run in runs
     }
-    if not any(steps.values()):
-        return [
-            Section(
-                "The ladder",
-                [f"None of the runs holds an evaluation: asr evaluate ... --json {runs[0].name}/test.json"],
-            )
-        ]
-    caption = "PER of each evaluation that lies in the run folders, with its 95 % interval."
-    return [Section("The ladder", figures=[Drawing("ladder", draw_ladder(steps), caption)])]
+    caption = "PER of each evaluation in the run folders, with its 95 % interval."
+    return Section(title, figures=[Drawing("ladder", draw_run_comparison(rates), caption)])

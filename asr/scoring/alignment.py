@@ -1,9 +1,10 @@
-"""Alignment of a hypothesis with its reference, and the errors in it.
+"""Alignment of a hypothesis with its reference, and its error counts.
 
-The alignment is the one NIST's sclite chooses, so that every count agrees with it: a substitution costs 4, a deletion or
-insertion 3, the deletion of an optional word 2, and the sum is the least. Of equals a match or substitution comes last,
-else an insertion, else a deletion (Fiscus, SCTK 2.4.10). The number of
-errors is then the edit distance, but for few pairs that have little in common (15 of 3,000 random ones, by one error).
+In:  reference and hypothesis phones. Out: a list of `Edit`s, or their `Counts`.
+The alignment is that of NIST's sclite, so that all counts agree: a substitution costs 4, a deletion or insertion 3, the
+deletion of an optional word 2, and the sum is minimal. Ties are broken from the end of the utterance: first a match or
+substitution, then an insertion, then a deletion (Fiscus, SCTK 2.4.10). The number of errors is then the edit distance,
+except for a few pairs with little in common (15 of 3,000 random ones, by one error).
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -15,14 +16,14 @@ import numpy as np
 
 from asr.errors import InputError
 
-MOST_PAIRS = 2**28
-"""Of a reference's and a hypothesis' phones, a byte each: 16,000 of either, half an hour of speech in one utterance."""
+MAX_PAIRS = 2**28
+"""Largest product of reference and hypothesis phones, a byte each: 16,000 phones are half an hour of speech."""
 CORRECT, SUBSTITUTION, DELETION, INSERTION = range(4)
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Errors of one or many utterances."""
+    """Error counts of one or many utterances."""
 
     substitutions: int = 0
     deletions: int = 0
@@ -44,16 +45,16 @@ class Counts:
 
     @property
     def per(self) -> float:
-        """Phone error rate as a fraction. Against 0 reference phones it is 0 without errors and infinite with any."""
+        """Phone error rate as a fraction. With 0 reference phones it is 0 without errors, else infinite."""
         if self.reference_phones == 0:
             return float("inf") if self.errors else 0.0
         return self.errors / self.reference_phones
 
 
 class Edit(NamedTuple):
-    """One step of an alignment: the phones it takes from either side, None where it takes none.
+    """One step of an alignment: a reference phone, a hypothesis phone, or both; None for the missing side.
 
-    ``kind`` is CORRECT, SUBSTITUTION, DELETION or INSERTION; an optional phone that was not recognized is CORRECT.
+    ``kind`` is CORRECT, SUBSTITUTION, DELETION or INSERTION. The deletion of an optional phone is CORRECT.
     """
 
     kind: int
@@ -62,50 +63,49 @@ class Edit(NamedTuple):
 
 
 def align(reference: Sequence[str], hypothesis: Sequence[str], optional: Collection[str] = ()) -> list[Edit]:
-    """The edits that turn the reference into the hypothesis, in order. ``optional`` phones may be missing at no cost.
+    """Align a hypothesis with its reference; deletions of ``optional`` phones do not count as errors.
 
     Raises:
-        InputError: both are longer than any utterance.
+        InputError: more than `MAX_PAIRS` pairs of phones.
     """
-    if len(reference) * len(hypothesis) > MOST_PAIRS:
-        sizes = f"{len(reference)} phones against {len(hypothesis)} in one utterance"
-        raise InputError(f"{sizes}, expected fewer than {round(MOST_PAIRS**0.5)}: cut the recording")
+    if len(reference) * len(hypothesis) > MAX_PAIRS:
+        sizes = f"{len(reference)} reference and {len(hypothesis)} hypothesis phones in one utterance"
+        raise InputError(f"{sizes}, expected fewer than {round(MAX_PAIRS**0.5)} each: split the recording")
     edits, row, column = [], 0, 0
-    for kind in _kinds(reference, hypothesis, optional):
-        spoken = None if kind == INSERTION else reference[row]
-        heard = None if kind == DELETION else hypothesis[column]
+    for kind in _edit_kinds(reference, hypothesis, optional):
+        reference_phone = None if kind == INSERTION else reference[row]
+        hypothesis_phone = None if kind == DELETION else hypothesis[column]
         row, column = row + (kind != INSERTION), column + (kind != DELETION)
-        free = kind == DELETION and spoken in optional
-        edits.append(Edit(CORRECT if free else int(kind), spoken, heard))
+        free = kind == DELETION and reference_phone in optional
+        edits.append(Edit(CORRECT if free else int(kind), reference_phone, hypothesis_phone))
     return edits
 
 
-def count(edits: Iterable[Edit]) -> Counts:
-    """The errors of an alignment."""
-    number = [0, 0, 0, 0]
+def count_edits(edits: Iterable[Edit]) -> Counts:
+    """Count the errors of an alignment."""
+    counts = [0, 0, 0, 0]
     for edit in edits:
-        number[edit.kind] += 1
-    return Counts(number[SUBSTITUTION], number[DELETION], number[INSERTION], sum(number) - number[INSERTION])
+        counts[edit.kind] += 1
+    return Counts(counts[SUBSTITUTION], counts[DELETION], counts[INSERTION], sum(counts) - counts[INSERTION])
 
 
 def count_errors(reference: Sequence[str], hypothesis: Sequence[str], optional: Collection[str] = ()) -> Counts:
-    """Substitutions, deletions and insertions of an alignment. Either side may be empty."""
-    return count(align(reference, hypothesis, optional))
+    """Align a hypothesis with its reference and count the errors. Either side may be empty."""
+    return count_edits(align(reference, hypothesis, optional))
 
 
-def _kinds(reference: Sequence[str], hypothesis: Sequence[str], optional: Collection[str]) -> np.ndarray:
-    numbers: dict[str, int] = {}
-    spoken, heard = (
-        np.array([numbers.setdefault(phone, len(numbers)) for phone in side], np.int32)
-        for side in (reference, hypothesis)
+def _edit_kinds(reference: Sequence[str], hypothesis: Sequence[str], optional: Collection[str]) -> np.ndarray:
+    ids: dict[str, int] = {}
+    reference_ids, hypothesis_ids = (
+        np.array([ids.setdefault(phone, len(ids)) for phone in side], np.int32) for side in (reference, hypothesis)
     )
     deletion_costs = np.array([2 if phone in optional else 3 for phone in reference], np.int64)
-    return _best_alignment(spoken, heard, deletion_costs)
+    return _best_alignment(reference_ids, hypothesis_ids, deletion_costs)
 
 
 @numba.njit(cache=True, nogil=True)
-def _best_alignment(spoken: np.ndarray, heard: np.ndarray, deletion_costs: np.ndarray) -> np.ndarray:
-    rows, columns = len(spoken), len(heard)
+def _best_alignment(reference: np.ndarray, hypothesis: np.ndarray, deletion_costs: np.ndarray) -> np.ndarray:
+    rows, columns = len(reference), len(hypothesis)
     above, cost = np.zeros(columns + 1, np.int64), 3 * np.arange(columns + 1)
     last = np.zeros((rows + 1, columns + 1), np.uint8)
     last[0, 1:] = INSERTION
@@ -113,7 +113,7 @@ def _best_alignment(spoken: np.ndarray, heard: np.ndarray, deletion_costs: np.nd
         above, cost = cost, above
         cost[0], last[row, 0] = above[0] + deletion_costs[row - 1], DELETION
         for column in range(1, columns + 1):
-            same = spoken[row - 1] == heard[column - 1]
+            same = reference[row - 1] == hypothesis[column - 1]
             diagonal = above[column - 1] + (0 if same else 4)
             deleted = above[column] + deletion_costs[row - 1]
             inserted = cost[column - 1] + 3

@@ -1,8 +1,9 @@
-"""How sure the model is of each phone it recognized: a probability that is right as often as it says.
+"""Calibrated confidences: the probability that a recognized phone is correct.
 
-A phone is aligned to its frames; its confidence is the largest posterior there, of log-probabilities divided by a
-temperature that was chosen on a dev set (Guo et al., "On calibration of modern neural networks", 2017). The temperature
-stands in ``confidence.yaml`` in the model's folder.
+In:  log-probabilities and the recognized phones. Out: a confidence from 0 to 1 for each phone.
+A phone is aligned to its frames. Its confidence is its largest posterior there, from log-probabilities divided by a
+temperature fitted on a dev set (Guo et al., "On calibration of modern neural networks", 2017). The temperature is stored in
+``confidence.yaml`` in the model's folder.
 """
 
 from collections.abc import Sequence
@@ -19,13 +20,13 @@ from asr.errors import InputError
 from asr.system.files import write_text
 from asr.system.plain_yaml import read_yaml
 
-FILE = "confidence.yaml"
-TEMPERATURES = (0.2, 20.0)
+CONFIDENCE_FILE = "confidence.yaml"
+TEMPERATURE_RANGE = (0.2, 20.0)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the model says where one recognized phone peaks: (symbols,) natural-log probabilities, and the phone's id."""
+    """Natural-log probabilities (symbols,) at the peak of a recognized phone, and the phone's id."""
 
     log_probs: np.ndarray
     token: int
@@ -38,7 +39,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Bin:
-    """Phones of like confidence: how many, their mean confidence, and the fraction that is right."""
+    """Phones of similar confidence: their number, mean confidence, and the fraction that is correct."""
 
     count: int
     confidence: float
@@ -48,68 +49,68 @@ class Bin:
 def evidence(
     log_probs: Tensor, tokens: Sequence[int], spans: Sequence[tuple[int, int]] | None = None
 ) -> list[Evidence]:
-    """The evidence for each recognized phone, from (frames, symbols) natural-log probabilities and the phones' ids.
+    """Collect the evidence for each recognized phone from (frames, symbols) natural-log probabilities and phone ids.
 
-    ``spans`` are their frames, where `align_tokens` has found them before.
+    ``spans`` are the phones' frames, if `align_tokens` has computed them already.
     """
-    found = []
+    collected = []
     for token, (start, stop) in zip(tokens, align_tokens(log_probs, tokens) if spans is None else spans, strict=True):
         peak = start + int(log_probs[start:stop, token].argmax())
-        found.append(Evidence(log_probs[peak].double().cpu().numpy(), token))
-    return found
+        collected.append(Evidence(log_probs[peak].double().cpu().numpy(), token))
+    return collected
 
 
-def fit_temperature(found: Sequence[Evidence], correct: Sequence[bool]) -> float:
-    """The temperature whose confidences have the least cross-entropy; 1 where there is nothing to choose it by."""
+def fit_temperature(phones: Sequence[Evidence], correct: Sequence[bool]) -> float:
+    """Fit the temperature that minimizes the cross-entropy of the confidences; 1 if all phones are correct, or none."""
     if not any(correct) or all(correct):
         return 1.0
-    from scipy.optimize import minimize_scalar  # which transcribing can do without
+    from scipy.optimize import minimize_scalar  # not needed for transcription
 
-    log_probs = np.stack([one.log_probs for one in found])
-    rows, tokens, right = np.arange(len(found)), [one.token for one in found], np.array(correct)
+    log_probs = np.stack([phone.log_probs for phone in phones])
+    indices, tokens, is_correct = np.arange(len(phones)), [phone.token for phone in phones], np.array(correct)
 
     def cross_entropy(log_temperature: float) -> float:
-        scaled = torch.from_numpy(log_probs / np.exp(log_temperature)).log_softmax(1).numpy()[rows, tokens]
-        wrong = np.log(np.maximum(-np.expm1(scaled), 1e-12))
-        return -float(np.where(right, scaled, wrong).mean())
+        log_posteriors = torch.from_numpy(log_probs / np.exp(log_temperature)).log_softmax(1).numpy()[indices, tokens]
+        log_complements = np.log(np.maximum(-np.expm1(log_posteriors), 1e-12))
+        return -float(np.where(is_correct, log_posteriors, log_complements).mean())
 
-    best = minimize_scalar(cross_entropy, bounds=tuple(np.log(TEMPERATURES)), method="bounded")
+    best = minimize_scalar(cross_entropy, bounds=tuple(np.log(TEMPERATURE_RANGE)), method="bounded")
     return float(np.exp(best.x))
 
 
 def reliability(confidences: Sequence[float], correct: Sequence[bool], bins: int = 10) -> list[Bin]:
-    """Phones by tenths of confidence; empty ones are left out."""
-    place = np.minimum((np.asarray(confidences) * bins).astype(int), bins - 1)
-    sure, right = np.asarray(confidences), np.asarray(correct)
+    """Group phones into bins of equal width by confidence; empty bins are left out."""
+    indices = np.minimum((np.asarray(confidences) * bins).astype(int), bins - 1)
+    confidence, is_correct = np.asarray(confidences), np.asarray(correct)
     return [
-        Bin(int(inside.sum()), float(sure[inside].mean()), float(right[inside].mean()))
-        for inside in (place == number for number in range(bins))
+        Bin(int(inside.sum()), float(confidence[inside].mean()), float(is_correct[inside].mean()))
+        for inside in (indices == index for index in range(bins))
         if inside.any()
     ]
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Expected calibration error: by how much confidence and accuracy differ, a mean over phones."""
-    total = sum(one.count for one in bins)
-    return sum(one.count * abs(one.confidence - one.correct) for one in bins) / total if total else 0.0
+    """Expected calibration error, a fraction: the mean absolute difference between confidence and accuracy over phones."""
+    total = sum(group.count for group in bins)
+    return sum(group.count * abs(group.confidence - group.correct) for group in bins) / total if total else 0.0
 
 
 def save_temperature(temperature: float, model: Path) -> None:
-    """Write the temperature into a model's folder."""
-    write_text(model / FILE, OmegaConf.to_yaml(OmegaConf.create({"temperature": round(temperature, 4)})))
+    """Store the temperature in a model's folder."""
+    write_text(model / CONFIDENCE_FILE, OmegaConf.to_yaml(OmegaConf.create({"temperature": round(temperature, 4)})))
 
 
 def load_temperature(model: Path) -> float | None:
-    """The temperature in a model's folder, None where nobody chose one.
+    """Load the temperature from a model's folder; None if the folder has none.
 
     Raises:
         InputError: the file is damaged.
     """
-    path = model / FILE
+    path = model / CONFIDENCE_FILE
     if not path.exists():
         return None
-    found = read_yaml(path).get("temperature")
-    low, high = TEMPERATURES
-    if not isinstance(found, int | float) or not low <= found <= high:
-        raise InputError(f"{path}: temperature {found!r}, expected {low} to {high}")
-    return float(found)
+    temperature = read_yaml(path).get("temperature")
+    low, high = TEMPERATURE_RANGE
+    if not isinstance(temperature, int | float) or not low <= temperature <= high:
+        raise InputError(f"{path}: temperature {temperature!r}, expected {low} to {high}")
+    return float(temperature)

@@ -1,6 +1,6 @@
-"""The published scoring conventions: what is done to reference and hypothesis before they are compared.
+"""The published scoring conventions: how reference and hypothesis are normalized before they are aligned.
 
-Folding TIMIT's phones to the 39 of scoring happens here and nowhere else.
+Folding TIMIT's phones to 39 for scoring happens here and nowhere else.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -15,9 +15,9 @@ SILENCE = "sil"
 
 @dataclass(frozen=True)
 class Convention:
-    """What is done to reference and hypothesis alike before they are compared, and who does it.
+    """``rule`` normalizes reference and hypothesis before alignment; ``summary`` names it and its users.
 
-    An ``optional`` phone of the reference that was not recognized costs nothing.
+    The deletion of an ``optional`` phone is not an error.
     """
 
     rule: Callable[[Sequence[str]], list[str]]
@@ -26,18 +26,22 @@ class Convention:
 
 
 def merge_silences(phones: Sequence[str]) -> list[str]:
-    """Phones folded to 39, runs of silence as one."""
+    """Fold phones to 39 and merge runs of silence."""
     runs = ((phone, list(run)) for phone, run in groupby(fold_timit(phones)))
-    return [same for phone, run in runs for same in (run[:1] if phone == SILENCE else run)]
+    return [repeated for phone, run in runs for repeated in (run[:1] if phone == SILENCE else run)]
 
 
 def drop_silences(phones: Sequence[str]) -> list[str]:
-    """Phones folded to 39, without silence."""
+    """Fold phones to 39 and drop silence."""
     return [phone for phone in fold_timit(phones) if phone != SILENCE]
 
 
 def check_61(phones: Sequence[str]) -> list[str]:
-    """The phones as they are, each one of TIMIT's 61."""
+    """Check that phones are TIMIT's 61, and return them unchanged.
+
+    Raises:
+        InputError: another phone.
+    """
     unknown = [phone for phone in phones if phone not in timit_folding()]
     if unknown:
         raise InputError(f"unknown TIMIT phone {unknown[0]!r}, expected one of the 61")
@@ -45,22 +49,22 @@ def check_61(phones: Sequence[str]) -> list[str]:
 
 
 CONVENTIONS: dict[str, Convention] = {
-    "plain": Convention(list, "phones as they are (ARPAbet corpora)"),
+    "plain": Convention(list, "unchanged phones (ARPAbet corpora)"),
     "kaldi": Convention(fold_timit, "39 phones, q dropped, every sil scored (Kaldi since 2014, ESPnet, icefall)"),
     "optional-sil": Convention(
-        fold_timit, "as kaldi, a sil not recognized costs nothing (Kaldi before 2014)", frozenset({SILENCE})
+        fold_timit, "like kaldi, but a missed sil is not an error (Kaldi before 2014)", frozenset({SILENCE})
     ),
-    "merged-sil": Convention(merge_silences, "as kaldi, runs of sil are one (SpeechBrain)"),
-    "no-sil": Convention(drop_silences, "as kaldi, without sil"),
+    "merged-sil": Convention(merge_silences, "like kaldi, but runs of sil are merged (SpeechBrain)"),
+    "no-sil": Convention(drop_silences, "like kaldi, but without sil"),
     "61": Convention(check_61, "no folding, q scored (Graves 2006)"),
 }
-"""By name. All but ``plain`` are TIMIT's."""
+"""Conventions by name. All except ``plain`` are for TIMIT."""
 
 
 def conventions_for(headline: str, phones: Collection[str]) -> list[str]:
-    """The conventions a system can be scored under, the headline first, given the phones it knows.
+    """Names of the conventions for a system that distinguishes ``phones``, the headline first.
 
-    ``61`` is for those that tell all of TIMIT's 61 phones apart.
+    ``61`` is included if the system distinguishes all of TIMIT's 61 phones.
     """
     if headline == "plain":
         return ["plain"]

@@ -1,4 +1,8 @@
-"""An evaluation: one set of hypotheses scored under all conventions, as lines, as JSON, and back from JSON."""
+"""An evaluation: one set of hypotheses scored under several conventions, as lines of text and as JSON.
+
+In:  a `TranscriptPair` for each utterance, or a JSON file written earlier.
+Out: an `Evaluation`, its report lines, its JSON file.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +13,13 @@ from typing import Any
 from asr.errors import InputError
 from asr.scoring.alignment import Counts
 from asr.scoring.conventions import CONVENTIONS
-from asr.scoring.error_rate import Score, Transcribed, interval, score
+from asr.scoring.error_rate import Score, TranscriptPair, confidence_interval, score
 from asr.system.files import read_text, write_text
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores by convention, the headline first; what the hypotheses are from is None where nobody knows."""
+    """Scores by convention, the headline first. Decoder and precision are those of the hypotheses, None if unknown."""
 
     scores: Mapping[str, Score]
     decoder: str | None = None
@@ -38,7 +42,7 @@ class Evaluation:
 
 
 def evaluate_hypotheses(
-    utterances: Iterable[Transcribed],
+    utterances: Iterable[TranscriptPair],
     conventions: Sequence[str],
     decoder: str | None = None,
     precision: str | None = None,
@@ -46,106 +50,108 @@ def evaluate_hypotheses(
     """Score utterances under each convention.
 
     Raises:
-        InputError: a phone that a convention does not know.
+        InputError: a convention does not know a phone.
     """
-    listed = list(utterances)
-    return Evaluation({name: score(listed, name) for name in conventions}, decoder, precision)
+    pairs = list(utterances)
+    return Evaluation({name: score(pairs, name) for name in conventions}, decoder, precision)
 
 
 def headline(result: Score) -> str:
-    """PER, its interval, counts, utterances and speakers in a line."""
+    """PER, its interval, counts, utterances and speakers in one line."""
     total = result.total
     return (
-        f"PER {percent(total.per)} % ({result.convention}{_between(result)}): S {total.substitutions} D {total.deletions} "
-        f"I {total.insertions} N {total.reference_phones}, {len(result.utterances)} utterances, "
-        f"{len(result.speakers)} speakers"
+        f"PER {percent(total.per)} % ({result.convention}{_format_interval(result)}): "
+        f"S {total.substitutions} D {total.deletions} I {total.insertions} N {total.reference_phones}, "
+        f"{len(result.utterances)} utterances, {len(result.speakers)} speakers"
     )
 
 
 def report_lines(evaluation: Evaluation) -> list[str]:
-    """The evaluation in words: the headline, the conventions where there are several, and a line for each speaker."""
+    """Describe an evaluation: the headline, a table of conventions if there are several, and a line for each speaker."""
     result = evaluation.headline
     lines = [headline(result)]
     if len(evaluation.scores) > 1:
-        rows = {f"* {name}" if one is result else f"  {name}": one.total for name, one in evaluation.scores.items()}
-        lines += ["", *_table("  convention", rows, [CONVENTIONS[name].summary for name in evaluation.scores]), ""]
+        totals = {
+            f"{'*' if scored is result else ' '} {name}": scored.total for name, scored in evaluation.scores.items()
+        }
+        lines += ["", *_table("  convention", totals, [CONVENTIONS[name].summary for name in evaluation.scores]), ""]
     return lines + _table("speaker", result.speakers)
 
 
-def _table(title: str, rows: Mapping[str, Counts], notes: Sequence[str] = ()) -> list[str]:
-    width = max(len(name) for name in [title, *rows])
+def _table(title: str, counts_by_name: Mapping[str, Counts], notes: Sequence[str] = ()) -> list[str]:
+    width = max(len(name) for name in [title, *counts_by_name])
     lines = [f"{title:<{width}}    PER %      S      D      I      N"]
-    for name, one in rows.items():
-        numbers = (one.substitutions, one.deletions, one.insertions, one.reference_phones)
-        lines.append(f"{name:<{width}} {percent(one.per):>8} " + " ".join(f"{number:>6}" for number in numbers))
+    for name, counts in counts_by_name.items():
+        columns = (counts.substitutions, counts.deletions, counts.insertions, counts.reference_phones)
+        lines.append(f"{name:<{width}} {percent(counts.per):>8} " + " ".join(f"{number:>6}" for number in columns))
     return [lines[0], *(f"{line}  {note}" for line, note in zip(lines[1:], notes, strict=True))] if notes else lines
 
 
 def percent(fraction: float) -> str:
-    """A fraction in percent with two decimals."""
+    """Format a fraction in percent with two decimals."""
     return f"{100 * fraction:.2f}"
 
 
-def _between(result: Score) -> str:
-    found = interval(result)
-    return f", 95 % interval {percent(found[0])} to {percent(found[1])}" if found else ""
+def _format_interval(result: Score) -> str:
+    interval = confidence_interval(result)
+    return f", 95 % interval {percent(interval[0])} to {percent(interval[1])}" if interval else ""
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as JSON values; ``per`` is a fraction, or null where there is no reference phone."""
+    """Convert an evaluation to JSON values; ``per`` is a fraction, null without reference phones."""
     result = evaluation.headline
     return {
-        **_figures(result),
+        **_score_json(result),
         "utterances": len(result.utterances),
         "speakers": len(result.speakers),
         "convention": result.convention,
         "decoder": evaluation.decoder,
         "precision": evaluation.precision,
-        "conventions": {name: _figures(one) for name, one in evaluation.scores.items()},
-        "per_speaker": {speaker: _counts(counts) for speaker, counts in result.speakers.items()},
-        "speaker_of": {one.id: one.speaker for one in result.utterances},
-        "references": {one.id: " ".join(one.reference) for one in result.utterances},
-        "hypotheses": {one.id: " ".join(one.hypothesis) for one in result.utterances},
+        "conventions": {name: _score_json(scored) for name, scored in evaluation.scores.items()},
+        "per_speaker": {speaker: _counts_json(counts) for speaker, counts in result.speakers.items()},
+        "speaker_of": {utterance.id: utterance.speaker for utterance in result.utterances},
+        "references": {utterance.id: " ".join(utterance.reference) for utterance in result.utterances},
+        "hypotheses": {utterance.id: " ".join(utterance.hypothesis) for utterance in result.utterances},
     }
 
 
 def write_json(evaluation: Evaluation, path: Path) -> None:
-    """Write `to_json` to a file, whole or not at all."""
+    """Write an evaluation to a JSON file, completely or not at all."""
     write_text(path, json.dumps(to_json(evaluation), indent=1) + "\n")
 
 
 def read_json(path: Path) -> Evaluation:
-    """The evaluation in a file that `write_json` has written, scored again from its references and hypotheses.
+    """Read a file written by `write_json`, and score its references and hypotheses again.
 
     Raises:
-        InputError: the file cannot be read or is something else.
+        InputError: the file cannot be read, or has other content.
     """
-    expected = "figures as `asr evaluate --json` writes them"
+    expected = "results written by `asr evaluate --json`"
     try:
-        found = json.loads(read_text(path, expected))
-        names = [found["convention"], *(name for name in found["conventions"] if name != found["convention"])]
+        content = json.loads(read_text(path, expected))
+        names = [content["convention"], *(name for name in content["conventions"] if name != content["convention"])]
         utterances = [
-            (name, str(found["speaker_of"][name]), phones.split(), found["hypotheses"][name].split())
-            for name, phones in found["references"].items()
+            (utterance, str(content["speaker_of"][utterance]), phones.split(), content["hypotheses"][utterance].split())
+            for utterance, phones in content["references"].items()
         ]
         unknown = [name for name in names if name not in CONVENTIONS]
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error}), expected {expected}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or deep nesting
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or deep nesting
         raise InputError(f"{path}: not readable ({type(error).__name__}), expected {expected}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: no {error} in it, expected {expected}") from error
+        raise InputError(f"{path}: missing or malformed entry ({error}), expected {expected}") from error
     if unknown:
         raise InputError(f"{path}: scoring convention {unknown[0]!r}, expected one of {', '.join(CONVENTIONS)}")
-    return evaluate_hypotheses(utterances, names, found.get("decoder"), found.get("precision"))
+    return evaluate_hypotheses(utterances, names, content.get("decoder"), content.get("precision"))
 
 
-def _figures(result: Score) -> dict[str, Any]:
-    found = interval(result)
-    return {**_counts(result.total), "interval": list(found) if found else None}
+def _score_json(result: Score) -> dict[str, Any]:
+    interval = confidence_interval(result)
+    return {**_counts_json(result.total), "interval": list(interval) if interval else None}
 
 
-def _counts(counts: Counts) -> dict[str, Any]:
+def _counts_json(counts: Counts) -> dict[str, Any]:
     return {
         "per": counts.per if counts.reference_phones else None,
         "substitutions": counts.substitutions,

@@ -1,7 +1,7 @@
-"""Transcripts in files of other systems: NIST's trn, or an id and its phones on each line.
+"""Transcript files of other systems: NIST's trn format, or an id and its phones on each line.
 
-sh iy hv ae d (FDHC0_SX209)         trn, as sclite reads it
-FDHC0_SX209 sh iy hv ae d           plain, as Kaldi's text files
+sh iy hv ae d (FDHC0_SX209)         trn, the format of sclite
+FDHC0_SX209 sh iy hv ae d           plain, the format of Kaldi's text files
 """
 
 import re
@@ -11,90 +11,93 @@ from pathlib import Path
 from asr.corpus.phones import timit_folding
 from asr.errors import InputError
 from asr.scoring.conventions import CONVENTIONS, conventions_for
-from asr.scoring.error_rate import Transcribed
+from asr.scoring.error_rate import TranscriptPair
 from asr.scoring.results import Evaluation, evaluate_hypotheses
 from asr.system.files import read_text
 
 TRN = re.compile(r"(.*?)\s*\(([^()\s]+)\)")
-EXPECTED = "lines of phones and (id), or of an id and phones"
+EXPECTED = "lines of phones and (id), or lines of an id and phones"
 
 
 def read_transcripts(path: Path) -> dict[str, list[str]]:
-    """The phones of each id, in the order of the file; trn where the first line ends in an id in parentheses.
+    """Read the phones of each id, in the order of the file. The file is trn if its first line ends in (id).
 
     Raises:
-        InputError: not readable, empty, a line of neither kind, an id that comes twice, or alternatives among the phones.
+        InputError: the file is not readable or empty, mixes both formats, repeats an id, or has alternatives.
     """
     lines = [(number, line.strip()) for number, line in enumerate(read_text(path, EXPECTED).splitlines(), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith(";;")]
     if not lines:
         raise InputError(f"{path}: empty, expected {EXPECTED}")
     is_trn = bool(TRN.fullmatch(lines[0][1]))
-    found: dict[str, list[str]] = {}
+    transcripts: dict[str, list[str]] = {}
     for number, line in lines:
         match = TRN.fullmatch(line)
         if bool(match) != is_trn:
-            kind = "ends in no (id)" if is_trn else "ends in an (id)"
-            raise InputError(f"{path}:{number}: {kind}, expected the same kind of line everywhere: {EXPECTED}")
-        name, phones = (match[2], match[1].split()) if match else (line.split()[0], line.split()[1:])
-        if name in found:
-            raise InputError(f"{path}:{number}: {name} a second time, expected each id once")
-        odd = [phone for phone in phones if phone[0] in "({@" or phone in ("/", "}")]
-        if odd:
+            ending = "does not end in (id)" if is_trn else "ends in (id)"
+            raise InputError(f"{path}:{number}: {ending}, expected the same format on all lines: {EXPECTED}")
+        utterance, phones = (match[2], match[1].split()) if match else (line.split()[0], line.split()[1:])
+        if utterance in transcripts:
+            raise InputError(f"{path}:{number}: {utterance} appears twice, expected each id once")
+        markup = [phone for phone in phones if phone[0] in "({@" or phone in ("/", "}")]
+        if markup:
             raise InputError(
-                f"{path}:{number}: {odd[0]!r}, expected phones alone: no alternatives, none in parentheses"
+                f"{path}:{number}: {markup[0]!r}, expected phones only, without alternatives or parentheses"
             )
-        found[name] = phones
-    return found
+        transcripts[utterance] = phones
+    return transcripts
 
 
-def pair(reference: Path, hypothesis: Path, speakers: Path | None = None) -> list[Transcribed]:
-    """The utterances of two transcript files.
+def pair_transcripts(reference: Path, hypothesis: Path, speakers: Path | None = None) -> list[TranscriptPair]:
+    """Pair the utterances of two transcript files by id.
 
-    ``speakers`` has an id and a speaker on each line; without it the speaker is what stands before the first - or _ of an
-    id, as sclite has it, or the id itself.
+    ``speakers`` has an id and a speaker on each line. Without it the speaker is the part of the id before the first - or _,
+    as in sclite, or the whole id.
 
     Raises:
-        InputError: a file cannot be used, or an id is in one and not in the other.
+        InputError: a file cannot be used, or an id is missing from one of them.
     """
-    said, heard = read_transcripts(reference), read_transcripts(hypothesis)
-    for there, missing_from, path in ((said, heard, hypothesis), (heard, said, reference)):
-        missing = [name for name in there if name not in missing_from]
+    references, hypotheses = read_transcripts(reference), read_transcripts(hypothesis)
+    for ids, others, path in ((references, hypotheses, hypothesis), (hypotheses, references, reference)):
+        missing = [utterance for utterance in ids if utterance not in others]
         if missing:
-            raise InputError(f"{path}: lacks {_some(missing)}, expected the ids of the other file")
-    speaker_of = _speakers(said, speakers)
-    return [(name, speaker_of[name], phones, heard[name]) for name, phones in said.items()]
+            raise InputError(f"{path}: lacks {_shorten(missing)}, expected the ids of the other file")
+    speaker_of = _speakers_by_id(references, speakers)
+    return [
+        (utterance, speaker_of[utterance], phones, hypotheses[utterance]) for utterance, phones in references.items()
+    ]
 
 
 def evaluate_transcripts(
     reference: Path, hypothesis: Path, timit: bool = False, convention: str | None = None, speakers: Path | None = None
 ) -> Evaluation:
-    """Score two transcript files as `pair` reads them.
+    """Score the transcript files that `pair_transcripts` reads.
 
-    With ``timit`` under all of TIMIT's conventions, else as the phones are. ``convention`` is the headline.
+    With ``timit`` under all of TIMIT's conventions, else without folding. ``convention`` is the headline.
 
     Raises:
-        InputError: a file cannot be used, an unknown convention, or a phone that it does not know.
+        InputError: a file cannot be used, the convention is unknown, or it does not know a phone.
     """
     headline = convention or ("kaldi" if timit else "plain")
     if headline not in CONVENTIONS or (timit and headline == "plain"):
         names = [name for name in CONVENTIONS if not (timit and name == "plain")]
         raise InputError(f"scoring convention {headline!r}, expected one of {', '.join(names)}")
-    utterances = pair(reference, hypothesis, speakers)
-    used = {phone for _, _, said, heard in utterances for phone in (*said, *heard)}
-    told_apart = timit_folding().keys() if used <= timit_folding().keys() else ()
-    return evaluate_hypotheses(utterances, conventions_for(headline, told_apart))
+    pairs = pair_transcripts(reference, hypothesis, speakers)
+    phones = {phone for _, _, *sides in pairs for side in sides for phone in side}
+    distinguished = timit_folding().keys() if phones <= timit_folding().keys() else ()
+    return evaluate_hypotheses(pairs, conventions_for(headline, distinguished))
 
 
-def _speakers(names: Mapping[str, object], path: Path | None) -> dict[str, str]:
+def _speakers_by_id(ids: Mapping[str, object], path: Path | None) -> dict[str, str]:
     if path is None:
-        return {name: re.split("[-_]", name, maxsplit=1)[0] or name for name in names}
-    known = {name: words[0] for name, words in read_transcripts(path).items() if len(words) == 1}
-    missing = [name for name in names if name not in known]
+        return {utterance: re.split("[-_]", utterance, maxsplit=1)[0] or utterance for utterance in ids}
+    speakers = {utterance: words[0] for utterance, words in read_transcripts(path).items() if len(words) == 1}
+    missing = [utterance for utterance in ids if utterance not in speakers]
     if missing:
-        raise InputError(f"{path}: no speaker for {_some(missing)}, expected an id and a speaker on each line")
-    return known
+        raise InputError(f"{path}: no speaker for {_shorten(missing)}, expected an id and a speaker on each line")
+    return speakers
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _shorten(ids: list[str]) -> str:
+    """List the first five ids and count the rest."""
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

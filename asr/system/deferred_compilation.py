@@ -1,4 +1,4 @@
-"""Loops that numba compiles, but only where there is enough for them to do: importing it takes long at start-up."""
+"""Functions that numba compiles once they have enough to do. Importing numba for a short recording would cost too much."""
 
 from collections.abc import Callable
 from functools import update_wrapper
@@ -7,24 +7,24 @@ from typing import Generic, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FREE_STEPS = 100_000
-"""Steps of its innermost loop that a function does as plain Python: 0.1 s, where numba takes 0.6 to be ready."""
+INTERPRETED_STEPS = 100_000
+"""Steps of the innermost loop that run as plain Python. They take 0.1 s; loading numba takes 0.6 s."""
 
 
 class DeferredCompilation(Generic[P, R]):
-    """A function that runs as it is for `FREE_STEPS`, and compiled from then on, with the same results."""
+    """A function that is interpreted for `INTERPRETED_STEPS` and compiled from then on, with the same results."""
 
     def __init__(self, function: Callable[P, R], steps: Callable[P, int]) -> None:
-        """``steps`` says of arguments how often the innermost loop will run."""
+        """``steps`` maps the arguments of a call to the number of steps of its innermost loop."""
         self.function, self.steps = function, steps
         self.done = 0
         self.compiled: Callable[P, R] | None = None
         update_wrapper(self, function)
 
     def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
-        """What the function returns."""
+        """Call the function."""
         self.done += self.steps(*arguments, **named)
-        if self.done <= FREE_STEPS:
+        if self.done <= INTERPRETED_STEPS:
             return self.function(*arguments, **named)
         if self.compiled is None:
             import numba
@@ -34,5 +34,5 @@ class DeferredCompilation(Generic[P, R]):
 
 
 def defer_compilation(steps: Callable[P, int]) -> Callable[[Callable[P, R]], DeferredCompilation[P, R]]:
-    """Make a `DeferredCompilation` of a function."""
+    """Decorate a function to make it a `DeferredCompilation`."""
     return lambda function: DeferredCompilation(function, steps)

@@ -1,4 +1,4 @@
-"""Folders, and files that are written whole or not at all."""
+"""Folders, text files, and binary files. A file is written whole or not at all."""
 
 import os
 from contextlib import suppress
@@ -8,7 +8,7 @@ from asr.errors import InputError
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder, and those it lies in, where it is not there yet.
+    """Make a folder and its parents, unless they exist.
 
     Raises:
         InputError: it cannot be made.
@@ -20,7 +20,7 @@ def make_folder(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8; one that is there stays whole until the end.
+    """Write a UTF-8 text file. An existing file stays intact until the new one is complete.
 
     Raises:
         InputError: it cannot be written.
@@ -29,7 +29,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file; one that is there stays whole until the end.
+    """Write a binary file. An existing file stays intact until the new one is complete.
 
     Raises:
         InputError: it cannot be written.
@@ -47,10 +47,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def read_text(path: Path, expected: str) -> str:
-    """The text of a file in UTF-8; ``expected`` says in the error what it should be.
+    """Read a UTF-8 text file. ``expected`` describes its content in error messages.
 
     Raises:
-        InputError: it is not there, not readable, or not text.
+        InputError: it is missing, not readable, or not text.
     """
     try:
         return path.read_text(encoding="utf-8")

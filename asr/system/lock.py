@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""A lock that admits one process at a time to a folder."""
 
 import os
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from asr.system.files import make_folder
 
 try:
     import fcntl
-except ImportError:  # Windows, where a folder is not guarded
+except ImportError:  # Windows, where folders are not locked
     fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
 def open_run_lock(folder: Path) -> Iterator[None]:
-    """Keep other processes that ask for it out of a folder; the system lifts this when the process ends, however it does.
+    """Lock a folder against other processes that call this. The system releases the lock however the process ends.
 
     Raises:
-        InputError: another process is there, or the folder cannot be written.
+        InputError: another process holds the lock, or the folder cannot be written.
     """
     make_folder(folder)
     try:
@@ -33,7 +33,7 @@ def open_run_lock(folder: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 file.seek(0)
                 raise InputError(
-                    f"{folder}: process {file.read().strip()} works in it, expected it to end first"
+                    f"{folder}: in use by process {file.read().strip()}, expected that process to end first"
                 ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on standard error where that is a terminal, and nothing elsewhere."""
+"""A progress bar on standard error if that is a terminal, and nothing otherwise."""
 
 import sys
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterable[T]:
-    """The same items, with a bar that says ``what`` is done while they are taken."""
+    """Yield the items and show the progress of ``what`` through them."""
     if not sys.stderr.isatty():
         return items
     from rich.console import Console

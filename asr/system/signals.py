@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM and Ctrl-C, taken note of until there is a good moment."""
+"""SIGTERM and Ctrl-C, recorded so that the program stops at a good moment."""
 
 import signal
 import threading
@@ -6,33 +6,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stop:
-    """The signal that came, 0 as long as none has."""
+class StopRequest:
+    """The number of the first stop signal received, 0 until then."""
 
     signal = 0
 
 
 @contextmanager
-def catch_stop_signals() -> Iterator[Stop]:
-    """Take note of the first signal to stop; a second one stops at once, as it would without this."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
-        yield stop
+def catch_stop_signals() -> Iterator[StopRequest]:
+    """Record the first stop signal. A second one stops the program at once."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+        yield request
         return
-    before = {number: signal.getsignal(number) for number in STOPS}
+    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
 
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.signal = number
-        for known, handler in before.items():
-            signal.signal(known, handler)
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
-    for number in STOPS:
-        signal.signal(number, note)
+    def record(number: int, frame: FrameType | None) -> None:
+        request.signal = number
+        restore()
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, record)
     try:
-        yield stop
+        yield request
     finally:
-        for known, handler in before.items():
-            signal.signal(known, handler)
+        restore()

@@ -11,7 +11,7 @@ from accelerate.utils import ProjectConfiguration
 
 from asr.config import TrainerConfig
 from asr.errors import InputError, TrainingError
-from asr.system.processor import Choice, choose_precision
+from asr.system.processor import PrecisionChoice, choose_precision
 from asr.system.signals import StopRequest
 
 
@@ -46,7 +46,7 @@ def signal_in_any_process(accelerator: Accelerator, stop: StopRequest) -> int:
     return int(accelerator.reduce(torch.tensor(stop.signal)))
 
 
-def common_precision(wanted: str, accelerator: Accelerator) -> Choice:
+def common_precision(wanted: str, accelerator: Accelerator) -> PrecisionChoice:
     """The precision of all processes: ``auto`` is bfloat16 only if every process's device computes in it."""
     choice = choose_precision(wanted, accelerator.device)
     if wanted != "auto" or accelerator.num_processes == 1:
@@ -54,7 +54,7 @@ def common_precision(wanted: str, accelerator: Accelerator) -> Choice:
     able = torch.tensor(int(choice.name == "bfloat16"), device=accelerator.device)
     if int(accelerator.reduce(able)) == accelerator.num_processes or choice.name == "float32":
         return choice
-    return Choice("float32", "the device of another process does not compute in bfloat16")
+    return PrecisionChoice("float32", "the device of another process does not compute in bfloat16")
 
 
 def join_submitit_job() -> None:

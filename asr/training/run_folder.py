@@ -19,7 +19,7 @@ from accelerate import Accelerator
 
 from asr.config import TrainConfig, to_yaml
 from asr.errors import InputError
-from asr.system.processor import Choice, choose_precision
+from asr.system.processor import PrecisionChoice, choose_precision
 from asr.training.checkpoint_files import BEFORE, LAST
 from asr.training.distributed import common_precision
 
@@ -64,7 +64,7 @@ def stored_settings(run_dir: Path) -> dict[str, Any]:
     return _flat(yaml.safe_load((run_dir / CONFIG_FILE).read_text(encoding="utf-8")))
 
 
-def precision_of(config: TrainConfig, run_dir: Path, accelerator: Accelerator) -> Choice:
+def precision_of(config: TrainConfig, run_dir: Path, accelerator: Accelerator) -> PrecisionChoice:
     """The precision to train in. A resumed run keeps the one that it started with."""
     here = common_precision(config.trainer.precision, accelerator)
     before = stored_settings(run_dir).get("trainer.precision") if resumable(run_dir) else None

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The best single model on speechocean762: three trainings that differ in their seed, then a student of all three.
+# Train the best single model on speechocean762: three teachers with different seeds, then a student of all three.
 #   recipes/speechocean762/distill.sh CORPUS_DIR [HYDRA OVERRIDE...]
-# Overrides go to the student. With EXPERIMENT=speechocean762_small the student is the small model, of the same teachers.
-# DATA, RUN and TEACHERS change the folders. What is complete is not trained again.
+# Overrides go to the student. EXPERIMENT=speechocean762_small trains the small model as the student of the same teachers.
+# DATA, RUN and TEACHERS change the folders. Models that are complete are not trained again.
 set -euo pipefail
 if [[ ${1:-} == -h || ${1:-} == --help ]]; then
   sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"

@@ -1,6 +1,8 @@
-"""Draw a study: how the best PER fell with the trials, and what each setting did. The trials go to a CSV beside it.
+"""Plot an Optuna study: the best PER against trials, and the PER against each setting.
 
-python recipes/speechocean762/plot_study.py runs/sweep/study.db study.svg
+    python recipes/speechocean762/plot_study.py runs/sweep/study.db study.svg
+
+Writes the trials to a CSV file beside the picture.
 """
 
 import sys
@@ -11,7 +13,7 @@ import optuna
 
 
 def main(database: Path, picture: Path) -> None:
-    """Both plots, one above the other."""
+    """Plot the progress of the study above one panel per setting, and write the trials."""
     (summary,) = optuna.get_all_study_summaries(f"sqlite:///{database}")
     study = optuna.load_study(summary.study_name, f"sqlite:///{database}")
     trials = [trial for trial in study.trials if trial.value is not None]
@@ -26,8 +28,8 @@ def main(database: Path, picture: Path) -> None:
     axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[0].legend(frameon=False)
     for name, panel in zip(names, axes[1:], strict=True):
-        some = [trial for trial in trials if name in trial.params]
-        panel.plot([trial.params[name] for trial in some], [100 * trial.value for trial in some], "o", color="tab:gray")
+        used = [trial for trial in trials if name in trial.params]
+        panel.plot([trial.params[name] for trial in used], [100 * trial.value for trial in used], "o", color="tab:gray")
         panel.set(xlabel=name, ylabel="PER, %", xscale="log" if "rate" in name or "decay" in name else "linear")
     figure.savefig(picture)
     study.trials_dataframe(("number", "state", "value", "params")).to_csv(picture.with_suffix(".csv"), index=False)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Train and test on speechocean762 (OpenSLR 101), real English speech that is free.
+# Train and test on speechocean762 (OpenSLR 101), a free corpus of real English speech.
 #   recipes/speechocean762/run.sh CORPUS_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
-# Stages: 0 set up, 1 prepare, 2 make speech, 3 pretrain on it, 4 train, 5 tune the decoder, 6 evaluate on dev and on the
-# official test part. Overrides go to stage 4; those of the seed and the model to stage 3 as well.
+# Stages: 0 set up, 1 prepare, 2 synthesize speech, 3 pretrain on it, 4 train, 5 tune the decoder, 6 evaluate on dev and on
+# the official test part. Overrides go to stage 4; those of the seed and the model also go to stage 3.
 # EXPERIMENT, DATA and RUN change the experiment and the folders.
 set -euo pipefail
 invoked_from="$PWD"
@@ -30,11 +30,11 @@ fi
 if at 1 "prepare speechocean762 in $data"; then
   asr prepare speechocean762 "$corpus" "$data"
 fi
-if at 2 "make speech in $data-made"; then
+if at 2 "synthesize speech in $data-made"; then
   lexicon="$corpus/resource/lexicon.txt"
   [[ -f $lexicon ]] || lexicon="$corpus/speechocean762/resource/lexicon.txt"
   if [[ -f $data-made/stats.json ]]; then
-    echo "$data-made is there already"
+    echo "$data-made already exists"
   else
     asr prepare made "$data/cuts_train.jsonl.gz" "$lexicon" "$data-made"
   fi

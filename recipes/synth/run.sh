@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# From nothing to a trained and tested recognizer, on a corpus that this machine makes for itself.
+# Train and test a recognizer on a synthetic corpus, from scratch.
 #   recipes/synth/run.sh [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
-# Stages: 0 set up, 1 make the corpus, 2 train, 3 evaluate, 4 transcribe.
-# SPEAKERS, UTTERANCES (of each speaker), DATA and RUN change the corpus and the folders.
+# Stages: 0 set up, 1 synthesize the corpus, 2 train, 3 evaluate, 4 transcribe.
+# SPEAKERS, UTTERANCES (per speaker), DATA and RUN change the corpus and the folders.
 set -euo pipefail
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
@@ -14,9 +14,9 @@ run="${RUN:-runs/synth}"
 if at 0 "set up .venv"; then
   bash recipes/setup.sh synth
 fi
-if at 1 "make the corpus in $data"; then
+if at 1 "synthesize the corpus in $data"; then
   if [[ -f $data/stats.json ]]; then
-    echo "$data is there already; remove it to make it anew"
+    echo "$data already exists; remove it to synthesize it again"
   else
     asr prepare synth "$data" ${SPEAKERS:+--speakers "$SPEAKERS"} ${UTTERANCES:+--utterances "$UTTERANCES"}
   fi
@@ -24,14 +24,14 @@ fi
 if at 2 "train in $run"; then
   train_run "$run" experiment=synth corpus.dir="$data" ${rest[@]+"${rest[@]}"}
 fi
-if at 3 "evaluate on speakers and sentences that training has not seen"; then
+if at 3 "evaluate on held-out speakers and sentences"; then
   asr evaluate "$run/model" "$data/cuts_test.jsonl.gz" --json "$run/test.json"
 fi
 if at 4 "transcribe a held-out file"; then
   file="$(find "$data/TIMIT/TEST" -name '*.WAV' | grep -v -F -f "$data/dev_speakers.txt" | sort | tail -n 1)"
   asr transcribe --model "$run/model" "$file"
-  echo "what was said: $(cut -d' ' -f3- "${file%.WAV}.TXT")"
-  echo "its phones:    $(cut -d' ' -f3 "${file%.WAV}.PHN" | paste -sd' ')"
+  echo "reference text:   $(cut -d' ' -f3- "${file%.WAV}.TXT")"
+  echo "reference phones: $(cut -d' ' -f3 "${file%.WAV}.PHN" | paste -sd' ')"
 fi
 cat << END
 corpus   $data (statistics: $data/stats.json)

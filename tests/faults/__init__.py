@@ -1,1 +1,1 @@
-"""Faults on purpose: what is left after them is what would be there without."""
+"""Fault injection: results after a fault must equal those without it."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Hold what is installed in .venv against the databases of known holes, with pip-audit in an environment of its own.
+# Check the packages in .venv against the databases of known vulnerabilities, with pip-audit in its own environment.
 #   tests/faults/audit.sh [PIP-AUDIT OPTION...]        for example: tests/faults/audit.sh --vulnerability-service osv
-# Needs the internet: PyPI's JSON interface, or that of OSV. Exits with 1 where something is found or cannot be looked up.
+# Needs the internet: PyPI's JSON interface, or that of OSV. Exits with 1 if a package is vulnerable or cannot be looked up.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 folder="$(mktemp -d)"

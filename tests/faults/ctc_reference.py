@@ -1,7 +1,7 @@
-"""CTC a second time: the forward-backward recursions of the textbook in float64, to hold `asr.nn.ctc` against.
+"""A reference implementation of CTC for `asr.nn.ctc`: the textbook's forward-backward recursions in float64.
 
-Graves et al., 2006, sections 4.1 and 4.2, with logarithms in place of their rescaling. It shares no code with torch, and is
-itself held against brute force over all paths in `tests/test_ctc.py`.
+Source: Graves et al., 2006, sections 4.1 and 4.2, with logarithms instead of their rescaling. It shares no code with torch;
+`tests/test_ctc.py` compares it with brute force over all paths.
 """
 
 import math
@@ -11,16 +11,16 @@ import numpy as np
 
 
 @numba.njit(cache=True)
-def log_add(one: float, other: float) -> float:
-    """log(exp(one) + exp(other)), where both may be -inf."""
-    if one < other:
-        one, other = other, one
-    return one if other == -math.inf else one + math.log1p(math.exp(other - one))
+def log_add(a: float, b: float) -> float:
+    """log(exp(a) + exp(b)); a and b may be -inf."""
+    if a < b:
+        a, b = b, a
+    return a if b == -math.inf else a + math.log1p(math.exp(b - a))
 
 
 @numba.njit(cache=True)
 def forward(log_probs: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Log-probability of being in each state at each frame, with what was before it: (frames, states) float64.
+    """Compute alpha (frames, states) float64: the log-probability of all path prefixes that end in a state at a frame.
 
     ``states`` are the labels with a blank (0) before, between and after them; ``log_probs`` is (frames, symbols).
     """
@@ -40,10 +40,10 @@ def forward(log_probs: np.ndarray, states: np.ndarray) -> np.ndarray:
 
 
 def loss_and_gradient(log_probs: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
-    """Negative log-likelihood of labels in nats, and its gradient with respect to the log-probabilities.
+    """Return the negative log-likelihood of the labels in nats, and its gradient with respect to the log-probabilities.
 
-    (frames, symbols) and (labels,) -> inf and zeros where no path of so many frames has these labels. The gradient at a
-    frame and symbol is minus the probability of being in one of its states then, given the labels: each frame's sum is -1.
+    ``log_probs`` is (frames, symbols), ``labels`` (labels,). If no path has these labels, the result is inf and zeros. The
+    gradient at a frame and symbol is minus the posterior probability of the symbol's states, so each frame sums to -1.
     """
     log_probs = np.asarray(log_probs, dtype=np.float64)
     states = np.zeros(2 * len(labels) + 1, dtype=np.int64)
@@ -52,7 +52,7 @@ def loss_and_gradient(log_probs: np.ndarray, labels: np.ndarray) -> tuple[float,
     if len(log_probs) == 0:
         return (0.0 if len(labels) == 0 else math.inf), gradient
     alpha = forward(log_probs, states)
-    # Backwards it is the same recursion on everything reversed. Both count the frame's own log-probability.
+    # Beta is the same recursion on the reversed sequence. Alpha and beta both include the frame's own log-probability.
     beta = forward(log_probs[::-1].copy(), states[::-1].copy())[::-1, ::-1]
     likelihood = np.logaddexp.reduce(alpha[-1, -2:])
     if likelihood == -math.inf:

@@ -1,13 +1,12 @@
-"""Inputs that coverage leads to new code of ours: fuzz.py's readers of text under atheris (libFuzzer for Python).
+"""Coverage-guided fuzzing of the text readers of `tests.faults.fuzz`, with atheris (libFuzzer for Python).
 
     pip install atheris
     python -m tests.faults.fuzz_guided [--seconds 60] [--only phn,arpa] [--keep FOLDER]
 
-``asr`` and ``data_prep`` alone are instrumented, but for the modules that numba compiles. What C and Rust decode
-(libsndfile, gzip, safetensors) gives no coverage to go by: `tests.faults.fuzz` damages files of that kind. Each reader
-gets so many seconds in a process of its own, which ends at its first finding: another exception than `InputError`, one
-of several lines, more than 10 s, or more than 2 GiB beyond what the process starts with. What led there is kept in
-``--keep``. Exits with 1 where there is one.
+Only ``asr`` and ``data_prep`` are instrumented, without the modules that numba compiles. C and Rust decoders (libsndfile,
+gzip, safetensors) give no coverage; `tests.faults.fuzz` damages their files. Each reader runs for ``--seconds`` in its own
+process, which ends at the first finding: an exception other than `InputError`, an error of several lines, more than 10 s,
+or 2 GiB more than at the start. ``--keep`` is the folder for inputs that led to findings. Exits with 1 if there is one.
 """
 
 import argparse
@@ -17,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults.fuzz import LIMIT_S, NUMBERS, TEXTS, WORDS, limit_memory, read_whole, readers
+from tests.faults.fuzz import LIMIT_S, NUMBERS, TEXT_SUFFIXES, WORDS, limit_memory, read_undamaged, readers
 
 GUIDED = ("cuts", "phn", "transcripts", "lexicon", "arpa", "evaluation", "yaml", "overrides", "bundle", "sphere")
 COMPILED = [
@@ -27,21 +26,21 @@ COMPILED = [
     "asr.decoding.words",
     "asr.nn.ctc",
 ]
-LONGEST_BYTES = 8192
+MAX_BYTES = 8192
 
 
 def guide(name: str, seconds: int, keep: Path, folder: Path) -> None:
-    """Fuzz one reader; ends the process."""
+    """Fuzz one reader; this ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=["asr", "data_prep"], exclude=COMPILED):
         from asr.errors import InputError
 
-        (reader,) = (one for one in readers(folder) if one.name == name)
-    files = [file for file in reader.files if file.suffix in TEXTS and file.stat().st_size < LONGEST_BYTES]
-    read_whole(reader, folder)
+        (reader,) = (reader for reader in readers(folder) if reader.name == name)
+    files = [file for file in reader.files if file.suffix in TEXT_SUFFIXES and file.stat().st_size < MAX_BYTES]
+    read_undamaged(reader, folder)
     (folder / "corpus").mkdir()
-    for number, file in enumerate(files):  # the first byte says which file it is
+    for number, file in enumerate(files):  # the first byte of an input chooses the file
         (folder / "corpus" / str(number)).write_bytes(bytes([number]) + file.read_bytes())
     words = ["".join(f"\\x{byte:02x}" for byte in word) for word in (*WORDS, *NUMBERS) if word]
     (folder / "words").write_text("".join(f'"{word}"\n' for word in words))
@@ -56,39 +55,37 @@ def guide(name: str, seconds: int, keep: Path, folder: Path) -> None:
                 if "\n" in str(error):
                     raise RuntimeError("an error of several lines") from error
 
-    limits = [f"-max_total_time={seconds}", f"-timeout={LIMIT_S}", f"-max_len={LONGEST_BYTES}", "-rss_limit_mb=0"]
-    places = [f"-artifact_prefix={keep}/{name}-", f"-dict={folder / 'words'}", str(folder / "corpus")]
+    limits = [f"-max_total_time={seconds}", f"-timeout={LIMIT_S}", f"-max_len={MAX_BYTES}", "-rss_limit_mb=0"]
+    paths = [f"-artifact_prefix={keep}/{name}-", f"-dict={folder / 'words'}", str(folder / "corpus")]
     limit_memory()
-    atheris.Setup([sys.argv[0], "-print_final_stats=1", *limits, *places], read)
+    atheris.Setup([sys.argv[0], "-print_final_stats=1", *limits, *paths], read)
     atheris.Fuzz()
 
 
 def main() -> None:
-    """One reader after the other, each in a process of its own."""
+    """Fuzz the readers in sequence, each in its own process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--only", default=",".join(GUIDED))
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "findings")
     parser.add_argument("--reader", help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    chosen.keep.mkdir(parents=True, exist_ok=True)
-    if chosen.reader:
+    args = parser.parse_args()
+    args.keep.mkdir(parents=True, exist_ok=True)
+    if args.reader:
         with tempfile.TemporaryDirectory() as folder:
-            guide(chosen.reader, chosen.seconds, chosen.keep, Path(folder))
+            guide(args.reader, args.seconds, args.keep, Path(folder))
     findings = 0
-    for name in chosen.only.split(","):
-        call = [sys.executable, "-m", "tests.faults.fuzz_guided", "--reader", name, "--keep", str(chosen.keep)]
-        done = subprocess.run(
-            [*call, "--seconds", str(chosen.seconds)], capture_output=True, text=True, errors="replace"
-        )
+    for name in args.only.split(","):
+        call = [sys.executable, "-m", "tests.faults.fuzz_guided", "--reader", name, "--keep", str(args.keep)]
+        done = subprocess.run([*call, "--seconds", str(args.seconds)], capture_output=True, text=True, errors="replace")
         covered = re.findall(r"#\d+\s+\w+\s+cov: (\d+)", done.stderr)
         runs = re.search(r"number_of_executed_units: (\d+)", done.stderr)
-        said = (
-            f"{runs[1] if runs else 'no'} inputs, {covered[0]} to {covered[-1]} places reached"
+        summary = (
+            f"{runs[1] if runs else 'no'} inputs, coverage {covered[0]} to {covered[-1]}"
             if covered
-            else "no start"
+            else "did not start"
         )
-        print(f"{name}: {said}, {'a finding' if done.returncode else 'no finding'}", flush=True)
+        print(f"{name}: {summary}, {'a finding' if done.returncode else 'no finding'}", flush=True)
         if done.returncode:
             print(done.stderr[-4000:], done.stdout[-2000:], flush=True)
         findings += bool(done.returncode)
