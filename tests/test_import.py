@@ -98,7 +98,7 @@ def test_phones_of_an_inventory_of_ones_own(tmp_path: Path) -> None:
     phones.write_text("a\ne\no\ni\n")
     with pytest.raises(InputError, match=r"vowels.txt: 4 symbols, 0 of them <blank>, expected it and each phone once"):
         commands.import_lstm(path, tmp_path / "other", list(FEATURES), phones)
-    with pytest.raises(InputError, match="imported: exists already"):
+    with pytest.raises(InputError, match="imported: already exists"):
         commands.import_lstm(path, out, list(FEATURES), phones)
 
 

@@ -242,7 +242,7 @@ def test_runs_side_by_side(trained: Path, tone_corpus: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"no history.json, expected the folder of a finished training run"):
         report_runs([tmp_path], tmp_path / "page")
     (other / "test.json").write_text("{}")
-    with pytest.raises(InputError, match=r"test.json: no 'convention' in it"):
+    with pytest.raises(InputError, match=r"test.json: missing or malformed entry \('convention'\)"):
         report_runs([other], tmp_path / "page")
     (other / "history.json").write_text(json.dumps([{"epoch": 1}]))
     with pytest.raises(InputError, match="an epoch lacks one of dev_per, epoch, minutes, train_loss"):

@@ -86,8 +86,8 @@ def static_checks() -> list[list[str]]:
     """Read the commands between the headings "format" and "tests" in tests/run.sh, split into words."""
     script = (ROOT / "tests" / "run.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     _, _, after = script.partition('echo "== format"\n')
-    between, heading, _ = after.partition('echo "== tests"\n')
-    assert heading, "tests/run.sh: headings not found, expected '== format' and, after it, '== tests'"
+    between, heading, _ = after.partition('echo "== documentation"\n')
+    assert heading, "tests/run.sh: headings not found, expected '== format' and, after it, '== documentation'"
     lines = [shlex.split(line, comments=True) for line in between.splitlines()]
     return [words for words in lines if words and words[0] != "echo"]
 

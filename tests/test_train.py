@@ -123,7 +123,10 @@ def test_what_does_not_fit_is_named_and_stays_fresh(tone_corpus: Path, tmp_path:
     wider = ("model.layers=2", "corpus.inventory=arpabet39", f"init_from={first}")
     train(config(tone_corpus, tmp_path / "second", *wider), tmp_path / "second")
     log = (tmp_path / "second" / "train.log").read_text()
-    assert f"weights initialized from {first}; not initialized: recurrent.weight_ih_l1 [64, 32], not in the bundle; " in log
+    assert (
+        f"weights initialized from {first}; not initialized: recurrent.weight_ih_l1 [64, 32], not in the bundle; "
+        in log
+    )
     assert "output" not in log
     other = start(tone_corpus, tmp_path / "third", "model.hidden=8", f"init_from={first}")
     assert "recurrent.weight_hh_l0 [32, 8], in the bundle [64, 16]" in (other.uninitialized or [])

@@ -229,7 +229,8 @@ def _effective_context(bundle: Bundle, features: Tensor, log_probs: Tensor) -> P
     figure = Drawing("listening", draw_gradient_norms(curves, bundle.features.frame_shift_ms), caption)
     text = [
         "The gradient shows how much an output depends on input frames before and after it. In a plain tanh RNN it shrinks "
-        "with every frame in between, so the network cannot learn long-range dependencies. LSTM cells preserve more of it."
+        "with every frame in between, so the network can hardly learn long-range dependencies. LSTM cells preserve more of "
+        "it."
     ]
     return Part("Effective context", text, figures=[figure])
 
