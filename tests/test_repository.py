@@ -83,7 +83,7 @@ def test_actions_are_pinned_to_a_major_release() -> None:
 
 
 def static_checks() -> list[list[str]]:
-    """Read the commands between the headings "format" and "tests" in tests/run.sh, split into words."""
+    """Read the commands between the headings "format" and "documentation" in tests/run.sh, split into words."""
     script = (ROOT / "tests" / "run.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     _, _, after = script.partition('echo "== format"\n')
     between, heading, _ = after.partition('echo "== documentation"\n')

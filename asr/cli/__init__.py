@@ -7,10 +7,10 @@ Start with `app.main`.
     app          the `asr` application, `asr train`, exit statuses
     compose      Hydra overrides to checked settings, runs and sweeps
     prepare      `asr prepare synth`, `timit`, `speechocean762`, `made`
-    scoring      `asr evaluate`, `score`, `compare`, `report`, `lm`, `tune-decoder`, `evaluate-words`, `explain`
+    evaluation   `asr evaluate`, `score`, `compare`, `report`, `lm`, `tune-decoder`, `evaluate-words`, `explain`
     transcribe   `asr transcribe`, `align`
     models       `asr models`, `export`, `import-lstm`
     options      arguments and options that several commands share (internal)
 """
 
-__all__ = ["app", "compose", "models", "prepare", "scoring", "transcribe"]
+__all__ = ["app", "compose", "evaluation", "models", "prepare", "transcribe"]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli import models, prepare, scoring, transcribe
+from asr.cli import evaluation, models, prepare, transcribe
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import TRAINING_KEPT_BYTES, tune_process
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(prepare.commands, name="prepare")
-app.add_typer(scoring.commands)
+app.add_typer(evaluation.commands)
 app.add_typer(transcribe.commands)
 app.add_typer(models.commands)
 
