@@ -51,7 +51,7 @@ SPREAD = 2.0
 def bundle_of(name: str) -> Bundle:
     """The bundled model, or a model of the zoo with random weights."""
     if name == DEFAULT_MODEL:
-        return load(find_model(DEFAULT_MODEL)).bundle
+        return load(find_model(DEFAULT_MODEL), precision="float32").bundle
     return random_bundle(f"model={name}", "model.hidden=24")
 
 

@@ -83,6 +83,7 @@ def test_it_learns_to_recognize_tones(tone_corpus: Path, tmp_path: Path) -> None
         "optimizer.learning_rate=0.01",
         "augment=none",
         "model.time_reduction=2",
+        "trainer.precision=float32",  # bfloat16 rounds differently on each kind of processor, and 36 phones are few
     )
     assert evaluate(model, tone_corpus / "cuts_train.jsonl.gz").headline.total.per < 0.1
 
@@ -342,7 +343,7 @@ def test_resuming_starts_where_nothing_is_there_and_ends_where_all_is_done(tone_
     again = run(tone_corpus, tmp_path / "second", "resume=true")
     assert (again / "model.safetensors").read_bytes() == weights
     shutil.rmtree(tmp_path / "second" / "checkpoints")
-    with pytest.raises(InputError, match="holds a model and no state to go on from, expected another run_dir"):
+    with pytest.raises(InputError, match="holds a model but no checkpoint to resume from, expected another run_dir"):
         run(tone_corpus, tmp_path / "second", "resume=true")
 
 
@@ -551,7 +552,7 @@ def test_labels_that_do_not_fit_are_named_and_counted(tmp_path: Path) -> None:
     log = (tmp_path / "run" / "train.log").read_text()
     assert "utterance a-2 is left out of the loss" in log
     assert "its phones need 79" in log
-    assert "longer than their frames: 1" in log
+    assert "need more frames than they have: 1" in log
 
 
 def test_speakers_in_train_and_dev_are_refused(tmp_path: Path) -> None:
