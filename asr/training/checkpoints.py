@@ -70,5 +70,5 @@ def raise_if_stopped(run: Run, stop: StopRequest, stopping: int) -> None:
     if not stopping:
         return
     run.accelerator.wait_for_everyone()
-    saved = f"saved in {run.run_dir / 'checkpoints'}, the same command with resume=true goes on"
+    saved = f"saved in {run.run_dir / 'checkpoints'}, the same command with resume=true continues"
     raise Interrupted(f"stopped after {run.progress.update} updates; {saved}", stop.signal or signal.SIGTERM)

@@ -83,5 +83,5 @@ def report_lost_process(accelerator: Accelerator, checkpoints: Path) -> Iterator
             raise
         who = f"process {accelerator.process_index} of {accelerator.num_processes}"
         reason = str(error).strip().splitlines()[0]
-        saved = f"what is in {checkpoints} stands, resume=true goes on"
+        saved = f"{checkpoints} is intact, resume=true continues from it"
         raise TrainingError(f"{who} has lost the others ({reason}); {saved}") from error
