@@ -53,7 +53,7 @@ STAGES: dict[str, tuple[Any, str]] = {
     "speed": (asr.features.dataset, "perturb_speed"),
     "features": (asr.features.dataset, "extract"),
     "normalization": (asr.features.dataset, "normalize"),
-    "augmentation": (asr.features.dataset, "spec_augment"),
+    "augmentation": (asr.features.dataset, "augment_features"),
     "collation": (asr.features.dataset, "collate"),
     "forward": (asr.training.loop, "batch_losses"),
     "backward": (accelerate.Accelerator, "backward"),
