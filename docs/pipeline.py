@@ -26,7 +26,7 @@ MODULES = [
     "asr/corpus/audio.py",
     "asr/features/filterbanks.py",
     "asr/nn/lstm.py, asr/nn/acoustic_model.py",
-    "asr/nn/ctc.py",
+    "asr/decoding/best_path.py",
     "asr/scoring/error_rate.py",
 ]
 INK, ACCENT = "#1b2733", "#0a6e8a"
