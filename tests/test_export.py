@@ -17,7 +17,7 @@ from asr.corpus.manifest import Utterance
 from asr.corpus.phones import inventory
 from asr.errors import InputError
 from asr.features.filterbanks import extract, feature_dim
-from asr.features.normalization import FeatureStatistics, normalize
+from asr.features.normalization import STD_FLOOR, FeatureStatistics, normalize
 from asr.inference.bundle import Bundle, build_model
 from asr.inference.catalog import find_model
 from tests.conftest import settings
