@@ -96,7 +96,7 @@ def test_every_structure_agrees_with_torch(overrides: tuple[str, ...], from_samp
     for log_probs, length, utterance in zip(found, lengths, features, strict=True):
         expected = alone(bundle, utterance)
         assert length == len(expected)
-        # Digital silence throughout: its features differ by rounding alone, which normalization multiplies by 1 / STD_FLOOR.
+        # In digital silence features differ by rounding alone, which normalization multiplies by 1 / STD_FLOOR.
         constant = len(utterance) > 2 and float(utterance.std(dim=0).max()) < STD_FLOOR
         np.testing.assert_allclose(log_probs[:length], expected, atol=1e-3 if constant else 1e-4)
 
