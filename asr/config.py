@@ -50,9 +50,9 @@ class CorpusConfig:
 
 @dataclass
 class FeatureConfig:
-    """Acoustic features: ``bins`` mel bins from ``low_hz`` to ``high_hz``. 0 or less counts down from the Nyquist rate."""
+    """Acoustic features; ``pretrained`` stands for ``whisper_mel`` or ``waveform``, whichever the pretrained encoder takes."""
 
-    name: str = _one_of("fbank", "mfcc", "librosa_mel")
+    name: str = _one_of("fbank", "mfcc", "librosa_mel", "pretrained", "whisper_mel", "waveform")
     sample_rate_hz: int = _within(4000, 48000)
     bins: int = _within(4, 256)
     cepstra: int = _within(1, 256)
@@ -63,7 +63,19 @@ class FeatureConfig:
     preemphasis: float = _within(0, 1)
     energy: bool = _any()
     delta_order: int = _within(0, 2)
-    normalization: str = _one_of("none", "utterance", "speaker", "global")
+    normalization: str = _one_of("none", "utterance", "speaker", "global", "whisper", "waveform")
+
+
+@dataclass
+class EncoderConfig:
+    """A pretrained encoder between the features and the recurrent layers; none if ``checkpoint`` is empty."""
+
+    checkpoint: str
+    trained_layers: int = _within(-1, 1000)
+    mix_layers: bool = _any()
+    learning_rate_factor: float = _within(0, 100)
+    cache_dir: str = _any()
+    cache_gib: float = _within(0, 100000)
 
 
 @dataclass
@@ -206,6 +218,7 @@ class TrainConfig:
 
     corpus: CorpusConfig
     features: FeatureConfig
+    encoder: EncoderConfig
     augment: AugmentConfig
     model: ModelConfig
     optimizer: OptimizerConfig
@@ -218,7 +231,7 @@ class TrainConfig:
     init_from: str
 
 
-VARIANTS: dict[str, dict[str, type]] = {
+VARIANTS: dict[str, dict[str, type]] = {  # groups with several schemas, chosen by the group's ``name``
     "optimizer": {"adamw": AdamWConfig, "adadelta": AdadeltaConfig, "sgd": SgdConfig},
     "schedule": {
         "one_cycle": ProgressScheduleConfig,
@@ -228,7 +241,6 @@ VARIANTS: dict[str, dict[str, type]] = {
         "newbob": DevScheduleConfig,
     },
 }
-"""Groups with several schemas, chosen by the group's ``name``."""
 
 
 def config_dir() -> Path:

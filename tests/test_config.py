@@ -25,7 +25,7 @@ CHOICES = [
 def test_every_choice_composes_and_builds(choice: str) -> None:
     config = settings(choice)
     model = build_model(config.model, config.features, inventory(config.corpus.inventory))
-    make_optimizer(model.parameters(), config.optimizer)
+    make_optimizer(model, config.optimizer)
     assert Schedule(config.schedule).factor(0.5) >= 0
     assert yaml.safe_load(to_yaml(config))["run_dir"] == "unused"
 

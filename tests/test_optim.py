@@ -58,7 +58,7 @@ def test_newbob_halves_from_the_first_small_gain_on() -> None:
 def test_every_optimizer_learns_and_spares_vectors_from_decay(name: str, kind: type) -> None:
     model = nn.Linear(3, 2)
     config = settings(f"optimizer={name}", "optimizer.weight_decay=0.1", "optimizer.learning_rate=0.1").optimizer
-    optimizer = make_optimizer(model.parameters(), config)
+    optimizer = make_optimizer(model, config)
     assert isinstance(optimizer, kind)
     assert [(len(g["params"]), g["weight_decay"], g["lr"]) for g in optimizer.param_groups] == [
         (1, 0.1, 0.1),

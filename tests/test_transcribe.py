@@ -22,7 +22,7 @@ from tests.test_bundle import make_bundle
 @pytest.mark.parametrize("time_reduction", [1, 3, 4])
 @pytest.mark.parametrize("frames", [1, 31_000, 31_001, 31_999, 61_000, 61_001, 100_003])
 def test_windows_cover_every_frame_and_share_enough(frames: int, time_reduction: int) -> None:
-    pieces = split_into_windows(5, frames, time_reduction)
+    pieces = split_into_windows(5, frames, time_reduction, windows.WINDOW_FRAMES, windows.OVERLAP_FRAMES)
     assert (pieces[0].start, pieces[-1].stop) == (0, frames)
     assert {piece.file for piece in pieces} == {5}
     assert all(piece.start % time_reduction == 0 for piece in pieces)

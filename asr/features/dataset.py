@@ -5,8 +5,9 @@ epoch needs only the number of batches already processed.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ class Batch:
 
     features: (batch, frames, dim) float32, zero beyond each length; feature_lengths: (batch,) int64 in frames;
     tokens: (batch, tokens) int64 symbol ids, zero beyond each length; token_lengths: (batch,) int64;
-    ids: utterance ids; items: their indices in the split and their speeds.
+    ids: utterance ids; items: their indices in the split and their speeds; encoded: the features are outputs of a
+    pretrained encoder's frozen layers.
     """
 
     features: Tensor
@@ -51,6 +53,7 @@ class Batch:
     token_lengths: Tensor
     ids: tuple[str, ...]
     items: tuple[Item, ...] = ()
+    encoded: bool = False
 
     def to(self, device: torch.device) -> "Batch":
         """Copy the batch to a device."""
@@ -62,7 +65,8 @@ class Dataset:
     """The utterances of one split as normalized features and symbol ids.
 
     Features are cached in memory, up to ``cache_gib``; the others are computed at each access.
-    ``statistics`` are those of `asr.features.normalization.normalize`.
+    ``statistics`` are those of `asr.features.normalization.normalize`. With ``encode``, the features are what it makes of
+    the samples (samples,): outputs of a pretrained encoder's frozen layers, (frames, dim) float16.
     """
 
     def __init__(
@@ -72,8 +76,10 @@ class Dataset:
         inventory: PhoneInventory,
         cache_gib: float,
         statistics: Mapping[str, FeatureStatistics] | None = None,
+        encode: Callable[[np.ndarray], Tensor] | None = None,
     ) -> None:
         self.utterances = utterances
+        self.encode = encode
         self.config = features
         self.tokens = [inventory.encode(utterance.phones, utterance.id) for utterance in utterances]
         self.statistics = dict(statistics or {})
@@ -85,6 +91,8 @@ class Dataset:
 
     def features(self, item: Item) -> Tensor:
         """Normalized features of an utterance at a speed, (frames, dim) float32."""
+        if self.encode:
+            return self._raw(item).float()
         return normalize(self._raw(item), self.config, self.utterances[item.utterance].speaker, self.statistics)
 
     def fill_cache(self, speeds: Iterable[float], workers: int = 2) -> Iterator[None]:
@@ -97,6 +105,12 @@ class Dataset:
                     self._cache[item] = raw
                     self._free_bytes -= size
                 yield
+
+    def without_encoder(self) -> "Dataset":
+        """The same utterances with their own features, nothing cached."""
+        plain = copy(self)
+        plain.encode, plain._cache, plain._free_bytes = None, {}, 0
+        return plain
 
     def learn_statistics(self) -> None:
         """Compute ``statistics`` from the utterances of this split at speed 1.
@@ -136,7 +150,7 @@ class Dataset:
         samples = read_audio(utterance.audio_path, rate, utterance.start_s, utterance.duration_s)
         if item.speed != 1.0:
             samples = perturb_speed(samples, item.speed, rate)
-        return extract(samples, self.config)
+        return self.encode(samples) if self.encode else extract(samples, self.config)
 
     def _collate(
         self, items: Sequence[Item], augment: AugmentConfig | None, seed: tuple[int, ...], views: int
@@ -152,8 +166,9 @@ class Dataset:
                 )
         tokens = [torch.tensor(self.tokens[item.utterance], dtype=torch.int64) for item in items]
         ids = tuple(self.utterances[item.utterance].id for item in items)
-        batch = collate(features, tokens * views, ids * views, feature_dim(self.config))
-        return replace(batch, items=tuple(items) * views)
+        dim = features[0].shape[1] if self.encode else feature_dim(self.config)
+        batch = collate(features, tokens * views, ids * views, dim)
+        return replace(batch, items=tuple(items) * views, encoded=self.encode is not None)
 
 
 def collate(features: Sequence[Tensor], tokens: Sequence[Tensor], ids: tuple[str, ...], dim: int) -> Batch:

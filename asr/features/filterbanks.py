@@ -1,5 +1,7 @@
 """Front ends: log-mel filterbank, MFCC and librosa's mel spectrogram, with deltas. One utterance at a time, no padding.
 
+The inputs of pretrained encoders are in `asr.features.encoder_inputs`.
+
 Conventions are Kaldi's (``compute-fbank-feats`` without dither, only frames that fit into the signal): samples are scaled
 to the 16-bit range; each frame has its mean removed, is pre-emphasized, Povey-windowed and zero-padded to a power of two;
 the power spectrum passes triangular filters on HTK's mel scale; natural log.
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from asr.config import FeatureConfig
 from asr.features.digital_silence import frame_ranges, replace_digital_silence
+from asr.features.encoder_inputs import ENCODER_INPUTS, waveform, whisper_mel
 from asr.features.frames import FRAMES_AT_ONCE, INT16_SCALE, frame_count, frame_samples
 from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 
@@ -31,7 +34,9 @@ SPARE_FRAMES = 2
 
 
 def feature_dim(config: FeatureConfig) -> int:
-    """Values per frame: (bins or cepstra, plus 1 for energy) times (1 + delta order)."""
+    """Values per frame: (bins or cepstra, plus 1 for energy) times (1 + delta order); of a waveform, its samples."""
+    if config.name == "waveform":
+        return frame_samples(config)[0]
     static = (config.cepstra if config.name == "mfcc" else config.bins) + config.energy
     return static * (1 + config.delta_order)
 
@@ -47,6 +52,8 @@ def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
         (frames, feature_dim(config)) float32; 0 frames if the signal is shorter than a frame.
     """
     static = FRONT_ENDS[config.name](samples, config)
+    if config.name in ENCODER_INPUTS:
+        return static
     return _append_deltas(replace_digital_silence(static, frame_ranges(samples, config)), config)
 
 
@@ -67,6 +74,8 @@ def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: Featu
             static[done : done + frames] = FRONT_ENDS[config.name](complete, config)
             ranges[done : done + frames] = frame_ranges(complete, config)
             pending, done = pending[frames * shift :], done + frames
+    if config.name in ENCODER_INPUTS:
+        return static[:done], count
     return _append_deltas(replace_digital_silence(static[:done], ranges[:done]), config), count
 
 
@@ -122,6 +131,8 @@ FRONT_ENDS: dict[str, Callable[[np.ndarray, FeatureConfig], Tensor]] = {
     "fbank": fbank,
     "mfcc": mfcc,
     "librosa_mel": librosa_mel,
+    "whisper_mel": lambda samples, config: whisper_mel(_split_into_frames(samples, config), config),
+    "waveform": lambda samples, config: waveform(_split_into_frames(samples, config)),
 }
 
 

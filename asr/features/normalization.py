@@ -1,4 +1,7 @@
-"""Mean and variance normalization of features: per utterance, per speaker, or global (over the training set)."""
+"""Mean and variance normalization of features: per utterance, per speaker, or global (over the training set).
+
+The inputs of pretrained encoders are normalized as they were for the encoder's own training.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,7 +11,8 @@ from torch import Tensor
 
 from asr.config import FeatureConfig
 from asr.errors import InputError
-from asr.features.frames import FRAMES_AT_ONCE
+from asr.features.encoder_inputs import normalize_waveform, normalize_whisper
+from asr.features.frames import FRAMES_AT_ONCE, frame_samples
 
 STD_FLOOR = 1e-3
 """A feature with a smaller standard deviation is constant. Dividing by less would only amplify rounding errors."""
@@ -67,6 +71,10 @@ def normalize(
     """
     if config.normalization == "none" or len(features) == 0:
         return features
+    if config.normalization == "whisper":
+        return normalize_whisper(features)
+    if config.normalization == "waveform":
+        return normalize_waveform(features, frame_samples(config)[1])
     key = speaker if config.normalization == "speaker" else ""
     chosen = statistics.get(key) if statistics and config.normalization != "utterance" else None
     if chosen is None and config.normalization == "global":

@@ -6,6 +6,7 @@ Start with `recognizer`, which follows one recording from audio to transcript.
 
     bundle              a model folder: save, load, verify; log-probabilities in any precision
     catalog             the models that ship with the package, by name
+    encoder_checkpoint  a pretrained encoder's checkpoint: find, read, load
     weights             safetensors files, checked against a model
     windows             log-probabilities of recordings of any length, in windows and batches
     forced_alignment    the times of known phones: frame classifier and Viterbi search
@@ -21,6 +22,7 @@ Start with `recognizer`, which follows one recording from audio to transcript.
 __all__ = [
     "bundle",
     "catalog",
+    "encoder_checkpoint",
     "evaluate",
     "evaluate_words",
     "forced_alignment",

@@ -8,17 +8,20 @@
     checksums.txt           SHA-256 of the files above except the card
     aligner.safetensors     the aligner (`asr.inference.forced_alignment`), added after training
     confidence.yaml         the temperature of confidences (`asr.scoring.calibration`), added after training
+    encoder.json            the architecture of the pretrained encoder, if there is one
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.
 """
 
 import hashlib
+import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -32,7 +35,8 @@ from asr.features.filterbanks import feature_dim
 from asr.features.normalization import FeatureStatistics
 from asr.inference.weights import read_weights
 from asr.nn.acoustic_model import AcousticModel
-from asr.system.files import read_text
+from asr.nn.pretrained_encoder import EncoderSpec
+from asr.system.files import read_json_object, read_text
 from asr.system.plain_yaml import read_yaml
 from asr.system.processor import choose_precision
 
@@ -43,8 +47,9 @@ FORMAT = 1
 
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 REQUIRED_FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
-STATISTICS_FILE, CHECKSUMS_FILE = "statistics.safetensors", "checksums.txt"
-CHECKSUMMED_FILES = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE)
+STATISTICS_FILE, CHECKSUMS_FILE, ENCODER_FILE = "statistics.safetensors", "checksums.txt", "encoder.json"
+ENCODER_SETTINGS = {"trained_layers": int, "mix_layers": bool}
+CHECKSUMMED_FILES = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE, ENCODER_FILE)
 
 
 @dataclass
@@ -58,23 +63,26 @@ class Bundle:
     convention: str
     statistics: Mapping[str, FeatureStatistics] = field(default_factory=dict)
     precision: str = "float32"
+    encoder: EncoderSpec | None = None
 
-    def log_probs(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def log_probs(self, features: Tensor, lengths: Tensor, encoded: bool = False) -> tuple[Tensor, Tensor]:
         """Run `AcousticModel.forward` in the bundle's precision.
 
         Raises:
             InputError: the weights are so large that the log-probabilities are not finite.
         """
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            log_probs, out_lengths = self.model(features, lengths)
+            log_probs, out_lengths = self.model(features, lengths, encoded)
         if not log_probs.isfinite().all():
             raise InputError("model: its log-probabilities are not finite, expected the weights of a trained model")
         return log_probs, out_lengths
 
 
-def build_model(model: ModelConfig, features: FeatureConfig, phones: PhoneInventory) -> AcousticModel:
+def build_model(
+    model: ModelConfig, features: FeatureConfig, phones: PhoneInventory, encoder: EncoderSpec | None = None
+) -> AcousticModel:
     """Build a model with new weights for these features and phones."""
-    return AcousticModel(model, feature_dim(features), len(phones.symbols))
+    return AcousticModel(model, feature_dim(features), len(phones.symbols), encoder)
 
 
 def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
@@ -91,6 +99,8 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
         "features": asdict(bundle.features),
         "model": asdict(bundle.model_config),
     }
+    if bundle.encoder:
+        config["encoder"] = {key: getattr(bundle.encoder, key) for key in ENCODER_SETTINGS}
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -99,6 +109,9 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
         (partial / "README.md").write_text(card, encoding="utf-8")
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
         (partial / "model.safetensors").write_bytes(save(weights))
+        if bundle.encoder:
+            text = json.dumps(bundle.encoder.architecture, indent=1, sort_keys=True)
+            (partial / ENCODER_FILE).write_text(text + "\n", encoding="utf-8")
         if "" in bundle.statistics:
             statistics = bundle.statistics[""]
             (partial / STATISTICS_FILE).write_bytes(save({"mean": statistics.mean, "std": statistics.std}))
@@ -133,12 +146,13 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     features = from_mapping(FeatureConfig, config.get("features", {}), f"{path}/config.yaml: features")
     model_config = from_mapping(ModelConfig, config.get("model", {}), f"{path}/config.yaml: model")
     phones = _load_inventory(path, str(config.get("inventory")), symbols)
+    encoder = _load_encoder(path, config.get("encoder"))
     with torch.device(
         "meta"
     ):  # shapes only, so that damaged settings cannot allocate more memory than the weights need
-        expected = build_model(model_config, features, phones).state_dict()
+        expected = build_model(model_config, features, phones, encoder).state_dict()
     weights = read_weights(path / "model.safetensors", expected)
-    model = build_model(model_config, features, phones)
+    model = build_model(model_config, features, phones, encoder)
     model.load_state_dict(weights)
     statistics = {}
     if features.normalization == "global":
@@ -146,8 +160,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
         statistics[""] = FeatureStatistics(**read_weights(path / STATISTICS_FILE, {"mean": size, "std": size}))
     model = model.to(device).eval()
     if precision == "int8":
-        model.recurrent.quantize()
-    return Bundle(model, model_config, features, phones, str(config.get("convention")), statistics, precision)
+        model.quantize()
+    convention = str(config.get("convention"))
+    return Bundle(model, model_config, features, phones, convention, statistics, precision, encoder)
 
 
 def initialize_from(model: AcousticModel, phones: PhoneInventory, path: Path) -> list[str]:
@@ -243,6 +258,16 @@ def _load_inventory(path: Path, name: str, symbols: tuple[str, ...]) -> PhoneInv
     if known.symbols != symbols:
         raise InputError(f"{path}/phones.txt: {len(symbols)} symbols, expected the {len(known.symbols)} of {name}")
     return known
+
+
+def _load_encoder(path: Path, settings: Mapping[str, Any] | None) -> EncoderSpec | None:
+    """Read the pretrained encoder's settings and architecture, None if the bundle has no encoder."""
+    if settings is None:
+        return None
+    kinds = {key: type(settings.get(key)) for key in ENCODER_SETTINGS}
+    if kinds != ENCODER_SETTINGS:
+        raise InputError(f"{path}/config.yaml: encoder is {settings}, expected {', '.join(ENCODER_SETTINGS)}")
+    return EncoderSpec(read_json_object(path / ENCODER_FILE), settings["trained_layers"], settings["mix_layers"])
 
 
 def _sha256(path: Path) -> str:

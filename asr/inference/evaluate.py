@@ -6,13 +6,15 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from asr.corpus.manifest import read_manifest
 from asr.decoding.beam_search import load_decoder
 from asr.decoding.best_path import Decoder, best_path
 from asr.errors import InputError
-from asr.features.dataset import Dataset, plan_evaluation
+from asr.features.dataset import Batch, Dataset, plan_evaluation
 from asr.inference.bundle import Bundle, load_bundle
+from asr.inference.windows import compute_log_probs
 from asr.scoring.alignment import CORRECT, align
 from asr.scoring.calibration import Evidence, evidence, fit_temperature
 from asr.scoring.conventions import conventions_for
@@ -94,7 +96,17 @@ def iterate_log_probs(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[tuple[
     with evaluation_mode(bundle):
         for cpu_batch in progress(dataset.batches(plan), "recognizing", len(plan)):
             batch = cpu_batch.to(device)
-            yield batch.ids, *bundle.log_probs(batch.features, batch.feature_lengths)
+            yield batch.ids, *_batch_log_probs(bundle, batch)
+
+
+def _batch_log_probs(bundle: Bundle, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (batch, frames, symbols) and lengths; in windows if the encoder cannot see the longest at once."""
+    limit = bundle.model.max_frames
+    if batch.encoded or limit is None or batch.features.shape[1] <= limit:
+        return bundle.log_probs(batch.features, batch.feature_lengths, batch.encoded)
+    features = [row[:length] for row, length in zip(batch.features, batch.feature_lengths.tolist(), strict=True)]
+    log_probs = compute_log_probs(bundle, features)
+    return pad_sequence(log_probs, batch_first=True), torch.tensor([len(one) for one in log_probs])
 
 
 @contextmanager

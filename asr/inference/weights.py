@@ -23,7 +23,11 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
     Raises:
         InputError: not readable; names or shapes differ, each of which is named; or a value is not finite.
     """
-    weights = read_tensors(path)
+    return check_weights(path, read_tensors(path), expected)
+
+
+def check_weights(path: Path, weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors read from ``path`` as float32. Errors as in `read_weights`."""
     wrong = [f"{key} is missing" for key in expected.keys() - weights.keys()]
     wrong += [f"{key} is unknown" for key in weights.keys() - expected.keys()]
     wrong += [
@@ -33,10 +37,10 @@ def read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
     ]
     if wrong:
         raise InputError(f"{path}: weights do not fit the model: {'; '.join(sorted(wrong))}")
-    weights = {key: tensor.float() for key, tensor in weights.items()}
-    if wrong := [key for key, tensor in weights.items() if not tensor.isfinite().all()]:
+    numbers = {key: tensor.float() for key, tensor in weights.items()}
+    if wrong := [key for key, tensor in numbers.items() if not tensor.isfinite().all()]:
         raise InputError(f"{path}: {wrong[0]} has a value that is not finite, expected numbers")
-    return weights
+    return numbers
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -14,11 +14,13 @@ from asr.inference.bundle import Bundle
 from asr.nn.ctc import BLANK_ID
 
 BATCH_FRAMES = 14_000
-"""Frames in a batch, padding included."""
+"""Frames of 10 ms in a batch, padding included. With a pretrained encoder, which needs more memory, a quarter of them."""
 WINDOW_FRAMES, OVERLAP_FRAMES = 20_000, 2_000
 """A longer recording is recognized in windows of 200 s. Consecutive windows share 20 s. They are joined at the most
 probable blank in the middle of these, so that no phone is lost or recognized twice.
 """
+ENCODER_WINDOW_S, ENCODER_OVERLAP_S = 30.0, 3.0
+"""The same for a pretrained encoder: Whisper's has positions for no more, and attention grows with the square."""
 
 
 class Window(NamedTuple):
@@ -32,13 +34,15 @@ class Window(NamedTuple):
 def compute_log_probs(bundle: Bundle, features: Sequence[Tensor]) -> list[Tensor]:
     """Compute the log-probabilities (output frames, symbols) of each recording's normalized features (frames, dim)."""
     reduction, symbols = bundle.model.time_reduction, len(bundle.inventory.symbols)
+    sizes = window_sizes(bundle)
     results = [torch.zeros(0, symbols) for _ in features]
     windows = {
-        index: split_into_windows(index, len(recording), reduction)
+        index: split_into_windows(index, len(recording), reduction, *sizes)
         for index, recording in enumerate(features)
         if len(recording)
     }
-    for batch in _batches([first for first, *rest in windows.values() if not rest]):
+    batch_frames = BATCH_FRAMES * 10 / bundle.features.frame_shift_ms / (4 if bundle.model.encoder else 1)
+    for batch in _batches([first for first, *rest in windows.values() if not rest], batch_frames):
         batch_log_probs = _run_model(bundle, [features[window.file] for window in batch])
         for window, log_probs in zip(batch, batch_log_probs, strict=True):
             results[window.file] = log_probs
@@ -53,11 +57,21 @@ def compute_log_probs(bundle: Bundle, features: Sequence[Tensor]) -> list[Tensor
     return results
 
 
-def split_into_windows(file: int, frames: int, time_reduction: int) -> list[Window]:
+def window_sizes(bundle: Bundle) -> tuple[int, int]:
+    """The frames of a window, and those that two windows share."""
+    if bundle.model.encoder is None:
+        return WINDOW_FRAMES, OVERLAP_FRAMES
+    shift_s = bundle.features.frame_shift_ms / 1000
+    window, overlap = round(ENCODER_WINDOW_S / shift_s), round(ENCODER_OVERLAP_S / shift_s)
+    limit = bundle.model.max_frames or window
+    return min(window, limit), min(overlap, limit // 10)
+
+
+def split_into_windows(file: int, frames: int, time_reduction: int, window: int, overlap: int) -> list[Window]:
     """Cut a recording of ``frames`` frames into windows. Each starts at the first frame of an output frame."""
-    step = -(-(WINDOW_FRAMES - OVERLAP_FRAMES) // time_reduction) * time_reduction
-    starts = range(0, max(1, frames - OVERLAP_FRAMES), step) if frames > WINDOW_FRAMES else [0]
-    return [Window(file, start, min(frames, start + step + OVERLAP_FRAMES)) for start in starts]
+    step = max(1, (window - overlap) // time_reduction) * time_reduction
+    starts = range(0, max(1, frames - overlap), step) if frames > window else [0]
+    return [Window(file, start, min(frames, start + step + overlap) if frames > window else frames) for start in starts]
 
 
 def join_windows(parts: Iterable[tuple[int, Tensor]], frames: int, symbols: int) -> Tensor:
@@ -78,11 +92,11 @@ def join_windows(parts: Iterable[tuple[int, Tensor]], frames: int, symbols: int)
     return whole
 
 
-def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
-    """Sort windows by length and cut them into batches of at most `BATCH_FRAMES`, padding included."""
+def _batches(windows: Sequence[Window], batch_frames: float) -> Iterator[list[Window]]:
+    """Sort windows by length and cut them into batches of at most ``batch_frames``, padding included."""
     batch: list[Window] = []
     for window in sorted(windows, key=lambda window: window.stop - window.start):
-        if batch and (window.stop - window.start) * (len(batch) + 1) > BATCH_FRAMES:
+        if batch and (window.stop - window.start) * (len(batch) + 1) > batch_frames:
             yield batch
             batch = []
         batch.append(window)

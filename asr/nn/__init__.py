@@ -4,12 +4,25 @@ In:  features (batch, frames, dim) float32 with lengths (batch,).
 Out: natural log-probabilities (batch, frames', symbols) with lengths (batch,); CTC losses in nats.
 Start with `acoustic_model.AcousticModel`, then `lstm.RecurrentStack`.
 
-    acoustic_model       front end, recurrent stack, self-attention and output layer
+    acoustic_model       encoder, front end, recurrent stack, self-attention and output layer
     ctc                  the CTC loss, and a check that the labels fit the frames
     lstm                 stacked LSTM or GRU on ragged batches; `reference_lstm` is the cell written out
     lstm_matmul          LSTM layer for float32 training on CPUs without AVX-512
     parallel_directions  both directions of a layer at once, each on half of the cores
+    pretrained_encoder   frozen and trained layers of a pretrained encoder, and their mixture
     ragged               layout of a ragged batch as dense segments of packed frames
+    waveform_encoder     wav2vec 2.0, HuBERT, WavLM and XLS-R, from Transformers
+    whisper_encoder      Whisper's encoder
 """
 
-__all__ = ["acoustic_model", "ctc", "lstm", "lstm_matmul", "parallel_directions", "ragged"]
+__all__ = [
+    "acoustic_model",
+    "ctc",
+    "lstm",
+    "lstm_matmul",
+    "parallel_directions",
+    "pretrained_encoder",
+    "ragged",
+    "waveform_encoder",
+    "whisper_encoder",
+]

@@ -1,10 +1,12 @@
-"""The acoustic model: front end, recurrent stack, self-attention and output layer.
+"""The acoustic model: pretrained encoder if there is one, front end, recurrent stack, self-attention and output layer.
 
 In:  features (batch, frames, dim) and lengths (batch,).
 Out: log-probabilities (batch, frames', symbols) and lengths (batch,).
 Every layer sees zeros beyond the end of an utterance, as if the utterance were alone. The output therefore does not depend
 on padding or on other utterances in the batch. For the same reason there is no batch normalization.
 """
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +15,31 @@ from torch.nn import functional
 from asr.config import ModelConfig
 from asr.errors import InputError
 from asr.nn.lstm import RecurrentStack, locked_dropout_mask
+from asr.nn.pretrained_encoder import EncoderSpec, PretrainedEncoder
 from asr.nn.ragged import length_mask
+
+Frames = TypeVar("Frames", int, Tensor)
 
 
 class AcousticModel(nn.Module):
-    """CTC acoustic model: convolutions or frame stacking, recurrent layers, optional self-attention, output layer."""
+    """CTC acoustic model: convolutions or frame stacking, recurrent layers, optional self-attention, output layer.
 
-    def __init__(self, config: ModelConfig, feature_dim: int, symbols: int) -> None:
+    A pretrained encoder comes first, if there is one. ``time_reduction`` is the number of feature frames per output frame;
+    ``max_frames`` the most feature frames that the encoder can see at once, None without such a limit.
+    """
+
+    def __init__(self, config: ModelConfig, feature_dim: int, symbols: int, encoder: EncoderSpec | None = None) -> None:
         """``symbols`` is the number of output symbols, blank included."""
         super().__init__()
-        self.time_reduction = config.time_reduction
-        self.front_end: nn.Module
+        self.encoder = PretrainedEncoder(encoder) if encoder else None
+        self.time_reduction, self.max_frames = config.time_reduction, None
+        if self.encoder:
+            feature_dim = self.encoder.output_size
+            self.time_reduction, self.max_frames = (
+                config.time_reduction * self.encoder.time_reduction,
+                self.encoder.max_frames,
+            )
+        self.front_end: ConvolutionFrontEnd | FrameStacking
         if config.convolution_channels:
             self.front_end = ConvolutionFrontEnd(feature_dim, config.convolution_channels, config.time_reduction)
             size = self.front_end.output_size
@@ -50,21 +66,22 @@ class AcousticModel(nn.Module):
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -config.initial_uniform, config.initial_uniform)
 
-    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, lengths: Tensor, encoded: bool = False) -> tuple[Tensor, Tensor]:
         """Compute the log-probability of every symbol at every output frame.
 
         Args:
             features: (batch, frames, dim) float32, zero beyond each length.
             lengths: (batch,) int64, in frames.
+            encoded: the features are the output of the pretrained encoder's frozen layers already.
 
         Returns:
             (batch, frames', symbols) float32 natural-log probabilities and (batch,) int64 lengths in output frames, where
             frames' = ceil(frames / time_reduction).
         """
         if features.numel() == 0:  # no utterances, or no frames
-            shape = (len(features), -(-features.shape[1] // self.time_reduction), self.output.out_features)
-            return features.new_zeros(shape), reduced_length(lengths, self.time_reduction)
-        hidden, lengths = self.front_end(features, lengths)
+            shape = (len(features), self.output_frames(features.shape[1], encoded), self.output.out_features)
+            return features.new_zeros(shape), self.output_frames(lengths, encoded)
+        hidden, lengths = self.front_end(*self._encode(features, lengths, encoded))
         hidden = self.recurrent(hidden, lengths)
         for layer in self.attention:
             hidden = layer(hidden, lengths)
@@ -74,8 +91,24 @@ class AcousticModel(nn.Module):
             )
         return self.output(hidden).float().log_softmax(dim=-1), lengths
 
+    def output_frames(self, frames: Frames, encoded: bool = False) -> Frames:
+        """Number of output frames for a number of feature frames, or of outputs of the encoder's frozen layers."""
+        return reduced_length(frames, self.front_end.reduction if encoded else self.time_reduction)
 
-def reduced_length(frames: Tensor, time_reduction: int) -> Tensor:
+    def quantize(self) -> None:
+        """Use 8-bit weights in the encoder and the recurrent layers from now on, on CPU; no more training."""
+        self.recurrent.quantize()
+        if self.encoder:
+            self.encoder.quantize()
+
+    def _encode(self, features: Tensor, lengths: Tensor, encoded: bool) -> tuple[Tensor, Tensor]:
+        """The input of the front end, and its lengths."""
+        if self.encoder is None:
+            return features, lengths
+        return (self.encoder.trained_part(features, lengths), lengths) if encoded else self.encoder(features, lengths)
+
+
+def reduced_length(frames: Frames, time_reduction: int) -> Frames:
     """Number of output frames for a number of input frames: the quotient, rounded up."""
     return (frames + time_reduction - 1) // time_reduction
 

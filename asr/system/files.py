@@ -1,8 +1,10 @@
 """Folders, text files, and binary files. A file is written whole or not at all."""
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from asr.errors import InputError
 
@@ -58,3 +60,18 @@ def read_text(path: Path, expected: str) -> str:
         raise InputError(f"{path}: not readable ({error.strerror}), expected {expected}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text in UTF-8, expected {expected}") from error
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read the object in a JSON file.
+
+    Raises:
+        InputError: it is missing, not readable, or not a JSON object.
+    """
+    try:
+        content = json.loads(read_text(path, "a JSON object"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not readable ({error}), expected a JSON object") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: a {type(content).__name__}, expected a JSON object")
+    return content

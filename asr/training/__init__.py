@@ -12,6 +12,7 @@ Start with `loop.train`, which shows a whole training on one page; `run.Run.stat
     checkpoint_files     checkpoint files, written whole and verified
     objective, losses    the loss of a batch; flat start, consistency, distillation
     optimization         optimizers, schedules, weight averages, gradient norms
+    pretrained           a run's pretrained encoder; the outputs of its frozen layers on disk
     distillation         posteriors of teachers
     distributed          processes that train one model
     numerical_checks     losses and weights that are not finite

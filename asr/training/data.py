@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from asr.config import TrainConfig
+from asr.config import FeatureConfig, TrainConfig
 from asr.corpus.manifest import read_manifest
 from asr.corpus.phones import PhoneInventory
 from asr.errors import InputError
 from asr.features.dataset import Batch, Dataset, Item, plan_training
 from asr.system.progress import progress
 from asr.training.objective import views_of
+from asr.training.pretrained import FrozenLayers
 from asr.training.run import Run
 
 Update = list[list[Item]]
@@ -19,14 +20,16 @@ Share = tuple[Batch, float]
 """A process's part of a batch, and the factor on its loss: 0 if it only repeats an utterance to keep in step."""
 
 
-def load_datasets(config: TrainConfig, phones: PhoneInventory) -> tuple[Dataset, Dataset]:
-    """Training and dev sets, with as many features computed as the cache holds.
+def load_datasets(
+    config: TrainConfig, features: FeatureConfig, phones: PhoneInventory, encode: FrozenLayers | None = None
+) -> tuple[Dataset, Dataset]:
+    """Training and dev sets, with as many features computed as the cache holds. ``encode`` is as `Dataset` takes it.
 
     Raises:
         InputError: a manifest cannot be used, or both sets share a speaker.
     """
     folder, cache = Path(config.corpus.dir), config.trainer.feature_cache_gib
-    if config.augment.frequency_warp and config.features.name != "fbank":
+    if config.augment.frequency_warp and features.name != "fbank":
         warp = f"augment.frequency_warp is {config.augment.frequency_warp} with features {config.features.name}"
         raise InputError(f"configuration: {warp}, expected 0 or fbank")
     train_utterances, dev_utterances = (
@@ -35,13 +38,13 @@ def load_datasets(config: TrainConfig, phones: PhoneInventory) -> tuple[Dataset,
     shared = {u.speaker for u in train_utterances} & {u.speaker for u in dev_utterances}
     if shared:
         raise InputError(f"{folder}: speaker {min(shared)} is in train and dev, expected disjoint speakers")
-    train_set = Dataset(train_utterances, config.features, phones, cache)
-    dev_set = Dataset(dev_utterances, config.features, phones, cache)
+    train_set = Dataset(train_utterances, features, phones, cache, encode=encode)
+    dev_set = Dataset(dev_utterances, features, phones, cache, encode=encode)
     for name, dataset, speeds in (("train", train_set, config.augment.speeds), ("dev", dev_set, [1.0])):
         for _ in progress(dataset.fill_cache(speeds), f"features of {name}", len(dataset) * len(speeds)):
             pass
     train_set.learn_statistics()
-    if config.features.normalization == "global":
+    if features.normalization == "global":
         dev_set.statistics = train_set.statistics
     else:
         dev_set.learn_statistics()

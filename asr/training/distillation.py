@@ -37,7 +37,7 @@ class Teachers:
                 phones = f"has the {len(teacher.inventory.symbols) - 1} phones of {teacher.inventory.name}"
                 raise InputError(f"teacher {model}: {phones}, expected those of {student.inventory.name}")
             for item, found in _posteriors(teacher, train_set, speeds):
-                expected = -(-len(train_set.features(item)) // student.model.time_reduction)
+                expected = student.model.output_frames(len(train_set.features(item)), train_set.encode is not None)
                 if len(found) != expected:
                     name = train_set.utterances[item.utterance].id
                     frames = f"{len(found)} output frames for utterance {name}, expected {expected} as the student has"

@@ -13,7 +13,7 @@ from asr.scoring.results import headline
 from asr.training.checkpoint_files import load_checkpoint
 from asr.training.frame_classifier import train_aligner
 from asr.training.model_card import model_card
-from asr.training.optimization import Weights, average_weights
+from asr.training.optimization import Weights, average_weights, restore_weights
 from asr.training.run import Run
 
 log = logging.getLogger("asr.training")
@@ -22,15 +22,18 @@ log = logging.getLogger("asr.training")
 def write_model(run: Run, validate: Callable[[Run], Score]) -> Score:
     """Write ``run_dir/model`` and ``run_dir/history.json``; the model's score on dev, from ``validate``."""
     weights, description = final_weights(run)
-    run.plain_model.load_state_dict(weights)
+    restore_weights(run.plain_model, weights)
     dev = validate(run)
     model_dir = run.run_dir / "model"
     if run.accelerator.is_main_process:
         (run.run_dir / "history.json").write_text(json.dumps(run.progress.history, indent=1) + "\n", encoding="utf-8")
         save_bundle(run.bundle, model_dir, model_card(run, dev, description))
         save_temperature(choose_temperature(run.bundle, run.dev_set), model_dir)
-        if run.config.trainer.aligner_epochs:
-            aligner = train_aligner(run.bundle, run.train_set, run.config.trainer.aligner_epochs, run.config.seed)
+        if run.config.trainer.aligner_epochs and run.bundle.features.name == "waveform":
+            log.info("aligner: none, since it needs a spectrum and the features are samples")
+        elif run.config.trainer.aligner_epochs:
+            train_set, trainer = run.train_set.without_encoder(), run.config.trainer
+            aligner = train_aligner(run.bundle, train_set, trainer.aligner_epochs, run.config.seed)
             save_aligner(aligner, model_dir)
     log.info("dev PER of the model (%s): %s", description, headline(dev))
     left_out = "utterances left out of the loss at least once because their phones need more frames than they have: %d"

@@ -30,6 +30,7 @@ from asr.training.model_card import describe
 from asr.training.numerical_checks import check_losses, check_weights
 from asr.training.objective import batch_losses
 from asr.training.optimization import gradient_norms, weight_noise
+from asr.training.pretrained import Checkpoint, frozen_layers
 from asr.training.run import Run
 from asr.training.run_folder import check_run_dir, describe_last_checkpoint, log_to, resumable, write_config
 
@@ -62,8 +63,11 @@ def prepare(config: TrainConfig, run_dir: Path) -> Run:
     """Everything that a training needs, each part made once: device and processes, phones, datasets, model, optimizer."""
     accelerator = make_accelerator(config.trainer, run_dir)
     phones = inventory(config.corpus.inventory)
-    train_set, dev_set = load_datasets(config, phones)
-    return Run(config, run_dir, accelerator, phones, train_set, dev_set)
+    checkpoint = Checkpoint.of(config)
+    features = checkpoint.features if checkpoint else config.features
+    encode = frozen_layers(checkpoint, config, accelerator.device)
+    train_set, dev_set = load_datasets(config, features, phones, encode)
+    return Run(config, run_dir, accelerator, phones, train_set, dev_set, checkpoint)
 
 
 @contextmanager
@@ -128,7 +132,7 @@ def update_weights(run: Run, batches: Sequence[Share], divisor: float, learning_
         TrainingError: a loss or the gradient is not finite.
     """
     for settings in run.optimizer.param_groups:
-        settings["lr"] = learning_rate
+        settings["lr"] = learning_rate * settings["factor"]
     total = torch.zeros((), device=run.accelerator.device)
     with weight_noise(run.plain_model, run.config.trainer.weight_noise):
         for batch, share in batches:

@@ -26,9 +26,14 @@ def batch_losses(run: Run, batch: Batch) -> Tensor:
     trainer = run.config.trainer
     bfloat16 = run.precision.name == "bfloat16"
     with torch.autocast(run.accelerator.device.type, torch.bfloat16, enabled=bfloat16):
-        log_probs, lengths = run.model(batch.features, batch.feature_lengths)
+        log_probs, lengths = run.model(batch.features, batch.feature_lengths, batch.encoded)
     if run.progress.epoch < trainer.flat_start_epochs:
-        targets = flat_start_targets(batch.features, batch.feature_lengths, lengths, batch.tokens, batch.token_lengths)
+        features = batch.features
+        if (
+            batch.encoded or run.bundle.features.name == "waveform"
+        ):  # tell nothing of the level: all frames count as speech
+            features = torch.zeros_like(features[..., :1])
+        targets = flat_start_targets(features, batch.feature_lengths, lengths, batch.tokens, batch.token_lengths)
         return flat_start_loss(log_probs, targets)
     losses, feasible = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
     if not feasible.all():

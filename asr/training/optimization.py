@@ -1,7 +1,7 @@
 """Optimizers, learning-rate schedules, weight averages and gradient norms."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,14 +19,29 @@ from asr.config import (
 
 Weights = dict[str, Tensor]
 
+PRETRAINED = "encoder.network."
+"""How the names of a pretrained encoder's own weights begin."""
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The configured optimizer. Weight decay does not apply to vectors (biases and norms)."""
-    chosen = [parameter for parameter in parameters if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in chosen if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in chosen if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+
+def make_optimizer(
+    model: nn.Module, config: OptimizerConfig, encoder_learning_rate_factor: float = 1.0
+) -> torch.optim.Optimizer:
+    """The configured optimizer. Weight decay does not apply to vectors (biases and norms).
+
+    ``factor`` of each group of parameters is what the learning rate is multiplied by: that of a pretrained encoder's own
+    weights, or 1.
+    """
+    groups: list[dict[str, Any]] = []
+    for pretrained, factor in ((False, 1.0), (True, encoder_learning_rate_factor)):
+        chosen = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and name.startswith(PRETRAINED) == pretrained
+        ]
+        matrices, vectors = [p for p in chosen if p.ndim > 1], [p for p in chosen if p.ndim <= 1]
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, "factor": factor})
+        groups.append({"params": vectors, "weight_decay": 0.0, "factor": factor})
+    groups = [group for group in groups if group["params"]]
     if isinstance(config, AdamWConfig):
         first, second = config.betas
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(first, second), eps=config.epsilon, fused=True)
@@ -92,12 +107,27 @@ class MovingAverage:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, value in model.state_dict().items():
-            self.weights[name].lerp_(value, 1 - decay)
+            if name in self.weights:
+                self.weights[name].lerp_(value, 1 - decay)
 
 
 def copy_weights(model: nn.Module) -> Weights:
-    """A copy of all weights, by name, on their device."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+    """A copy of all weights, by name, on their device, except those of a pretrained encoder that are not trained."""
+    fixed = _fixed_weights(model)
+    return {name: value.detach().clone() for name, value in model.state_dict().items() if name not in fixed}
+
+
+def restore_weights(model: nn.Module, weights: Weights) -> None:
+    """Copy weights from `copy_weights` back into the model."""
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert set(missing) == _fixed_weights(model)
+
+
+def _fixed_weights(model: nn.Module) -> set[str]:
+    """The names of a pretrained encoder's weights that are not trained."""
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    return {name for name in model.state_dict() if name.startswith(PRETRAINED) and name not in trained}
 
 
 def average_weights(sets: Sequence[Weights]) -> Weights:

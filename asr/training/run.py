@@ -19,7 +19,8 @@ from asr.inference.bundle import Bundle, build_model, initialize_from
 from asr.inference.catalog import find_model
 from asr.nn.acoustic_model import AcousticModel
 from asr.training.distillation import Teachers
-from asr.training.optimization import MovingAverage, Schedule, copy_weights, make_optimizer
+from asr.training.optimization import MovingAverage, Schedule, copy_weights, make_optimizer, restore_weights
+from asr.training.pretrained import Checkpoint
 from asr.training.run_folder import precision_of, resumable
 
 
@@ -62,21 +63,27 @@ class Run:
         phones: PhoneInventory,
         train_set: Dataset,
         dev_set: Dataset,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         trainer = config.trainer
         self.config, self.run_dir, self.accelerator = config, run_dir, accelerator
         self.train_set, self.dev_set = train_set, dev_set
         self.precision = precision_of(config, run_dir, accelerator)
         set_seed(config.seed, device_specific=True)  # each process draws other dropout masks
-        model = build_model(config.model, config.features, phones)
+        self.checkpoint = checkpoint
+        spec, features = (checkpoint.spec, checkpoint.features) if checkpoint else (None, config.features)
+        model = build_model(config.model, features, phones, spec)
+        if checkpoint and model.encoder:
+            checkpoint.load_into(model.encoder)
         self.uninitialized: list[str] | None = None
         """What a model named by ``init_from`` does not initialize, in words; None without such a model."""
         if config.init_from and not resumable(run_dir):
             self.uninitialized = initialize_from(model, phones, find_model(config.init_from))
         freeze(model, trainer.frozen)
-        known = train_set.statistics if config.features.normalization == "global" else {}
-        self.bundle = Bundle(model, config.model, config.features, phones, config.corpus.convention, known)
-        optimizer = make_optimizer(model.parameters(), config.optimizer)
+        known = train_set.statistics if features.normalization == "global" else {}
+        convention = config.corpus.convention
+        self.bundle = Bundle(model, config.model, features, phones, convention, known, encoder=spec)
+        optimizer = make_optimizer(model, config.optimizer, config.encoder.learning_rate_factor)
         self.model, self.optimizer = accelerator.prepare(model.to(accelerator.device), optimizer)
         models, speeds = [find_model(name) for name in trainer.teachers], config.augment.speeds
         self.teachers = Teachers(models, self.bundle, train_set, speeds, self.precision.name) if models else None
@@ -95,6 +102,7 @@ class Run:
         now = time.perf_counter()
         self.progress.minutes, self.clock = self.progress.minutes + (now - self.clock) / 60, now
         return {
+            "encoder": self.checkpoint.digest if self.checkpoint else "",
             "model": copy_weights(self.plain_model),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state,
@@ -104,8 +112,15 @@ class Run:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Restore what `state` returned."""
-        self.plain_model.load_state_dict(state["model"])
+        """Restore what `state` returned.
+
+        Raises:
+            InputError: the checkpoint of the pretrained encoder has changed since.
+        """
+        if self.checkpoint and self.checkpoint.digest != state["encoder"]:
+            before = f"the one that the run began with (SHA-256 {state['encoder']})"
+            raise InputError(f"{self.checkpoint.folder}: another checkpoint, expected {before}")
+        restore_weights(self.plain_model, state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.state = state["schedule"]
         self.progress = Progress(**state["progress"])
