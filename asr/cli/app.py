@@ -2,11 +2,13 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from asr.cli import evaluation, models, prepare, transcribe
+from asr.cli.options import Model
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import TRAINING_KEPT_BYTES, tune_process
 
@@ -60,6 +62,32 @@ def train(
 
     tune_process(TRAINING_KEPT_BYTES)
     run_hydra(train_model, [*(overrides or []), *context.args])
+
+
+@app.command()
+def adapt(
+    model: Model,
+    cuts: Annotated[Path, typer.Argument(help="manifest with 1 to 30 minutes of transcribed speech")],
+    out: Annotated[Path, typer.Option(help="folder to write the adapted model to")],
+    guard: Annotated[
+        float, typer.Option(min=0, max=1, help="weight of staying as the model was: 0 only learns, 1 only keeps")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="random seed")] = 1,
+) -> None:
+    """Adapt a model to a speaker, a class or a room.
+
+    Example: `asr adapt english my_class/cuts_train.jsonl.gz --out my_class/model`
+
+    Prints the error rate on the same speech before and after. How it does on other speech, only `asr evaluate` tells.
+    """
+    from asr.scoring.results import headline
+    from asr.training.adapt import adapt as adapt_model
+
+    done = adapt_model(model, cuts, out, guard, seed)
+    print(f"{done.seconds / 60:.1f} minutes of speech, {done.epochs} times; on this same speech:")
+    print(f"before: {headline(done.before)}")
+    print(f"after:  {headline(done.after)}")
+    print(f"model: {out}")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ Start with `loop.train`, which shows a whole training on one page; `run.Run.stat
     objective, losses    the loss of a batch; flat start, consistency, distillation
     optimization         optimizers, schedules, weight averages, gradient norms
     pretrained           a run's pretrained encoder; the outputs of its frozen layers on disk
+    adapt                a trained model learns from a few minutes of speech (behind `asr adapt`)
     distillation         posteriors of teachers
     distributed          processes that train one model
     numerical_checks     losses and weights that are not finite
@@ -22,6 +23,7 @@ Start with `loop.train`, which shows a whole training on one page; `run.Run.stat
 """
 
 __all__ = [
+    "adapt",
     "checkpoint_files",
     "data",
     "distillation",
