@@ -1,22 +1,30 @@
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from asr.decoding.best_path import align_tokens
 from asr.errors import InputError
+from asr.inference.catalog import find_model
 from asr.inference.evaluate import mark_correct
+from asr.inference.write_transcripts import UNUSUAL, write_transcripts
 from asr.scoring.calibration import (
+    MIN_PHONES,
+    Calibration,
     Evidence,
     calibration_error,
     evidence,
     fit_temperature,
-    load_temperature,
+    load_calibration,
     reliability,
-    save_temperature,
+    save_calibration,
+    usual_confidence,
 )
+from tests.test_invariance import speechlike
 
 
 def paths_with(tokens: list[int], frames: int, symbols: int) -> list[tuple[int, ...]]:
@@ -85,11 +93,44 @@ def test_bins_worked_by_hand() -> None:
     assert calibration_error([]) == 0
 
 
-def test_the_temperature_is_stored_in_the_models_folder(tmp_path: Path) -> None:
-    assert load_temperature(tmp_path) is None
-    save_temperature(1.28199, tmp_path)
-    assert load_temperature(tmp_path) == 1.282
+def test_a_recording_is_unusual_below_what_nearly_all_reach() -> None:
+    means = np.linspace(0.5, 1.0, 101)
+    usual = usual_confidence([*([mean] * 5 for mean in means), [0.0] * 4])  # the last has too few phones to count
+    assert usual == pytest.approx(0.51)
+    calibration = Calibration(1.0, usual)
+    assert calibration.is_unusual([0.4, 0.6, 0.5, 0.5, 0.5])
+    assert not calibration.is_unusual([0.6, 0.6, 0.5, 0.5, 0.5])
+    assert not calibration.is_unusual([0.1] * 4)
+    assert not Calibration().is_unusual([0.1] * 5)
+    assert usual_confidence([[0.5] * 4, []]) is None
+
+
+@pytest.mark.parametrize(("usual", "said"), [(0.9999, 1), (0.0001, 0)])
+def test_transcribing_says_when_a_recording_is_unusual(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], usual: float, said: int
+) -> None:
+    shutil.copytree(find_model("speechocean762-small"), tmp_path / "model")
+    save_calibration(Calibration(1.0, usual), tmp_path / "model")
+    soundfile.write(tmp_path / "a.wav", speechlike(5, 0), 16000)
+    done = write_transcripts(
+        tmp_path / "model", [str(tmp_path / "a.wav")], ["text"], None, None, False, ("cpu", "float32", "best_path")
+    )
+    assert done == (0, 1)
+    printed = capsys.readouterr()
+    assert len(printed.out.split()) > MIN_PHONES
+    assert printed.err.count(f"asr: {tmp_path / 'a.wav'}: {UNUSUAL}\n") == said
+
+
+def test_the_calibration_is_stored_in_the_models_folder(tmp_path: Path) -> None:
+    assert load_calibration(tmp_path) is None
+    save_calibration(Calibration(1.28199, 0.67121), tmp_path)
+    assert load_calibration(tmp_path) == Calibration(1.282, 0.6712)
+    save_calibration(Calibration(1.28199), tmp_path)
+    assert load_calibration(tmp_path) == Calibration(1.282, None)
+    (tmp_path / "confidence.yaml").write_text("temperature: 1.0\nusual_confidence: high\n")
+    with pytest.raises(InputError, match=r"usual_confidence 'high', expected 0 to 1"):
+        load_calibration(tmp_path)
     for damage in ("temperature: -1", "temperature: warm", "{}"):
         (tmp_path / "confidence.yaml").write_text(damage)
         with pytest.raises(InputError, match=r"confidence.yaml: temperature .*, expected 0.2 to 20.0"):
-            load_temperature(tmp_path)
+            load_calibration(tmp_path)

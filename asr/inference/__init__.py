@@ -14,7 +14,7 @@ Start with `recognizer`, which follows one recording from audio to transcript.
     recognizer          one recording: audio to transcript, step by step
     transcribe          many recordings, in batches
     write_transcripts   many recordings to files: patterns, folders, formats (behind `asr transcribe`)
-    evaluate            a manifest: hypotheses, phone error rate, temperature of confidences
+    evaluate            a manifest: hypotheses, phone error rate, calibration of confidences
     evaluate_words      a manifest: word error rate with a lexicon and a word n-gram
     tune_decoder        weight and bonus of the beam search from a dev set
 """

@@ -7,7 +7,7 @@
     README.md               the model card: data, command, score
     checksums.txt           SHA-256 of the files above except the card
     aligner.safetensors     the aligner (`asr.inference.forced_alignment`), added after training
-    confidence.yaml         the temperature of confidences (`asr.scoring.calibration`), added after training
+    confidence.yaml         the calibration of confidences (`asr.scoring.calibration`), added after training
     encoder.json            the architecture of the pretrained encoder, if there is one
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.

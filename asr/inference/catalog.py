@@ -5,7 +5,7 @@ from pathlib import Path
 
 from asr.errors import InputError
 
-DEFAULT_MODEL = "speechocean762-small"
+DEFAULT_MODEL = "english"
 """The model that `asr transcribe` uses if none is named."""
 
 

@@ -1,4 +1,4 @@
-"""A bundle and a manifest -> hypotheses, phone error rates, and the temperature of confidences."""
+"""A bundle and a manifest -> hypotheses, phone error rates, and the calibration of confidences."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from asr.features.dataset import Batch, Dataset, plan_evaluation
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.windows import compute_log_probs
 from asr.scoring.alignment import CORRECT, align
-from asr.scoring.calibration import Evidence, evidence, fit_temperature
+from asr.scoring.calibration import Calibration, Evidence, evidence, fit_temperature, usual_confidence
 from asr.scoring.conventions import conventions_for
 from asr.scoring.error_rate import Score, TranscriptPair, score
 from asr.scoring.results import Evaluation, evaluate_hypotheses, read_json
@@ -134,12 +134,14 @@ def pair_with_references(dataset: Dataset, hypotheses: Mapping[str, Sequence[str
     ]
 
 
-def choose_temperature(bundle: Bundle, dataset: Dataset) -> float:
-    """Choose the temperature of confidences that fits the best paths of a dev set."""
+def calibrate(bundle: Bundle, dataset: Dataset) -> Calibration:
+    """Choose the temperature of confidences that fits the best paths of a dev set, and what is usual there."""
     results = recognize_with_evidence(bundle, dataset)
     correct = mark_correct_by_id(bundle, dataset, {name: tokens for name, (tokens, _) in results.items()})
     pairs = [pair for name, (_, phones) in results.items() for pair in zip(phones, correct[name], strict=True)]
-    return fit_temperature([phone for phone, _ in pairs], [is_correct for _, is_correct in pairs])
+    temperature = fit_temperature([phone for phone, _ in pairs], [is_correct for _, is_correct in pairs])
+    usual = usual_confidence([[phone.confidence(temperature) for phone in phones] for _, phones in results.values()])
+    return Calibration(temperature, usual)
 
 
 def mark_correct_by_id(bundle: Bundle, dataset: Dataset, tokens: Mapping[str, Sequence[int]]) -> dict[str, list[bool]]:

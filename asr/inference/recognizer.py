@@ -35,7 +35,7 @@ from asr.inference.forced_alignment import FrameClassifier, align_phones, load_a
 from asr.inference.transcript_formats import Phone, Transcript
 from asr.inference.windows import compute_log_probs
 from asr.nn.ctc import required_frames
-from asr.scoring.calibration import evidence, load_temperature
+from asr.scoring.calibration import Calibration, evidence, load_calibration
 
 Audio = str | Path | np.ndarray
 Span = tuple[int, int]
@@ -62,18 +62,18 @@ def load(model: str | Path, device: str = "cpu", precision: str = "auto", decode
 
         decode = load_decoder(path, bundle.inventory)
     aligner = load_aligner(path, feature_dim(bundle.features), len(bundle.inventory.symbols))
-    return Recognizer(bundle, load_temperature(path) or 1.0, aligner, decode)
+    return Recognizer(bundle, load_calibration(path) or Calibration(), aligner, decode)
 
 
 @dataclass(frozen=True)
 class Recognizer:
-    """A trained model with its decoder, the temperature of its confidences and its aligner.
+    """A trained model with its decoder, the calibration of its confidences and its aligner.
 
     It never changes, so threads may share one.
     """
 
     bundle: Bundle
-    temperature: float = 1.0
+    calibration: Calibration = Calibration()
     aligner: FrameClassifier | None = None
     decode: Decoder = best_path
 
@@ -131,6 +131,10 @@ class Recognizer:
         """
         features, _ = self.features(audio, sample_rate_hz)
         return compute_log_probs(self.bundle, [features])[0].float().cpu().numpy()
+
+    def is_unusual(self, transcript: Transcript) -> bool:
+        """Whether a recording is unlike the speech that the model knows, so that many phones are probably wrong."""
+        return self.calibration.is_unusual([phone.confidence for phone in transcript.phones])
 
     # The steps.
 
@@ -197,7 +201,7 @@ class Recognizer:
 
     def _confidences(self, log_probs: Tensor, tokens: Sequence[int], spans: Sequence[Span]) -> list[float]:
         """Estimate the probability that each token is correct."""
-        return [token.confidence(self.temperature) for token in evidence(log_probs, tokens, spans)]
+        return [token.confidence(self.calibration.temperature) for token in evidence(log_probs, tokens, spans)]
 
     def _times_s(
         self, features: Tensor, tokens: Sequence[int], spans: Sequence[Span], duration_s: float

@@ -9,8 +9,8 @@ from asr.corpus.phones import PhoneInventory
 from asr.decoding.beam_search import BeamSearch, save_decoder
 from asr.decoding.ngram import Automaton, NGram, compile_ngram, estimate, read_arpa
 from asr.inference.bundle import load_bundle
-from asr.inference.evaluate import choose_temperature, iterate_log_probs, load_dataset, score_hypotheses
-from asr.scoring.calibration import save_temperature
+from asr.inference.evaluate import calibrate, iterate_log_probs, load_dataset, score_hypotheses
+from asr.scoring.calibration import save_calibration
 from asr.scoring.error_rate import Score
 from asr.system.progress import progress
 
@@ -33,7 +33,7 @@ def reference_tokens(cuts: Path, phones: PhoneInventory) -> list[list[int]]:
 def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = "cpu") -> tuple[BeamConfig, Score]:
     """Choose weight and bonus of a beam search by the PER on a manifest, and save the search in the model's folder.
 
-    Ties go to the smallest weight, then bonus. The temperature of confidences is chosen and saved too. Returns the settings
+    Ties go to the smallest weight, then bonus. The calibration of confidences is chosen and saved too. Returns the settings
     and their score.
 
     Raises:
@@ -56,7 +56,7 @@ def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = 
     chosen = choose_search(automaton, score_search)
     chosen.beam = beam
     save_decoder(chosen, arpa, model)
-    save_temperature(choose_temperature(bundle, dataset), model)
+    save_calibration(calibrate(bundle, dataset), model)
     return chosen, score_search(BeamSearch(chosen.beam, automaton, chosen.weight, chosen.bonus))
 
 

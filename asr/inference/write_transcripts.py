@@ -17,6 +17,7 @@ from asr.system.files import make_folder, write_text
 from asr.system.progress import progress
 
 STANDARD_INPUT = "-"
+UNUSUAL = "unlike the speech that the model was trained on; expect many errors"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def _transcribe_all(recognizer: Recognizer, jobs: Sequence[Job], formats: Sequen
             failed += 1
             print(f"asr: {str(result).replace(str(job.path), str(job.name), 1)}", file=sys.stderr)
             continue
+        if recognizer.is_unusual(result):
+            print(f"asr: {job.name}: {UNUSUAL}", file=sys.stderr)
         transcript = result.in_notation(notation) if notation else result
         for name in formats:
             suffix, write = FORMATS[name]

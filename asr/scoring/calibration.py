@@ -2,12 +2,13 @@
 
 In:  log-probabilities and the recognized phones. Out: a confidence from 0 to 1 for each phone.
 A phone is aligned to its frames. Its confidence is its largest posterior there, from log-probabilities divided by a
-temperature fitted on a dev set (Guo et al., "On calibration of modern neural networks", 2017). The temperature is stored in
-``confidence.yaml`` in the model's folder.
+temperature fitted on a dev set (Guo et al., "On calibration of modern neural networks", 2017). A recording whose mean
+confidence is below that of nearly all dev recordings is unlike the speech that the model knows. ``confidence.yaml`` in the
+model's folder holds both figures.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,23 @@ from asr.system.plain_yaml import read_yaml
 
 CONFIDENCE_FILE = "confidence.yaml"
 TEMPERATURE_RANGE = (0.2, 20.0)
+UNUSUAL_SHARE = 0.02
+"""The share of dev recordings that count as unlike the dev set."""
+MIN_PHONES = 5
+"""Fewer recognized phones say too little about a recording."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature of confidences, and the lowest mean confidence of a usual recording, None if it is not known."""
+
+    temperature: float = 1.0
+    usual_confidence: float | None = None
+
+    def is_unusual(self, confidences: Sequence[float]) -> bool:
+        """Whether a recording with these confidences of its phones is unlike the speech that the model knows."""
+        known = self.usual_confidence is not None and len(confidences) >= MIN_PHONES
+        return known and float(np.mean(confidences)) < (self.usual_confidence or 0.0)
 
 
 @dataclass(frozen=True)
@@ -95,13 +113,20 @@ def calibration_error(bins: Sequence[Bin]) -> float:
     return sum(group.count * abs(group.confidence - group.correct) for group in bins) / total if total else 0.0
 
 
-def save_temperature(temperature: float, model: Path) -> None:
-    """Store the temperature in a model's folder."""
-    write_text(model / CONFIDENCE_FILE, OmegaConf.to_yaml(OmegaConf.create({"temperature": round(temperature, 4)})))
+def usual_confidence(recordings: Sequence[Sequence[float]]) -> float | None:
+    """The mean confidence that all but `UNUSUAL_SHARE` of these recordings reach; None without a recording long enough."""
+    means = [float(np.mean(confidences)) for confidences in recordings if len(confidences) >= MIN_PHONES]
+    return float(np.quantile(means, UNUSUAL_SHARE)) if means else None
 
 
-def load_temperature(model: Path) -> float | None:
-    """Load the temperature from a model's folder; None if the folder has none.
+def save_calibration(calibration: Calibration, model: Path) -> None:
+    """Store the calibration in a model's folder."""
+    values = {key: round(value, 4) for key, value in asdict(calibration).items() if value is not None}
+    write_text(model / CONFIDENCE_FILE, OmegaConf.to_yaml(OmegaConf.create(values)))
+
+
+def load_calibration(model: Path) -> Calibration | None:
+    """Load the calibration from a model's folder; None if the folder has none.
 
     Raises:
         InputError: the file is damaged.
@@ -109,8 +134,11 @@ def load_temperature(model: Path) -> float | None:
     path = model / CONFIDENCE_FILE
     if not path.exists():
         return None
-    temperature = read_yaml(path).get("temperature")
+    values = read_yaml(path)
+    temperature, usual = values.get("temperature"), values.get("usual_confidence")
     low, high = TEMPERATURE_RANGE
     if not isinstance(temperature, int | float) or not low <= temperature <= high:
         raise InputError(f"{path}: temperature {temperature!r}, expected {low} to {high}")
-    return float(temperature)
+    if usual is not None and (not isinstance(usual, int | float) or not 0 <= usual <= 1):
+        raise InputError(f"{path}: usual_confidence {usual!r}, expected 0 to 1")
+    return Calibration(float(temperature), None if usual is None else float(usual))

@@ -1,13 +1,13 @@
-"""The end of a training: averaged weights, scored on dev, written with their card, confidence temperature and aligner."""
+"""The end of a training: averaged weights, scored on dev, written with their card, calibration and aligner."""
 
 import json
 import logging
 from collections.abc import Callable
 
 from asr.inference.bundle import save_bundle
-from asr.inference.evaluate import choose_temperature
+from asr.inference.evaluate import calibrate
 from asr.inference.forced_alignment import save_aligner
-from asr.scoring.calibration import save_temperature
+from asr.scoring.calibration import save_calibration
 from asr.scoring.error_rate import Score
 from asr.scoring.results import headline
 from asr.training.checkpoint_files import load_checkpoint
@@ -28,7 +28,7 @@ def write_model(run: Run, validate: Callable[[Run], Score]) -> Score:
     if run.accelerator.is_main_process:
         (run.run_dir / "history.json").write_text(json.dumps(run.progress.history, indent=1) + "\n", encoding="utf-8")
         save_bundle(run.bundle, model_dir, model_card(run, dev, description))
-        save_temperature(choose_temperature(run.bundle, run.dev_set), model_dir)
+        save_calibration(calibrate(run.bundle, run.dev_set), model_dir)
         if run.config.trainer.aligner_epochs and run.bundle.features.name == "waveform":
             log.info("aligner: none, since it needs a spectrum and the features are samples")
         elif run.config.trainer.aligner_epochs:
