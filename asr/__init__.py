@@ -3,7 +3,7 @@
 A recognizer takes files, or arrays with their sample rate. Here the input is a second of noise, so confidences are low:
 
 >>> import asr, numpy
->>> recognizer = asr.load("speechocean762-small")
+>>> recognizer = asr.load("english")
 >>> noise = 0.01 * numpy.random.default_rng(0).standard_normal(16000)
 >>> transcript = recognizer.transcribe(noise, sample_rate_hz=16000)
 >>> transcript.duration_s, all(phone.confidence < 0.5 for phone in transcript.phones)

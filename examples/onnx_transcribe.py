@@ -1,6 +1,6 @@
 """Recognize the phones of a WAV file with an exported model. Needs only numpy and onnxruntime.
 
-    asr export speechocean762-small phones.onnx
+    asr export english phones.onnx
     python examples/onnx_transcribe.py phones.onnx hello.wav
 
 Prints a line for each phone: the time of its first frame in seconds, and the phone. The file must have

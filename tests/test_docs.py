@@ -309,7 +309,7 @@ def test_the_reference_has_every_command_setting_and_package(site: Path) -> None
     commands = (site / "reference/commands.html").read_text(encoding="utf-8")
     for name in ("train", "prepare synth", "transcribe", "align", "evaluate", "score", "compare", "export"):
         assert f"asr {name}" in commands
-    assert "speechocean762-small" in commands
+    assert "asr explain english" in commands
     configuration = (site / "reference/configuration.html").read_text(encoding="utf-8")
     for key in ("model.hidden", "trainer.batch_seconds", "optimizer.momentum", "schedule.patience", "run_dir"):
         assert f"<code>{key}</code>" in configuration

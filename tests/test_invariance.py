@@ -1,6 +1,6 @@
 """The output for an utterance does not depend on the batch, its order, its padding, its other utterances or the threads.
 
-Tested with the bundled model, and with a random model of each option of `model`.
+Tested with the bundled models, and with a random model of each option of `model`.
 """
 
 import subprocess
@@ -27,7 +27,7 @@ from asr.features.filterbanks import extract, extract_blocks
 from asr.features.frames import frame_count
 from asr.features.normalization import normalize
 from asr.inference.bundle import Bundle, build_model
-from asr.inference.catalog import DEFAULT_MODEL, find_model
+from asr.inference.catalog import DEFAULT_MODEL, bundled_models, find_model
 from asr.inference.recognizer import load
 from asr.inference.windows import compute_log_probs
 from tests.conftest import settings
@@ -39,7 +39,8 @@ def bounded(examples: int) -> bounds:
 
 
 ZOO = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
-MODELS = [DEFAULT_MODEL, *ZOO]
+BUNDLED = sorted(bundled_models())
+MODELS = [*BUNDLED, *ZOO]
 TOLERANCE = 1e-4
 """In natural-log probabilities: the rounding of float32 sums in another order."""
 POOL = 64
@@ -49,9 +50,9 @@ SPREAD = 2.0
 
 @cache
 def bundle_of(name: str) -> Bundle:
-    """The bundled model, or a model of the zoo with random weights."""
-    if name == DEFAULT_MODEL:
-        return load(find_model(DEFAULT_MODEL), precision="float32").bundle
+    """A bundled model, or a model of the zoo with random weights."""
+    if name in BUNDLED:
+        return load(find_model(name), precision="float32").bundle
     return random_bundle(f"model={name}", "model.hidden=24")
 
 
@@ -83,7 +84,7 @@ def speechlike(seconds: float, seed: int) -> np.ndarray:
 def features_of(samples: np.ndarray, bundle: Bundle) -> Tensor:
     """Input features of the model; if it does not normalize, at a similar scale."""
     raw = normalize(extract(samples, bundle.features), bundle.features)
-    return raw if bundle.features.normalization == "utterance" else (raw - 8) / 4
+    return raw if bundle.features.normalization in ("utterance", "whisper") else (raw - 8) / 4
 
 
 @cache
@@ -267,7 +268,7 @@ def test_every_minute_of_a_repeating_hour_is_recognized_alike() -> None:
 HOUR = """
 import resource, sys
 import numpy as np
-from asr.inference.catalog import DEFAULT_MODEL, find_model
+from asr.inference.catalog import DEFAULT_MODEL, bundled_models, find_model
 from asr.inference.recognizer import load
 log_probs = load(find_model(DEFAULT_MODEL)).log_probs(sys.argv[1])
 assert np.allclose(np.exp(log_probs).sum(axis=1), 1, atol=1e-4)

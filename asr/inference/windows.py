@@ -14,7 +14,7 @@ from asr.inference.bundle import Bundle
 from asr.nn.ctc import BLANK_ID
 
 BATCH_FRAMES = 14_000
-"""Frames of 10 ms in a batch, padding included. With a pretrained encoder, which needs more memory, a quarter of them."""
+"""Frames of 10 ms in a batch, padding included. With a pretrained encoder, which needs more memory, half of them."""
 WINDOW_FRAMES, OVERLAP_FRAMES = 20_000, 2_000
 """A longer recording is recognized in windows of 200 s. Consecutive windows share 20 s. They are joined at the most
 probable blank in the middle of these, so that no phone is lost or recognized twice.
@@ -41,7 +41,7 @@ def compute_log_probs(bundle: Bundle, features: Sequence[Tensor]) -> list[Tensor
         for index, recording in enumerate(features)
         if len(recording)
     }
-    batch_frames = BATCH_FRAMES * 10 / bundle.features.frame_shift_ms / (4 if bundle.model.encoder else 1)
+    batch_frames = BATCH_FRAMES * 10 / bundle.features.frame_shift_ms / (2 if bundle.model.encoder else 1)
     for batch in _batches([first for first, *rest in windows.values() if not rest], batch_frames):
         batch_log_probs = _run_model(bundle, [features[window.file] for window in batch])
         for window, log_probs in zip(batch, batch_log_probs, strict=True):

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -112,6 +113,8 @@ class Positions(nn.Module):
 
     def __init__(self, frames: int, width: int) -> None:
         super().__init__()
-        steps = torch.exp(-torch.arange(width // 2) * (math.log(10000) / (width // 2 - 1)))
-        angles = torch.arange(frames)[:, None] * steps
-        self.register_buffer("weight", torch.cat([angles.sin(), angles.cos()], dim=1))
+        # In numpy: torch's arithmetic on the meta device, where models are built to be checked, imports for two seconds.
+        steps = np.exp(-np.arange(width // 2) * (math.log(10000) / (width // 2 - 1)))
+        angles = np.arange(frames)[:, None] * steps
+        table = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+        self.register_buffer("weight", torch.from_numpy(table))
