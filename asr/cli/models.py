@@ -50,7 +50,7 @@ def export(
 ) -> None:
     """Export a model for other runtimes.
 
-    Example: `asr export speechocean762-small phones.onnx`
+    Example: `asr export english phones.onnx`
 
     examples/onnx_transcribe.py runs an exported model.
     """

@@ -7,7 +7,8 @@ Batch and lengths may have any size. The output for an utterance does not depend
     -> log_probs (batch, frames', symbols) float32, natural log, and num_outputs (batch,) int64
 
 The metadata of the file hold the phones in the order of the symbols, the blank first, the sample rate and the output
-shift.
+shift. If the model has a Whisper encoder, ``max_frames`` is the most feature frames of a batch, padding included (3000 are
+30 s). The runtime refuses more, in an operator that has this limit in its name.
 """
 
 import tempfile
@@ -18,7 +19,7 @@ from onnx import helper
 
 from asr.errors import InputError
 from asr.export.onnx_features import add_features, add_normalization
-from asr.export.onnx_graph import Graph, Port
+from asr.export.onnx_graph import LINEAR, Graph, Port
 from asr.export.onnx_model import add_acoustic_model
 from asr.features.filterbanks import feature_dim
 from asr.inference.bundle import Bundle
@@ -32,10 +33,10 @@ PREPROCESSED = "onnx.quant.pre_process"
 
 
 def export_onnx(bundle: Bundle, path: Path, from_samples: bool = True, int8: bool = False) -> int:
-    """Write the model and return the size of the file in bytes. ``int8`` gives recurrent and output weights 8 bits.
+    """Write the model and return the size of the file in bytes. ``int8`` gives LSTM and linear weights 8 bits.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or the encoder cannot be exported.
     """
     model = onnx_model(bundle, from_samples)
     content = (_quantize(model) if int8 else model).SerializeToString()
@@ -66,6 +67,8 @@ def onnx_model(bundle: Bundle, from_samples: bool = True) -> onnx.ModelProto:
         "sample_rate_hz": str(config.sample_rate_hz),
         "output_shift_ms": f"{config.frame_shift_ms * bundle.model.time_reduction:g}",
     }
+    if bundle.model.max_frames:
+        metadata["max_frames"] = str(bundle.model.max_frames)
     return g.model(inputs, outputs, metadata)
 
 
@@ -79,10 +82,9 @@ def _quantize(model: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     helper.set_model_props(model, {**metadata_of(model), PREPROCESSED: "onnxruntime.quant"})
-    recurrent = next(index for index, node in enumerate(model.graph.node) if node.op_type in ("LSTM", "GRU"))
-    names = [node.name for node in model.graph.node[recurrent:] if node.op_type in ("LSTM", "MatMul")]
+    names = [node.name for node in model.graph.node if node.op_type == "LSTM" or node.name.startswith(LINEAR)]
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("float32.onnx", "int8.onnx")]
         onnx.save(model, paths[0])
-        quantize_dynamic(*paths, nodes_to_quantize=names, weight_type=QuantType.QInt8)
+        quantize_dynamic(*paths, nodes_to_quantize=names, weight_type=QuantType.QInt8, per_channel=True)
         return onnx.load(paths[1])

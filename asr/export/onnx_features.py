@@ -3,6 +3,7 @@
 The window and the Fourier transform of a frame are one matrix, so that one strided convolution with its rows computes all
 frames of a batch. Pre-emphasis comes before it. That differs only in a frame's first sample, where the window is zero, and
 reduces rounding errors: loud low frequencies mask quiet high ones less.
+The inputs of pretrained encoders (`asr.features.encoder_inputs`) are computed in the same way.
 """
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from asr.config import FeatureConfig
 from asr.export.onnx_graph import Graph, single
 from asr.features.digital_silence import QUIET_FRAME_DIVISOR, SILENT_RANGE
+from asr.features.encoder_inputs import POWER_FLOOR, RANGE, VARIANCE_FLOOR, slaney_filters
 from asr.features.filterbanks import DELTA_WINDOW, LOG_FLOOR
 from asr.features.frames import INT16_SCALE, frame_samples
 from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
@@ -22,7 +24,12 @@ def add_features(g: Graph, samples: str, num_samples: str, config: FeatureConfig
     length, shift = frame_samples(config)
     covered = g("Add", g("Sub", num_samples, np.array([length])), np.array([shift]))
     lengths = g("Div", g("Max", covered, np.array([0])), np.array([shift]))
-    power = _librosa_power(g, samples, config) if config.name == "librosa_mel" else _kaldi_power(g, samples, config)
+    if config.name == "waveform":
+        return _multiply_frames(g, samples, np.eye(length), shift), lengths
+    if config.name == "whisper_mel":
+        mel = g("MatMul", _hann_power(g, samples, config), mel_matrix(config))
+        return g("Mul", _log(g, mel, POWER_FLOOR), single(1 / np.log(10))), lengths
+    power = _hann_power(g, samples, config) if config.name == "librosa_mel" else _kaldi_power(g, samples, config)
     log_mel = _log(g, g("MatMul", power, mel_matrix(config)))
     if config.name == "mfcc":
         log_mel = g("MatMul", log_mel, dct(config.bins, config.cepstra).numpy())
@@ -68,13 +75,47 @@ def add_normalization(
         values = g("Sub", values, mean)
         squares = g("ReduceSum", g.apply_mask(g("Mul", values, values), mask, 2), np.array([1]), keepdims=1)
         values = g("Div", values, g("Max", g("Sqrt", g("Div", squares, count)), single(STD_FLOOR)))
+    elif config.normalization == "whisper":
+        inside = g("Where", g("Unsqueeze", mask, np.array([2])), values, single(-np.inf))
+        lowest = g("Sub", g("ReduceMax", inside, axes=[1, 2], keepdims=1), single(RANGE))
+        values = g("Div", g("Add", g("Max", values, lowest), single(4.0)), single(4.0))
+    elif config.normalization == "waveform":
+        values = _normalize_waveform(g, values, lengths, config)
     return g.apply_mask(values, mask, 2)
+
+
+def _normalize_waveform(g: Graph, frames: str, lengths: str, config: FeatureConfig) -> str:
+    """`asr.features.encoder_inputs.normalize_waveform`: zero mean and unit variance of the samples of each utterance."""
+    window, shift = frame_samples(config)
+    once = sample_mask(g, lengths, g.size(frames, 1), window, shift)
+    count = g("ReduceSum", g("Cast", once, to=1), np.array([1, 2]), keepdims=1)
+
+    def mean(values: str) -> str:
+        return g("Div", g("ReduceSum", g("Where", once, values, single(0.0)), np.array([1, 2]), keepdims=1), count)
+
+    centred = g("Sub", frames, mean(frames))
+    variance = mean(g("Mul", centred, centred))
+    return g("Div", centred, g("Sqrt", g("Add", variance, single(VARIANCE_FLOOR))))
+
+
+def sample_mask(g: Graph, lengths: str, frames: str, window: int, shift: int) -> str:
+    """(batch, frames, window) bool, true for each sample of an utterance once: in the last frame that has it.
+
+    In a frame these are the samples that the next one lacks, in an utterance's last frame all.
+    """
+    before_last, inside = (
+        g("Unsqueeze", g.length_mask(stops, frames), np.array([2]))
+        for stops in (g("Sub", lengths, np.array([1])), lengths)
+    )
+    return g("And", inside, g("Or", g("Not", before_last), (np.arange(window) < shift)[None, None]))
 
 
 def mel_matrix(config: FeatureConfig) -> np.ndarray:
     """The mel filters, (frequencies, bins) float32."""
     length, _ = frame_samples(config)
     high_hz = upper_edge_hz(config)
+    if config.name == "whisper_mel":  # takes samples in [-1, 1]
+        return slaney_filters(config.sample_rate_hz, length, config.bins).numpy() / np.float32(INT16_SCALE**2)
     if config.name == "librosa_mel":
         from librosa.filters import mel
 
@@ -105,8 +146,8 @@ def _kaldi_power(g: Graph, samples: str, config: FeatureConfig) -> str:
     return _power(g, g("Sub", spectra, g("Mul", mean, constant.astype(np.float32))))
 
 
-def _librosa_power(g: Graph, samples: str, config: FeatureConfig) -> str:
-    """The power spectrum of every frame as in librosa: a Hann window, no pre-emphasis, no removal of the mean."""
+def _hann_power(g: Graph, samples: str, config: FeatureConfig) -> str:
+    """The power spectrum of every frame as in librosa and Whisper: a Hann window, no pre-emphasis, the mean kept."""
     length, shift = frame_samples(config)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     return _power(g, _multiply_frames(g, samples, spectrum_matrix(hann, length), shift))
@@ -124,8 +165,8 @@ def _power(g: Graph, spectra: str) -> str:
     return g("Add", g("Mul", real, real), g("Mul", imaginary, imaginary))
 
 
-def _log(g: Graph, values: str) -> str:
-    return g("Log", g("Max", values, single(LOG_FLOOR)))
+def _log(g: Graph, values: str, floor: float = LOG_FLOOR) -> str:
+    return g("Log", g("Max", values, single(floor)))
 
 
 def _deltas(g: Graph, values: str, lengths: str) -> str:

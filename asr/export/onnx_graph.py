@@ -13,6 +13,9 @@ OPSET, IR_VERSION = 17, 8
 Value = str | np.ndarray
 """The name of a tensor, or a constant."""
 
+LINEAR = "linear"
+"""The names of linear layers' matrix products begin with it."""
+
 DATA_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
 
 
@@ -42,6 +45,10 @@ class Graph:
         names = [value if isinstance(value, str) else self._constant(value) for value in inputs]
         self.nodes.append(helper.make_node(operator, names, [output], name=output, **attributes))
         return output
+
+    def rename(self, name: str) -> None:
+        """Name the last operator, for error messages of a runtime and for tools. Its output keeps its name."""
+        self.nodes[-1].name = name
 
     def split_in_half(self, values: str) -> tuple[str, str]:
         """Split the last axis into two halves."""
@@ -74,7 +81,9 @@ class Graph:
 
     def linear(self, values: str, weight: np.ndarray, bias: np.ndarray) -> str:
         """Apply a linear layer with torch's weights (outputs, inputs)."""
-        return self("Add", self("MatMul", values, np.ascontiguousarray(weight.T)), bias)
+        product = self("MatMul", values, np.ascontiguousarray(weight.T))
+        self.rename(f"{LINEAR}_{product}")
+        return self("Add", product, bias)
 
     def model(
         self, inputs: Sequence[Port], outputs: Mapping[Port, str], metadata: Mapping[str, str]

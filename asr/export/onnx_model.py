@@ -1,11 +1,11 @@
 """`asr.nn.acoustic_model.AcousticModel` as an ONNX graph, layer by layer."""
 
-import math
-
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from asr.export.onnx_graph import Graph, single
+from asr.export.onnx_encoder import add_encoder
+from asr.export.onnx_graph import Graph
+from asr.export.onnx_layers import attend, convolution, key_mask, layer_norm, linear, reduced_lengths
 from asr.nn.acoustic_model import AcousticModel, ConvolutionFrontEnd, SelfAttention
 from asr.nn.lstm import GATES, RecurrentStack
 
@@ -21,15 +21,17 @@ def add_acoustic_model(g: Graph, model: AcousticModel, features: str, lengths: s
     (batch, frames, dim), zero beyond each length, and (batch,) lengths -> (batch, frames', symbols) log-probabilities and
     (batch,) lengths.
     """
+    if model.encoder:
+        features, lengths = add_encoder(g, model.encoder, features, lengths)
     if isinstance(model.front_end, ConvolutionFrontEnd):
         hidden, lengths = _convolutions(g, model.front_end, features, lengths)
     else:
-        hidden, lengths = _stack_frames(g, model.time_reduction, features, lengths)
+        hidden, lengths = _stack_frames(g, model.front_end.reduction, features, lengths)
     hidden = _recurrent(g, model.recurrent, hidden, lengths)
     for layer in model.attention:
         assert isinstance(layer, SelfAttention)
         hidden = _attention(g, layer, hidden, lengths)
-    return g("LogSoftmax", _linear(g, model.output, hidden), axis=2), lengths
+    return g("LogSoftmax", linear(g, model.output, hidden), axis=2), lengths
 
 
 def _stack_frames(g: Graph, reduction: int, features: str, lengths: str) -> tuple[str, str]:
@@ -38,7 +40,7 @@ def _stack_frames(g: Graph, reduction: int, features: str, lengths: str) -> tupl
     padding = g("Concat", np.zeros(4, np.int64), missing, np.zeros(1, np.int64), axis=0)
     dim = g("Mul", g.size(features, 2), np.array([reduction]))
     shape = g("Concat", np.array([0, -1]), dim, axis=0)
-    return g("Reshape", g("Pad", features, padding), shape), _reduced_lengths(g, lengths, reduction)
+    return g("Reshape", g("Pad", features, padding), shape), reduced_lengths(g, lengths, reduction)
 
 
 def _convolutions(g: Graph, front_end: ConvolutionFrontEnd, features: str, lengths: str) -> tuple[str, str]:
@@ -46,15 +48,13 @@ def _convolutions(g: Graph, front_end: ConvolutionFrontEnd, features: str, lengt
     maps = g("Unsqueeze", features, np.array([1]))
     for index, layer in enumerate(front_end.layers):
         assert isinstance(layer, nn.Conv2d)
-        assert not isinstance(layer.padding, str)
-        weights = (_numpy(layer.weight), _numpy(layer.bias))
-        maps = g("Conv", maps, *weights, strides=list(layer.stride), pads=[*layer.padding, *layer.padding])
+        maps = convolution(g, layer, maps)
         maps = g("Mul", maps, g("Sigmoid", maps))
         if index == len(front_end.layers) - 1:
-            lengths = _reduced_lengths(g, lengths, front_end.reduction)
+            lengths = reduced_lengths(g, lengths, front_end.reduction)
         maps = g.apply_mask(maps, g.length_mask(lengths, g.size(maps, 2)), 1, 3)
     flat = g("Reshape", g("Transpose", maps, perm=[0, 2, 1, 3]), np.array([0, 0, -1]))
-    return _layer_norm(g, front_end.norm, flat), lengths
+    return layer_norm(g, front_end.norm, flat), lengths
 
 
 def _recurrent(g: Graph, stack: RecurrentStack, hidden: str, lengths: str) -> str:
@@ -72,11 +72,11 @@ def _recurrent(g: Graph, stack: RecurrentStack, hidden: str, lengths: str) -> st
         if stack.projections:
             projection = stack.projections[layer]
             assert isinstance(projection, nn.Linear)
-            hidden = _linear(g, projection, hidden)
+            hidden = linear(g, projection, hidden)
         if stack.norms:
             norm = stack.norms[layer]
             assert isinstance(norm, nn.LayerNorm)
-            hidden = _layer_norm(g, norm, hidden)
+            hidden = layer_norm(g, norm, hidden)
     return g.apply_mask(hidden, g.length_mask(lengths, g.size(hidden, 1)), 2)
 
 
@@ -95,31 +95,6 @@ def _cell_weights(stack: RecurrentStack, layer: int, kind: str) -> np.ndarray:
 def _attention(g: Graph, layer: SelfAttention, hidden: str, lengths: str) -> str:
     """Multi-head self-attention over the frames of each sequence, with layer normalization before and a residual."""
     width = layer.out.in_features
-    shape = np.array([0, 0, 3, layer.heads, width // layer.heads])
-    parts = g("Reshape", _linear(g, layer.into, _layer_norm(g, layer.norm, hidden)), shape)
-    parts = g("Transpose", parts, perm=[2, 0, 3, 1, 4])  # (3, batch, heads, frames, size)
-    query, key, value = (g("Gather", parts, np.array(index), axis=0) for index in range(3))
-    scale = single(1 / math.sqrt(width // layer.heads))
-    scores = g("Mul", g("MatMul", query, g("Transpose", key, perm=[0, 1, 3, 2])), scale)
-    visible = g("Unsqueeze", g.length_mask(g("Max", lengths, np.array([1])), g.size(hidden, 1)), np.array([1, 2]))
-    weights = g("Softmax", g("Where", visible, scores, single(-np.inf)), axis=3)
-    mixed = g("Transpose", g("MatMul", weights, value), perm=[0, 2, 1, 3])
-    return g("Add", hidden, _linear(g, layer.out, g("Reshape", mixed, np.array([0, 0, width]))))
-
-
-def _reduced_lengths(g: Graph, lengths: str, reduction: int) -> str:
-    return g("Div", g("Add", lengths, np.array([reduction - 1])), np.array([reduction]))
-
-
-def _linear(g: Graph, layer: nn.Linear, values: str) -> str:
-    return g.linear(values, _numpy(layer.weight), _numpy(layer.bias))
-
-
-def _layer_norm(g: Graph, layer: nn.LayerNorm, values: str) -> str:
-    weights = (_numpy(layer.weight), _numpy(layer.bias))
-    return g("LayerNormalization", values, *weights, axis=-1, epsilon=layer.eps)
-
-
-def _numpy(parameter: Tensor | None) -> np.ndarray:
-    assert parameter is not None
-    return np.ascontiguousarray(parameter.detach().cpu().float().numpy())
+    mask = key_mask(g, lengths, g.size(hidden, 1))
+    projected = linear(g, layer.into, layer_norm(g, layer.norm, hidden))
+    return g("Add", hidden, linear(g, layer.out, attend(g, projected, layer.heads, width, mask)))

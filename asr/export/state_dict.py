@@ -47,8 +47,9 @@ def import_state_dict(path: Path, config: TrainConfig, phones_file: Path | None)
     outputs, the blank as ``<blank>``. Without it, the outputs are those of the inventory, the blank first.
 
     Raises:
-        InputError: not readable, or not such a model; it names the tensors that do not fit.
+        InputError: not readable, or not such a model; it names the tensors that do not fit. Or a pretrained encoder is set.
     """
+    _refuse_encoder(config)
     tensors = {name: tensor.float() for name, tensor in read_tensors(path).items()}
     phones, order = output_symbols(config.corpus.inventory, phones_file)
     linear_weight, linear_bias = _find_linear(path, tensors, len(order))
@@ -70,6 +71,14 @@ def import_state_dict(path: Path, config: TrainConfig, phones_file: Path | None)
     model.load_state_dict(weights)
     bundle = Bundle(model, model_config, config.features, phones, config.corpus.convention)
     return bundle, [(ours, theirs or "zeros", tuple(weights[ours].shape)) for ours, theirs in sources.items()]
+
+
+def _refuse_encoder(config: TrainConfig) -> None:
+    """A plain torch model has no encoder: the layers of the file take the features themselves."""
+    checkpoint, features = config.encoder.checkpoint, config.features.name
+    if checkpoint or features == "pretrained":
+        found = f"features are {features} and encoder.checkpoint is {checkpoint or 'empty'}"
+        raise InputError(f"configuration: {found}, expected a model to import without a pretrained encoder")
 
 
 def imported_model_card(path: Path, mapping: WeightMapping) -> str:
