@@ -227,9 +227,10 @@ def explain(
 ) -> None:
     """Write a report that looks inside an LSTM model on one recording.
 
-    Example: `asr explain speechocean762-small hello.wav --out explained`
+    Example: `asr explain english hello.wav --out explained`
 
-    Shows features, posteriors, the gates and cells of every layer, and the effective context.
+    Shows features, posteriors, the outputs of a pretrained encoder, the gates and cells of every layer, and the effective
+    context.
     """
     from asr.reports.explain import explain as write_report
 

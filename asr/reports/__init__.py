@@ -10,6 +10,8 @@ Start with `evaluation.write_report`, then `error_analysis.findings`.
     run_comparison   the report that compares training runs
     explain          the report that looks inside an LSTM model on one recording
     gradient_reach   gradient norm by lag: the effective context of a model
+    model_input      pictures of features, and the pretrained encoder in words (internal)
+    tracks           the page of `explain`: strips along time (internal)
     figures          all figures, as SVG (internal)
     page             sections, tables and figures to an HTML page (internal)
 """

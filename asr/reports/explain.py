@@ -1,29 +1,20 @@
 """The report that looks inside an LSTM model on one recording: features, posteriors, gates, cells, effective context.
 
-In:  a model with LSTM layers and a recording of at most `MAX_S` seconds.
+In:  a model with LSTM layers, behind a pretrained encoder or not, and a recording of at most `MAX_S` seconds.
 Out: DIR/index.html, self-contained.
 """
 
-import base64
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import numpy as np
-import soundfile
 import torch
-from jinja2 import Environment
 from scipy.cluster.hierarchy import leaves_list, linkage
 from torch import Tensor
 
 from asr.corpus.audio import read_audio
 from asr.decoding.best_path import best_path_spans
 from asr.errors import InputError
-from asr.features.filterbanks import extract
 from asr.inference.bundle import Bundle
 from asr.inference.catalog import display_name
 from asr.inference.recognizer import Recognizer, load
@@ -31,9 +22,10 @@ from asr.inference.transcript_formats import Phone
 from asr.nn.lstm import Gates
 from asr.reports.error_analysis import sort_by_manner
 from asr.reports.figures import draw_gradient_norms
-from asr.reports.gradient_reach import compare_gradient_norms
-from asr.reports.page import Drawing, data_text
-from asr.system.files import make_folder, write_text
+from asr.reports.gradient_reach import compare_gradient_norms, gradient_norm_through_encoder
+from asr.reports.model_input import draw_features, encoder_facts, encoder_text, front_end_input
+from asr.reports.page import Drawing
+from asr.reports.tracks import Part, Track, heat_map, waveform_track, write_tracks
 
 MAX_S = 30.0
 """The page has a value for every unit and frame, so longer recordings would make it too large."""
@@ -41,37 +33,8 @@ MAX_S = 30.0
 TOLERANCE = 1e-3
 """Largest accepted difference between the log-probabilities computed through the gates and the model's own."""
 
-WAVE_COLUMNS = 1200
-COLOUR_MAPS = {"magma": "magma", "signed": "RdBu_r"}
-
-
-@dataclass(frozen=True)
-class Track:
-    """A strip of the page along time: phones, a waveform (``path``), or an image of ``rows`` x ``columns`` values."""
-
-    name: str
-    phones: Sequence[Phone] = ()
-    path: str = ""
-    rows: int = 0
-    columns: int = 0
-    values: str = ""
-    low: float = 0.0
-    high: float = 1.0
-    colours: str = "magma"
-    labels: Sequence[str] = ()
-    labelled: bool = False
-    what: str = ""
-    height_rem: float = 6.0
-
-
-@dataclass(frozen=True)
-class Part:
-    """A section of the page."""
-
-    title: str
-    text: Sequence[str] = ()
-    tracks: Sequence[Track] = ()
-    figures: Sequence[Drawing] = ()
+MAX_DEVIATIONS = 3.0
+"""The colours of an encoder's outputs end this many standard deviations from the mean."""
 
 
 def explain(model: Path, audio: Path, out: Path) -> Path:
@@ -80,15 +43,16 @@ def explain(model: Path, audio: Path, out: Path) -> Path:
     Raises:
         InputError: the model has no LSTM layers, or the recording is unreadable, too long, or shorter than a frame.
     """
-    recognizer = load(model)
+    recognizer = load(model, precision="float32")  # that of the gates
     bundle, rate = recognizer.bundle, recognizer.sample_rate_hz
     if bundle.model_config.cell != "lstm":
         raise InputError(f"{model}: model.cell is {bundle.model_config.cell}, expected lstm")
     samples = read_audio(audio, rate)
     seconds = len(samples) / rate
     features, _ = recognizer.features(samples, rate)
-    if seconds > MAX_S or len(features) == 0:
-        raise InputError(f"{audio}: {seconds:.2f} s, expected one frame to {MAX_S:g} s")
+    limit_s = _longest_s(bundle)
+    if seconds > limit_s or len(features) == 0:
+        raise InputError(f"{audio}: {seconds:.2f} s, expected one frame to {limit_s:g} s")
     log_probs, gates, difference = compute_gates(bundle, features)
     if difference > TOLERANCE:
         raise InputError(
@@ -98,32 +62,23 @@ def explain(model: Path, audio: Path, out: Path) -> Path:
     check = f"The log-probabilities recomputed through these gates match the model's own to within {difference:.1g}."
     parts = [
         _recognition(recognizer, samples, log_probs, transcript.phones),
+        *_encoder(bundle, features),
         *(_layer(layer, suffix, layer_gates, check) for (layer, suffix), layer_gates in gates.items()),
         _effective_context(bundle, features, log_probs),
     ]
     facts = [
         display_name(model),
+        *encoder_facts(bundle),
         f"{seconds:.2f} s",
         f"{len(transcript.phones)} phones: {' '.join(transcript.symbols)}",
     ]
-    content = {"title": audio.name, "facts": facts, "parts": parts, "audio": _mp3(samples, rate)}
-    return _write(out, seconds, content)
+    return write_tracks(out, audio.name, facts, parts, samples, rate)
 
 
-def _write(out: Path, seconds: float, content: Mapping[str, Any]) -> Path:
-    template = Environment(autoescape=True, trim_blocks=True).from_string(data_text("explain.html"))
-    text = template.render(
-        style=data_text("report.css") + data_text("explain.css"),
-        script=data_text("explain.js"),
-        colours={name: _base64(_colour_table(colour_map)) for name, colour_map in COLOUR_MAPS.items()},
-        seconds=seconds,
-        width_rem=max(18.0, min(6.5 + 16 * seconds, 400.0)),
-        **content,
-    )
-    make_folder(out)
-    page = out / "index.html"
-    write_text(page, text)
-    return page
+def _longest_s(bundle: Bundle) -> float:
+    """The longest recording that a page has room for and the model's encoder sees at once."""
+    frames = bundle.model.max_frames
+    return min(MAX_S, frames * bundle.features.frame_shift_ms / 1000) if frames else MAX_S
 
 
 def compute_gates(bundle: Bundle, features: Tensor) -> tuple[Tensor, dict[tuple[int, str], Gates], float]:
@@ -133,10 +88,9 @@ def compute_gates(bundle: Bundle, features: Tensor) -> tuple[Tensor, dict[tuple[
     difference between these log-probabilities and those computed through the gates.
     """
     model = bundle.model
-    length = torch.tensor([len(features)])
     with torch.no_grad():
-        log_probs = model(features[None], length)[0][0]
-        hidden, lengths = model.front_end(features[None], length)
+        log_probs = model(features[None], torch.tensor([len(features)]))[0][0]
+        hidden, lengths = model.front_end(*front_end_input(model, features))
         gates, output = model.recurrent.gates(hidden[0])
         output = output[None]
         for layer in model.attention:
@@ -147,26 +101,20 @@ def compute_gates(bundle: Bundle, features: Tensor) -> tuple[Tensor, dict[tuple[
 
 def unit_order(gates: Gates) -> np.ndarray:
     """Order the units so that similar ones are neighbours, by hierarchical clustering of gates and cells over time."""
-    traces = torch.cat([gates.input, gates.forget, gates.output, gates.cell.tanh()]).double().numpy().T
-    if len(traces) < 3:
-        return np.arange(len(traces))
-    return leaves_list(linkage(traces, "average", optimal_ordering=True))
+    return _similar_first(torch.cat([gates.input, gates.forget, gates.output, gates.cell.tanh()]).double().numpy())
 
 
-def heat_map(name: str, values: np.ndarray, what: str, labels: Sequence[str], **options: Any) -> Track:
-    """A track of values (rows, columns), first row on top, quantized to 256 steps between the lowest and the highest."""
-    low = float(options.pop("low", values.min()))
-    high = max(float(options.pop("high", values.max())), low + 1e-6)
-    steps = np.clip(np.round(255 * (values - low) / (high - low)), 0, 255).astype(np.uint8)
-    rows, columns = values.shape
-    size = {"rows": rows, "columns": columns, "low": low, "high": high}
-    return Track(name, values=_base64(steps.tobytes()), what=what, labels=labels, **size, **options)
+def _similar_first(traces: np.ndarray) -> np.ndarray:
+    """Order the columns of (values, columns) so that similar ones are neighbours."""
+    if traces.shape[1] < 3:
+        return np.arange(traces.shape[1])
+    return leaves_list(linkage(traces.T, "average", optimal_ordering=True))
 
 
 def _recognition(recognizer: Recognizer, samples: np.ndarray, log_probs: Tensor, phones: Sequence[Phone]) -> Part:
     bundle = recognizer.bundle
     symbols = bundle.inventory.symbols
-    log_mel = extract(samples, bundle.features).numpy()
+    picture = draw_features(samples, bundle.features)
     posteriors = log_probs.exp().numpy()
     active = [index for index in range(1, len(symbols)) if posteriors[:, index].max() > 0.05]
     active.sort(key=lambda index: sort_by_manner(symbols[1:]).index(symbols[index]))
@@ -178,10 +126,10 @@ def _recognition(recognizer: Recognizer, samples: np.ndarray, log_probs: Tensor,
     labels = ["blank", *(symbols[index] for index in active)]
     height_rem = 0.75 * len(labels)
     shown = posteriors[:, [0, *active]].T
-    bins = [str(index) for index in reversed(range(log_mel.shape[1]))]
+    bins = [str(index) for index in reversed(range(picture.values.shape[1]))]
     tracks = [
-        Track("waveform", path=_waveform(samples), columns=WAVE_COLUMNS),
-        heat_map("features", log_mel.T[::-1], "feature", bins),
+        waveform_track(samples),
+        heat_map(picture.name, picture.values.T[::-1], picture.value, bins),
         heat_map(
             "posteriors", shown, "probability of", labels, labelled=True, low=0.0, high=1.0, height_rem=height_rem
         ),
@@ -193,7 +141,37 @@ def _recognition(recognizer: Recognizer, samples: np.ndarray, log_probs: Tensor,
         "where each phone begins and ends. It comes from the aligner, a small separate network, if the model has one. "
         "Point at an image to read its values."
     ]
+    if bundle.features.name == "waveform":
+        text.append(
+            "The input of this model is the waveform itself. The log-mel spectrogram is only its picture, that of Whisper."
+        )
     return Part("Recognition", text, tracks)
+
+
+def _encoder(bundle: Bundle, features: Tensor) -> list[Part]:
+    """The outputs of the pretrained encoder over time, if there is one."""
+    if bundle.model.encoder is None:
+        return []
+    with torch.no_grad():
+        outputs = front_end_input(bundle.model, features)[0][0].double().numpy()
+    deviations = (outputs - outputs.mean(0)) / np.maximum(outputs.std(0), 1e-6)
+    order = _similar_first(deviations)
+    track = heat_map(
+        "encoder output",
+        deviations.T[order],
+        "standard deviations of output",
+        [str(output) for output in order],
+        low=-MAX_DEVIATIONS,
+        high=MAX_DEVIATIONS,
+        colours="signed",
+        height_rem=max(6.0, min(0.09 * len(order), 16.0)),
+    )
+    text = [
+        *encoder_text(bundle, bundle.model.encoder),
+        f"Each of the {len(order)} rows is one of these values; similar rows are neighbours. The colour is the distance "
+        f"from the row's mean over the recording, in standard deviations, up to {MAX_DEVIATIONS:g}.",
+    ]
+    return [Part("Pretrained encoder", text, [track])]
 
 
 def _layer(layer: int, suffix: str, gates: Gates, check: str) -> Part:
@@ -221,40 +199,27 @@ def _layer(layer: int, suffix: str, gates: Gates, check: str) -> Part:
 
 
 def _effective_context(bundle: Bundle, features: Tensor, log_probs: Tensor) -> Part:
+    encoder, shift_ms = bundle.model.encoder, bundle.features.frame_shift_ms
     curves = compare_gradient_norms(bundle, features, log_probs)
+    frame = "output of the encoder" if encoder else "input frame"
     caption = (
-        "Gradient norm by lag: the norm of the gradient of an output's log-probability with respect to each input frame, "
+        f"Gradient norm by lag: the norm of the gradient of an output's log-probability with respect to each {frame}, "
         "averaged over outputs, relative to its maximum. Untrained networks have freshly initialized weights."
     )
-    figure = Drawing("listening", draw_gradient_norms(curves, bundle.features.frame_shift_ms), caption)
+    reduction = encoder.time_reduction if encoder else 1
+    figures = [Drawing("listening", draw_gradient_norms(curves, shift_ms * reduction), caption)]
     text = [
         "The gradient shows how much an output depends on input frames before and after it. In a plain tanh RNN it shrinks "
         "with every frame in between, so the network can hardly learn long-range dependencies. LSTM cells preserve more of "
         "it."
     ]
-    return Part("Effective context", text, figures=[figure])
-
-
-def _waveform(samples: np.ndarray) -> str:
-    """The envelope of a signal as an SVG path, scaled to a peak of 1."""
-    edges = np.linspace(0, len(samples), WAVE_COLUMNS + 1).astype(int)
-    pieces = [samples[start : max(stop, start + 1)] for start, stop in pairwise(edges.tolist())]
-    peak = max(float(np.abs(samples).max()), 1e-6)
-    upper = [f"{column} {-piece.max() / peak:.3f}" for column, piece in enumerate(pieces)]
-    lower = [f"{column} {-piece.min() / peak:.3f}" for column, piece in reversed(list(enumerate(pieces)))]
-    return f"M{'L'.join(upper)}L{'L'.join(lower)}Z"
-
-
-def _mp3(samples: np.ndarray, rate: int) -> str:
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format="MP3")
-    return "data:audio/mpeg;base64," + _base64(file.getvalue())
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-def _colour_table(name: str) -> bytes:
-    table = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3]
-    return bytes(table.tobytes())
+    if encoder:
+        text.append(
+            "The first figure is of the recurrent layers, whose input is what the encoder makes of the recording. The "
+            "second is of the whole model. In it, frames that are far apart are one step away from each other, because of "
+            "the encoder's self-attention."
+        )
+        whole = {"this model": gradient_norm_through_encoder(bundle, features, log_probs)}
+        caption = "The same with respect to each input frame of the encoder."
+        figures.append(Drawing("listening_through_encoder", draw_gradient_norms(whole, shift_ms), caption))
+    return Part("Effective context", text, figures=figures)

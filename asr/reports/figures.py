@@ -43,6 +43,7 @@ class UtteranceFigure:
 
     features (frames, dim) and posteriors (frames', symbols) span ``duration_s``. ``reference_times_s`` and
     ``hypothesis_times_s`` are the centres of the phones in seconds, one for each edit that has such a phone, in order.
+    ``features_name`` is what the features are.
     """
 
     duration_s: float
@@ -52,6 +53,7 @@ class UtteranceFigure:
     edits: Sequence[Edit]
     reference_times_s: Sequence[float]
     hypothesis_times_s: Sequence[float]
+    features_name: str = "features"
 
 
 def draw_groups(table: Mapping[str, Counts]) -> str:
@@ -181,7 +183,7 @@ def draw_utterance(data: UtteranceFigure) -> str:
         seconds = data.duration_s
         dim = data.features.shape[1]
         top.imshow(data.features.T, origin="lower", aspect="auto", extent=(0, seconds, 0, dim), cmap="magma")
-        top.set(ylabel="features", yticks=[])
+        top.set(ylabel=data.features_name, yticks=[])
         extent = (0, seconds, 0, max(len(used), 1))
         middle.imshow(posteriors[:, used].T, origin="lower", aspect="auto", extent=extent, cmap="Blues", vmin=0, vmax=1)
         middle.set_yticks(np.arange(len(used)) + 0.5, [data.symbols[index] for index in used], fontsize=6.5)

@@ -20,7 +20,6 @@ from asr.corpus.manifest import Utterance
 from asr.decoding.beam_search import load_decoder
 from asr.decoding.best_path import align_tokens, best_path
 from asr.features.dataset import Dataset, Item
-from asr.features.filterbanks import extract
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.catalog import display_name
 from asr.inference.evaluate import (
@@ -30,11 +29,13 @@ from asr.inference.evaluate import (
     pair_with_references,
     recognize_with_evidence,
 )
+from asr.inference.windows import compute_log_probs
 from asr.nn.ctc import required_frames
 from asr.reports.evaluation import ReportContent, write_report
 from asr.reports.figures import UtteranceFigure, draw_utterance
+from asr.reports.model_input import Picture, draw_features, encoder_facts
 from asr.reports.page import Example
-from asr.scoring.calibration import load_temperature, reliability
+from asr.scoring.calibration import load_calibration, reliability
 from asr.scoring.conventions import CONVENTIONS, conventions_for
 from asr.scoring.error_rate import ScoredUtterance
 from asr.scoring.results import Evaluation, evaluate_hypotheses, percent
@@ -58,7 +59,8 @@ def evaluate_and_report(model: Path, cuts: Path, out: Path, device: str, precisi
     hypotheses = {name: bundle.inventory.decode(ids) for name, ids in tokens.items()}
     conventions = conventions_for(bundle.convention, bundle.inventory.symbols)
     evaluation = evaluate_hypotheses(pair_with_references(dataset, hypotheses), conventions, decoder, bundle.precision)
-    temperature = load_temperature(model)
+    calibration = load_calibration(model)
+    temperature = calibration.temperature if calibration else None
     confidences = [phone.confidence(temperature or 1.0) for _, phones in recognized.values() for phone in phones]
     correct = [mark for marks in mark_correct_by_id(bundle, dataset, tokens).values() for mark in marks]
     worst, median = _choose_examples(evaluation)
@@ -68,6 +70,7 @@ def evaluate_and_report(model: Path, cuts: Path, out: Path, device: str, precisi
             f"{len(dataset):,} utterances",
             f"computed in {bundle.precision}",
             f"{bundle.inventory.name}, {len(bundle.inventory.symbols) - 1} phones",
+            *encoder_facts(bundle),
         ],
         utterances={utterance.id: utterance for utterance in dataset.utterances},
         temperature=temperature,
@@ -122,29 +125,31 @@ def _example(bundle: Bundle, dataset: Dataset, index: int, scored: ScoredUtteran
     mp3 = io.BytesIO()  # a tenth of the size of FLAC, and every browser plays it
     soundfile.write(mp3, samples, rate, format="MP3", subtype="MPEG_LAYER_III")
     audio = "data:audio/mpeg;base64," + base64.b64encode(mp3.getvalue()).decode()
-    data = _figure_data(bundle, dataset, index, scored, tokens, extract(samples, bundle.features))
+    data = _figure_data(bundle, dataset, index, scored, tokens, draw_features(samples, bundle.features))
+    if len(data.posteriors) == 0:
+        return Example(title, f"{note}. Shorter than a frame: the figure is left out.", scored.edits, audio)
     return Example(title, note, scored.edits, audio, draw_utterance(data))
 
 
 def _figure_data(
-    bundle: Bundle, dataset: Dataset, index: int, scored: ScoredUtterance, tokens: Sequence[int], log_mel: Tensor
+    bundle: Bundle, dataset: Dataset, index: int, scored: ScoredUtterance, tokens: Sequence[int], picture: Picture
 ) -> UtteranceFigure:
     utterance = dataset.utterances[index]
-    features = dataset.features(Item(index, 1.0))[None].to(next(bundle.model.parameters()).device)
     with evaluation_mode(bundle):
-        log_probs = bundle.log_probs(features, torch.tensor([features.shape[1]]))[0][0].float().cpu()
+        log_probs = compute_log_probs(bundle, [dataset.features(Item(index, 1.0))])[0].float().cpu()
     step_s = utterance.duration_s / max(1, len(log_probs))
     reference_times_s = _reference_times(bundle, utterance, log_probs, step_s)
     hypothesis_times_s = [(start + stop) / 2 * step_s for start, stop in align_tokens(log_probs, tokens)]
     rule = CONVENTIONS[bundle.convention].rule
     return UtteranceFigure(
         utterance.duration_s,
-        log_mel.numpy(),
+        picture.values,
         log_probs.exp().numpy(),
         bundle.inventory.symbols,
         scored.edits,
         [reference_times_s[kept] for kept in kept_indices(rule, scored.reference)],
         [hypothesis_times_s[kept] for kept in kept_indices(rule, scored.hypothesis)],
+        picture.name,
     )
 
 
