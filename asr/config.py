@@ -50,7 +50,7 @@ class CorpusConfig:
 
 @dataclass
 class FeatureConfig:
-    """Acoustic features; ``pretrained`` stands for ``whisper_mel`` or ``waveform``, whichever the pretrained encoder takes."""
+    """Acoustic features. ``pretrained`` stands for what the pretrained encoder takes: ``whisper_mel`` or ``waveform``."""
 
     name: str = _one_of("fbank", "mfcc", "librosa_mel", "pretrained", "whisper_mel", "waveform")
     sample_rate_hz: int = _within(4000, 48000)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 commands = typer.Typer(
-    no_args_is_help=True, help="Prepare a corpus: write its manifests, or synthesize it (synth, made)."
+    no_args_is_help=True, help="Prepare a corpus: write its manifests, or synthesize it (synth, made, voices)."
 )
 
 Out = Annotated[Path, typer.Argument(help="output folder for cuts_{train,dev,test}.jsonl.gz and stats.json")]
@@ -81,6 +81,42 @@ def prepare_made(
 
     made.prepare_made(cuts, lexicon, out, speakers, utterances, seed, jobs)
     _print_statistics(out)
+
+
+@commands.command("voices")
+def prepare_voices(
+    out: Annotated[Path, typer.Argument(help="output folder for the audio, cuts_{train,test}.jsonl.gz and stats.json")],
+    hours: Annotated[float, typer.Option(help="hours of speech, a twentieth of it for the test")] = 10.0,
+    seed: Annotated[int, typer.Option(help="random seed; equal seeds give equal speech")] = 1,
+    jobs: Jobs = 2,
+    engines: Annotated[
+        str,
+        typer.Option(
+            help="synthesizers, separated by commas: rhvoice, flite, festival, pico, espeak, piper; "
+            "by default those that are installed, without piper"
+        ),
+    ] = "",
+    held_out: Annotated[
+        str, typer.Option(help="person whose voices are in the test alone, for example slt; by default clb or rms")
+    ] = "",
+    sentences: Annotated[
+        Path | None, typer.Option(help="text file, one sentence on each line; by default the examples of WordNet")
+    ] = None,
+) -> None:
+    """Synthesize speech of recorded voices: open vocabulary, CMUdict's phones, good and bad recordings.
+
+    Example: `asr prepare voices data/voices --hours 10 --engines flite,festival`
+    """
+    from data_prep import voices
+    from data_prep.voices_texts import WORDNET
+
+    names = tuple(name.strip() for name in engines.split(",") if name.strip())
+    request = voices.VoicesRequest(hours, seed, jobs, names, held_out, sentences or WORDNET)
+    voices.prepare_voices(out, request)
+    _print_statistics(out)
+    statistics = json.loads((out / "stats.json").read_text(encoding="utf-8"))
+    reasons = [f"left out: {number} {reason}" for reason, number in statistics["left_out"].items()]
+    print(*reasons, *(note for note in statistics["notes"] if note.startswith("left out")), sep="\n")
 
 
 def _print_statistics(out: Path) -> None:
