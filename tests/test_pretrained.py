@@ -227,6 +227,20 @@ def test_an_utterance_does_not_depend_on_its_batch(family: str, trained_layers: 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_an_utterance_without_frames_disturbs_nobody(tmp_path: Path, family: str) -> None:
+    bundle = bundle_with(family, trained_layers=1)
+    features = features_of(noise(1.0), bundle.features)
+    batch, lengths = torch.stack([features, torch.zeros_like(features)]), torch.tensor([len(features), 0])
+    with torch.inference_mode():
+        together, out_lengths = bundle.log_probs(batch, lengths)  # refuses what is not finite
+        alone, _ = bundle.log_probs(batch[:1], lengths[:1])
+    assert out_lengths.tolist() == [alone.shape[1], 0]
+    torch.testing.assert_close(together[:1], alone, atol=1e-4, rtol=1e-4)
+    save_bundle(bundle, tmp_path / "model", "# a card\n")
+    assert load(tmp_path / "model").transcribe(noise(1.0)[:100], 16000).phones == ()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_frozen_and_trained_parts_make_the_whole(family: str) -> None:
     config = input_features(ARCHITECTURES[family])
     features, lengths = features_of(noise(1.0), config)[None], torch.tensor([len(extract(noise(1.0), config))])
@@ -467,6 +481,15 @@ def test_features_and_encoder_go_together(tone_corpus: Path, tmp_path: Path) -> 
         Checkpoint.of(compose([f"encoder.checkpoint={checkpoint}", f"run_dir={tmp_path}"]))
     with pytest.raises(InputError, match=r"encoder.trained_layers is 4, expected at most its 3 layers"):
         prepare(config(tone_corpus, tmp_path / "run", checkpoint, "encoder.trained_layers=4"), tmp_path / "run")
+
+
+def test_an_utterance_too_long_for_the_encoder_is_named(tone_corpus: Path, tmp_path: Path) -> None:
+    checkpoint = save_checkpoint(tmp_path / "checkpoint", "whisper")
+    (checkpoint / "config.json").write_text(json.dumps({**WHISPER, "max_source_positions": 10}))
+    weights, name = load_file(checkpoint / "model.safetensors"), "encoder.embed_positions.weight"
+    save_file({**weights, name: weights[name][:10].clone()}, checkpoint / "model.safetensors")
+    with pytest.raises(InputError, match=r"utterance \S+ lasts \S+ s, expected at most 0.18 s, what the encoder sees"):
+        prepare(config(tone_corpus, tmp_path / "run", checkpoint), tmp_path / "run")
 
 
 def test_a_checkpoint_must_be_one(tmp_path: Path) -> None:

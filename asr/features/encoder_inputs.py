@@ -30,6 +30,8 @@ def whisper_mel(frames: Tensor, config: FeatureConfig) -> Tensor:
 
     Its frames are those that fit into the signal; Whisper itself also has one around the first sample.
     """
+    if len(frames) == 0:
+        return torch.zeros(0, config.bins)
     window = torch.hann_window(frames.shape[1])
     filters = slaney_filters(config.sample_rate_hz, frames.shape[1], config.bins)
     pieces = []
@@ -37,7 +39,7 @@ def whisper_mel(frames: Tensor, config: FeatureConfig) -> Tensor:
         spectrum = torch.fft.rfft(piece / INT16_SCALE * window)
         power = spectrum.real.square() + spectrum.imag.square()
         pieces.append((power @ filters).clamp_min(POWER_FLOOR).log10())
-    return torch.cat(pieces) if pieces else torch.zeros(0, config.bins)
+    return torch.cat(pieces)
 
 
 def normalize_whisper(features: Tensor) -> Tensor:

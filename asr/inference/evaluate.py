@@ -96,10 +96,10 @@ def iterate_log_probs(bundle: Bundle, dataset: Dataset) -> Iterator[tuple[tuple[
     with evaluation_mode(bundle):
         for cpu_batch in progress(dataset.batches(plan), "recognizing", len(plan)):
             batch = cpu_batch.to(device)
-            yield batch.ids, *_batch_log_probs(bundle, batch)
+            yield batch.ids, *batch_log_probs(bundle, batch)
 
 
-def _batch_log_probs(bundle: Bundle, batch: Batch) -> tuple[Tensor, Tensor]:
+def batch_log_probs(bundle: Bundle, batch: Batch) -> tuple[Tensor, Tensor]:
     """Log-probabilities (batch, frames, symbols) and lengths; in windows if the encoder cannot see the longest at once."""
     limit = bundle.model.max_frames
     if batch.encoded or limit is None or batch.features.shape[1] <= limit:

@@ -20,7 +20,7 @@ from asr.errors import InputError
 from asr.nn.ragged import length_mask
 from asr.nn.waveform_encoder import FAMILIES as WAVEFORM_FAMILIES
 from asr.nn.waveform_encoder import WaveformEncoder, waveform_weights, window_and_shift
-from asr.nn.whisper_encoder import WhisperEncoder, whisper_weights
+from asr.nn.whisper_encoder import FRAMES_PER_OUTPUT, WhisperEncoder, whisper_weights
 
 FAMILIES = ("whisper", *WAVEFORM_FAMILIES)
 """The values of ``model_type`` that can be used."""
@@ -80,7 +80,7 @@ class PretrainedEncoder(nn.Module):
             raise InputError(f"encoder: an utterance has {features.shape[1]} frames, {limit}")
         with torch.set_grad_enabled(self.whole and torch.is_grad_enabled()):
             hidden, lengths = self.network.embed(features, lengths)
-            inside, states = length_mask(lengths, hidden.shape[1]), [hidden]
+            inside, states = _attended(lengths, hidden), [hidden]
             for index in range(self.first_trained):
                 hidden = self._layer(index, hidden, inside)
                 states.append(hidden)
@@ -88,16 +88,16 @@ class PretrainedEncoder(nn.Module):
 
     def trained_part(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Hidden states (batch, frames', width), zero beyond each length, from the output of `frozen`."""
-        inside = length_mask(lengths, states.shape[1])
         known = list(states.split(self.output_size, dim=2))
+        attended = _attended(lengths, states)
         for index in range(self.first_trained, len(self.network.layers)):
-            known.append(self._layer(index, known[-1], inside))
+            known.append(self._layer(index, known[-1], attended))
         hidden = known[-1]
         if self.mixture is not None:
             weights = self.mixture.softmax(0)
             normalized = [functional.layer_norm(state, state.shape[2:]) for state in known]
             hidden = torch.stack([w * state for w, state in zip(weights, normalized, strict=True)]).sum(0)
-        return hidden * inside[..., None]
+        return hidden * length_mask(lengths, states.shape[1])[..., None]
 
     def train(self, mode: bool = True) -> "PretrainedEncoder":
         """Switch the trained layers to training or evaluation; the frozen ones never use dropout."""
@@ -119,6 +119,11 @@ class PretrainedEncoder(nn.Module):
     def _layer(self, index: int, hidden: Tensor, inside: Tensor) -> Tensor:
         hidden = self.network.layer(index, hidden, inside)
         return self.network.finish(hidden) if index == len(self.network.layers) - 1 else hidden
+
+
+def _attended(lengths: Tensor, hidden: Tensor) -> Tensor:
+    """The frames (batch, frames) that attention sees: at least one, since an average over none is not a number."""
+    return length_mask(lengths.clamp_min(1), hidden.shape[1])
 
 
 def build_network(architecture: Mapping[str, Any]) -> WhisperEncoder | WaveformEncoder:
@@ -154,6 +159,12 @@ def family_of(architecture: Mapping[str, Any]) -> str:
 def select_weights(architecture: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The encoder's weights, by the names of `build_network`, out of all tensors of a checkpoint."""
     return (whisper_weights if family_of(architecture) == "whisper" else waveform_weights)(tensors)
+
+
+def positions(architecture: Mapping[str, Any]) -> int | None:
+    """The most feature frames that an encoder sees at once, None without a limit."""
+    whisper = family_of(architecture) == "whisper"
+    return FRAMES_PER_OUTPUT * int(architecture["max_source_positions"]) if whisper else None
 
 
 def input_features(architecture: Mapping[str, Any]) -> FeatureConfig:

@@ -58,7 +58,8 @@ class WaveformEncoder(nn.Module):
     def embed(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The input of the first layer, (batch, frames, width), and its lengths."""
         network = self.network
-        signals = [join_frames(frames[:length], self.shift) for frames, length in zip(features, lengths, strict=True)]
+        counts = lengths.clamp_min(1)  # an utterance without frames is masked below
+        signals = [join_frames(frames[:count], self.shift) for frames, count in zip(features, counts, strict=True)]
         hidden = pad_sequence([network.feature_extractor(one[None])[0].T for one in signals], batch_first=True)
         projected = network.feature_projection(hidden)
         hidden = projected[0] if isinstance(projected, tuple) else projected

@@ -1,5 +1,6 @@
 """The data of a training run: both datasets, the updates of an epoch, and each process's share of a batch."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,12 +22,18 @@ Share = tuple[Batch, float]
 
 
 def load_datasets(
-    config: TrainConfig, features: FeatureConfig, phones: PhoneInventory, encode: FrozenLayers | None = None
+    config: TrainConfig,
+    features: FeatureConfig,
+    phones: PhoneInventory,
+    encode: FrozenLayers | None = None,
+    longest_s: float = math.inf,
 ) -> tuple[Dataset, Dataset]:
     """Training and dev sets, with as many features computed as the cache holds. ``encode`` is as `Dataset` takes it.
 
+    ``longest_s`` is the longest utterance that the model can be trained on.
+
     Raises:
-        InputError: a manifest cannot be used, or both sets share a speaker.
+        InputError: a manifest cannot be used, both sets share a speaker, or an utterance is too long.
     """
     folder, cache = Path(config.corpus.dir), config.trainer.feature_cache_gib
     if config.augment.frequency_warp and features.name != "fbank":
@@ -35,6 +42,10 @@ def load_datasets(
     train_utterances, dev_utterances = (
         read_manifest(folder / name) for name in (config.corpus.train, config.corpus.dev)
     )
+    for utterance in train_utterances + dev_utterances:
+        if utterance.duration_s > longest_s * min(config.augment.speeds):
+            limit = f"expected at most {longest_s * min(config.augment.speeds):g} s, what the encoder sees at once"
+            raise InputError(f"{folder}: utterance {utterance.id} lasts {utterance.duration_s:.2f} s, {limit}")
     shared = {u.speaker for u in train_utterances} & {u.speaker for u in dev_utterances}
     if shared:
         raise InputError(f"{folder}: speaker {min(shared)} is in train and dev, expected disjoint speakers")

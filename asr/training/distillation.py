@@ -12,7 +12,7 @@ from torch import Tensor
 from asr.errors import InputError
 from asr.features.dataset import Batch, Dataset, Item, plan_evaluation
 from asr.inference.bundle import Bundle, load_bundle
-from asr.inference.evaluate import BATCH_SECONDS, evaluation_mode
+from asr.inference.evaluate import BATCH_SECONDS, batch_log_probs, evaluation_mode
 from asr.system.progress import progress
 
 
@@ -65,6 +65,6 @@ def _posteriors(teacher: Bundle, train_set: Dataset, speeds: Sequence[float]) ->
     with evaluation_mode(teacher):
         for on_cpu in progress(own.batches(plan), "posteriors of a teacher", len(plan)):
             batch = on_cpu.to(device)
-            log_probs, lengths = teacher.log_probs(batch.features, batch.feature_lengths)
+            log_probs, lengths = batch_log_probs(teacher, batch)
             for row, (item, length) in enumerate(zip(batch.items, lengths.tolist(), strict=True)):
                 yield item, log_probs[row, :length].exp().cpu()

@@ -18,6 +18,7 @@ from asr.features.filterbanks import feature_dim
 from asr.features.frames import frames_within
 from asr.inference.bundle import Bundle
 from asr.inference.forced_alignment import SILENCE, FrameClassifier, non_silence_positions, segment
+from asr.inference.windows import compute_log_probs
 from asr.nn.ctc import required_frames
 from asr.system.progress import progress
 
@@ -122,9 +123,7 @@ def _example(bundle: Bundle, dataset: Dataset, index: int, timed: bool) -> Examp
 
 def _spans_around_peaks(bundle: Bundle, features: Tensor, tokens: Sequence[int]) -> Spans | None:
     """Frames of each token: halfway to the peaks of its neighbours, at most `REACH_FRAMES` from its own."""
-    device = next(bundle.model.parameters()).device
-    with torch.inference_mode():
-        log_probs = bundle.log_probs(features[None].to(device), torch.tensor([len(features)], device=device))[0][0]
+    log_probs = compute_log_probs(bundle, [features])[0]
     if int(required_frames(torch.tensor([list(tokens)]), torch.tensor([len(tokens)]))) > len(log_probs):
         return None
     peaks = [(start + stop) / 2 * bundle.model.time_reduction for start, stop in align_tokens(log_probs, tokens)]

@@ -8,6 +8,7 @@ so the number of processes does not change the gradient.
 """
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -66,7 +67,8 @@ def prepare(config: TrainConfig, run_dir: Path) -> Run:
     checkpoint = Checkpoint.of(config)
     features = checkpoint.features if checkpoint else config.features
     encode = frozen_layers(checkpoint, config, accelerator.device)
-    train_set, dev_set = load_datasets(config, features, phones, encode)
+    longest_s = checkpoint.longest_s if checkpoint else math.inf
+    train_set, dev_set = load_datasets(config, features, phones, encode, longest_s)
     return Run(config, run_dir, accelerator, phones, train_set, dev_set, checkpoint)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from asr.errors import InputError
 from asr.features.filterbanks import extract
 from asr.features.normalization import normalize
 from asr.inference.encoder_checkpoint import digest_of, find_checkpoint, load_encoder, read_architecture
-from asr.nn.pretrained_encoder import EncoderSpec, PretrainedEncoder, input_features
+from asr.nn.pretrained_encoder import EncoderSpec, PretrainedEncoder, input_features, positions
 from asr.system.files import make_folder, write_bytes
 
 log = logging.getLogger("asr.training")
@@ -51,6 +52,12 @@ class Checkpoint:
         folder = find_checkpoint(name)
         spec = EncoderSpec(read_architecture(folder), config.encoder.trained_layers, config.encoder.mix_layers)
         return cls(folder, spec, input_features(spec.architecture), digest_of(folder))
+
+    @property
+    def longest_s(self) -> float:
+        """The longest utterance in seconds that the encoder sees at once."""
+        frames = positions(self.spec.architecture)
+        return math.inf if frames is None else frames * self.features.frame_shift_ms / 1000
 
     def load_into(self, encoder: PretrainedEncoder) -> None:
         """Copy the checkpoint's weights into an encoder."""
