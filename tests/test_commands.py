@@ -82,6 +82,8 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "prepare timit",
         "prepare speechocean762",
         "prepare made",
+        "prepare voices",
+        "adapt",
         "train",
         "evaluate",
         "score",

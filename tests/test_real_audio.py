@@ -17,7 +17,7 @@ from asr.corpus.manifest import Utterance
 from tests.test_audio import sphere
 
 RATE = 16000
-MODEL = "speechocean762-small"
+MODEL = "english"
 
 
 def written(name: str, rate: int = RATE, **options: str) -> Callable[[Path, np.ndarray], Path]:

@@ -27,7 +27,7 @@ dev="$data/speechocean762/cuts_dev.jsonl.gz"
 [[ $dev == /* ]] || dev="$PWD/$dev"
 
 if at 0 "set up .venv"; then
-  bash recipes/setup.sh english voices
+  bash recipes/setup.sh english voices synth
 fi
 if at 1 "prepare speechocean762 in $data/speechocean762"; then
   asr prepare speechocean762 "$corpus" "$data/speechocean762"
