@@ -305,9 +305,11 @@ def test_a_bundle_holds_its_encoder(tmp_path: Path, family: str) -> None:
     assert load(tmp_path / "model").transcribe(noise(1.0), 16000).duration_s == len(noise(1.0)) / 16000
 
 
-def test_eight_bits_change_little() -> None:
-    bundle = bundle_with("whisper")
-    features, lengths = features_of(noise(2.0), bundle.features)[None], torch.tensor([200])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_eight_bits_change_little(family: str) -> None:
+    bundle = bundle_with(family)
+    features = features_of(noise(2.0), bundle.features)[None]
+    lengths = torch.tensor([features.shape[1]])
     exact, _ = bundle.log_probs(features, lengths)
     bundle.model.quantize()
     rounded, _ = bundle.log_probs(features, lengths)

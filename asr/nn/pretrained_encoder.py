@@ -111,10 +111,10 @@ class PretrainedEncoder(nn.Module):
     def quantize(self) -> None:
         """Use 8-bit weights in the linear layers from now on, on CPU; their inputs are quantized dynamically."""
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # torch recommends another package, which we do not need
-            torch.ao.quantization.quantize_dynamic(self.network, {nn.Linear}, inplace=True)
+            # torch recommends another package, which we do not need
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for module in self.network.quantizable():
+                torch.ao.quantization.quantize_dynamic(module, {nn.Linear}, inplace=True)
 
     def _layer(self, index: int, hidden: Tensor, inside: Tensor) -> Tensor:
         hidden = self.network.layer(index, hidden, inside)

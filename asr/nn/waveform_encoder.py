@@ -81,6 +81,10 @@ class WaveformEncoder(nn.Module):
         """Normalize the output of the last layer, if the network does."""
         return self.network.encoder.layer_norm(hidden) if self.stable else hidden
 
+    def quantizable(self) -> list[nn.Module]:
+        """The modules whose linear layers may have 8-bit weights. WavLM's attention reads the weights of its own itself."""
+        return [cast(Any, layer).feed_forward for layer in self.layers] if self.is_wavlm else [self.network]
+
 
 def window_and_shift(architecture: Mapping[str, Any]) -> tuple[int, int]:
     """The samples that an output of the convolutions depends on, and those between two outputs."""

@@ -54,6 +54,10 @@ class WhisperEncoder(nn.Module):
         """Normalize the output of the last layer."""
         return self.layer_norm(hidden)
 
+    def quantizable(self) -> list[nn.Module]:
+        """The modules whose linear layers may have 8-bit weights."""
+        return [self]
+
 
 class TransformerLayer(nn.Module):
     """Self-attention and a feed-forward network, each with a layer norm before and a residual connection around it."""
