@@ -1,6 +1,7 @@
 """A bundle -> one ONNX file, for runtimes without Python or torch.
 
-Batch and lengths may have any size. The output for an utterance does not depend on its neighbours in the batch.
+Batch and lengths may have any size. The output for an utterance does not depend on its neighbours in the batch; with 8-bit
+weights it does a little, because the runtime also rounds activations to 8 bits, with one scale for the whole batch.
 
     samples (batch, samples) float32 in [-1, 1], num_samples (batch,) int64       at least one frame
       or features (batch, frames, dim) float32 not normalized, num_frames (batch,) int64
