@@ -22,8 +22,9 @@ def main(explained: Path, report: Path, out: Path) -> None:
         page = browser.new_page(viewport=SIZE)  # type: ignore[arg-type]
         page.goto(explained.resolve().as_uri())
         sections = page.locator("section")
-        for name, index in (("heard", 0), ("layer", 3), ("listens", sections.count() - 1)):
-            sections.nth(index).screenshot(path=out / f"{name}.png")
+        layer = sections.filter(has=page.locator("h2", has_text="Layer")).nth(2)
+        for name, section in (("heard", sections.first), ("layer", layer), ("listens", sections.last)):
+            section.screenshot(path=out / f"{name}.png")
         page.goto(report.resolve().as_uri())
         page.screenshot(path=out / "report.png", full_page=True, clip={"x": 0, "y": 0, "width": 960, "height": 1000})
         browser.close()

@@ -157,6 +157,21 @@ def test_false_headers_allocate_no_memory(tmp_path: Path) -> None:
             assert expected in str(error.value)
 
 
+@pytest.mark.parametrize(("rate", "frame"), [(RATE, 576), (48000, 1152)])
+def test_an_mp3_may_end_in_the_padding_that_its_header_counts(tmp_path: Path, rate: int, frame: int) -> None:
+    soundfile.write(tmp_path / "a.mp3", TONE, rate)
+    mp3 = bytearray((tmp_path / "a.mp3").read_bytes())
+    at = mp3.index(b"Xing") + 8
+    frames = int.from_bytes(mp3[at : at + 4], "big")
+    mp3[at : at + 4] = (frames + 1).to_bytes(4, "big")
+    padded = _write(tmp_path / "padded.mp3", bytes(mp3))
+    assert probe_audio(padded).num_samples == RATE + frame
+    assert RATE <= len(read_audio(padded, rate)) < RATE + frame
+    mp3[at : at + 4] = (frames + 9).to_bytes(4, "big")
+    with pytest.raises(InputError, match=f"truncated, [0-9]+ samples, the header says {RATE + 9 * frame}"):
+        read_audio(_write(tmp_path / "truncated.mp3", bytes(mp3)))
+
+
 def claiming_flac(path: Path, samples: int) -> Path:
     """Write one second of FLAC whose header claims ``samples``: the lower 36 bits of its bytes 18 to 26."""
     soundfile.write(path, TONE, RATE)

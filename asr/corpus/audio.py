@@ -30,6 +30,9 @@ MAX_AMPLITUDE = 2.0**32
 
 SPHERE_HEADER_BYTES = 1024
 
+MP3_PADDING = 3 * 1152
+"""Samples by which an MP3 may end early: its header counts whole frames, and the decoder drops part of the padding."""
+
 RIFF_SIZE_UNKNOWN = (0, 0xFFFFFFFF)
 """RIFF sizes written by streaming programs, which do not know the length in advance."""
 
@@ -114,8 +117,9 @@ def read_blocks(
             index = int(np.argmin(valid))
             raise InputError(f"{path}: sample {position + index} is {mono[index]}, expected finite values around 1")
         silent = silent and not mono.any()
-        last = position + len(mono) == start + count
-        yield mono if resampler is None else resampler.resample_chunk(mono, last=last)
+        yield mono if resampler is None else resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
     if silent:
         raise InputError(f"{path}: all {count} samples are zero, expected a signal")
 
@@ -129,6 +133,8 @@ def _read_mono_blocks(path: Path, start: int, count: int) -> Iterator[tuple[int,
             while position < start + count:
                 block_size = min(BLOCK_S * file.samplerate // file.channels, start + count - position)
                 samples = file.read(block_size, dtype="float32", always_2d=True)
+                if len(samples) == 0 and file.format == "MP3" and 0 < start + count - position <= MP3_PADDING:
+                    return
                 if len(samples) == 0:
                     raise InputError(f"{path}: truncated, {position} samples, the header says {file.frames}")
                 yield position, samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)

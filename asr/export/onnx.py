@@ -34,7 +34,9 @@ PREPROCESSED = "onnx.quant.pre_process"
 
 
 def export_onnx(bundle: Bundle, path: Path, from_samples: bool = True, int8: bool = False) -> int:
-    """Write the model and return the size of the file in bytes. ``int8`` gives LSTM and linear weights 8 bits.
+    """Write the model and return the size of the file in bytes.
+
+    ``int8`` gives the weights of LSTM, attention and linear layers 8 bits.
 
     Raises:
         InputError: the file cannot be written, or the encoder cannot be exported.
