@@ -117,6 +117,36 @@ def test_the_segmentation_is_the_best_of_all(classes: list[int]) -> None:
         assert total(segment(scores, classes)) == pytest.approx(best)
 
 
+@pytest.mark.parametrize("classes", [[1], [2, 1], [1, 1], [1, 2, 1]])
+def test_phones_far_from_their_peaks_cost(classes: list[int]) -> None:
+    """Peaks at random. A phone that begins over 2 frames after its peak, or ends over 2 before, costs 2 a frame."""
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        scores, peaks = 3 * generator.standard_normal((9, 3)), np.sort(generator.uniform(0, 9, len(classes)))
+
+        def total(spans: list[tuple[int, int]], scores: np.ndarray = scores, peaks: np.ndarray = peaks) -> float:
+            path, cost = np.zeros(9, dtype=int), 0.0
+            for phone_class, (start, stop), peak in zip(classes, spans, peaks, strict=True):
+                path[start:stop] = phone_class
+                cost += 2 * max(0.0, start - (peak + 2)) * (start > 0)
+                cost += 2 * max(0.0, (peak - 2) - stop) * (stop < 9)
+            return float(scores[np.arange(9), path].sum()) - cost
+
+        best = max(total(spans) for spans in every_segmentation(9, len(classes)))
+        found = segment(scores, classes, peaks.tolist())
+        assert total(found) == pytest.approx(best)
+
+
+def test_a_phone_that_nobody_hears_stays_where_ctc_has_it() -> None:
+    """Frames 0 to 9 sound like phone 1, the rest like silence; phone 2 sounds nowhere, least badly at the very end."""
+    scores = np.full((100, 3), -9.0)
+    scores[:10, 1] = scores[10:, 0] = -0.1
+    scores[-2:, 2] = -3.0
+    assert segment(scores, [1, 2])[1] == (98, 100)
+    start, stop = segment(scores, [1, 2], [4.0, 11.0])[1]
+    assert 8 <= start < stop <= 15
+
+
 def test_too_few_frames_are_shared_out() -> None:
     assert segment(np.zeros((3, 3)), [1, 2]) == [(0, 1), (1, 3)]
     assert segment(np.zeros((5, 3)), []) == []

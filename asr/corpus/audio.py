@@ -111,14 +111,15 @@ def read_blocks(
     resampler = None
     if info.sample_rate_hz != sample_rate_hz:
         resampler = soxr.ResampleStream(info.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
-    silent = True
+    silent, last = True, False
     for position, mono in _read_mono_blocks(path, start, count):
         if not (valid := np.abs(mono) <= MAX_AMPLITUDE).all():
             index = int(np.argmin(valid))
             raise InputError(f"{path}: sample {position + index} is {mono[index]}, expected finite values around 1")
         silent = silent and not mono.any()
-        yield mono if resampler is None else resampler.resample_chunk(mono)
-    if resampler is not None:
+        last = position + len(mono) == start + count
+        yield mono if resampler is None else resampler.resample_chunk(mono, last=last)
+    if resampler is not None and not last:  # an MP3 that ends in its padding
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
     if silent:
         raise InputError(f"{path}: all {count} samples are zero, expected a signal")

@@ -34,6 +34,11 @@ PRIOR_WEIGHT = 0.5
 MIN_PHONE_FRAMES = 2
 MAX_PIECE_FRAMES = 3000
 """A longer recording is aligned in pieces of half a minute, cut half way between two of CTC's peaks."""
+PEAK_FRAMES = 2.0
+"""A phone begins at most this long after its CTC peak and ends at most this long before it: CTC is late or early by some
+frames, never by a word."""
+PEAK_COST = 2.0
+"""What each further frame costs, in natural log. Without it, a phone that nobody hears is put into any silence."""
 IMPOSSIBLE = -1e30
 """The score of a path that does not exist, in natural log."""
 
@@ -112,38 +117,46 @@ def align_phones(
         if following is not None and following - start < MAX_PIECE_FRAMES:
             continue
         stop = len(features) if following is None else max(start + 1, round((peak + following) / 2))
-        piece = segment(network.scores(features, start, stop), classes[first : index + 1])
+        near = [peak - start for peak in peaks[first : index + 1]]
+        piece = segment(network.scores(features, start, stop), classes[first : index + 1], near)
         spans += [(start + phone_start, start + phone_stop) for phone_start, phone_stop in piece]
         start, first = stop, index + 1
     return spans
 
 
-def segment(scores: np.ndarray, classes: Sequence[int]) -> list[tuple[int, int]]:
+def segment(scores: np.ndarray, classes: Sequence[int], peaks: Sequence[float] | None = None) -> list[tuple[int, int]]:
     """Find the frames of each phone in the best segmentation, as (first, one past the last).
 
     scores: (frames, classes) float64, natural log; classes: of the phones, in order. Silence may occur before, between and
-    after them. With fewer than `MIN_PHONE_FRAMES` frames per phone, the frames are divided evenly.
+    after them. peaks: about where each phone is, in frames; far from there, it costs. With fewer than `MIN_PHONE_FRAMES`
+    frames per phone, the frames are divided evenly.
     """
     if len(scores) < MIN_PHONE_FRAMES * len(classes):
         edges = [len(scores) * index // max(1, len(classes)) for index in range(len(classes) + 1)]
         return list(pairwise(edges))
     states = np.full(2 * len(classes) + 1, SILENCE)
     states[1::2] = classes
-    return [(int(start), int(stop)) for start, stop in _trace_back(_viterbi(scores, states), states)]
+    bounds = np.tile([np.inf, -np.inf], (len(states), 1))
+    if peaks is not None:
+        bounds[1::2] = np.add.outer(peaks, [PEAK_FRAMES, -PEAK_FRAMES])
+    return [(int(start), int(stop)) for start, stop in _trace_back(_viterbi(scores, states, bounds), states)]
 
 
-@defer_compilation(lambda scores, states: len(scores) * len(states))
-def _viterbi(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
+@defer_compilation(lambda scores, states, bounds: len(scores) * len(states))
+def _viterbi(scores: np.ndarray, states: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Find the predecessor of each (frame, state, repetition) on the best path to it, int8.
 
     0 is the same repetition, 1 the repetition before, 2 the state before, 3 the state two before. Silences and phones
-    alternate as states. A phone has `MIN_PHONE_FRAMES` repetitions, and only the last may be repeated.
+    alternate as states. A phone has `MIN_PHONE_FRAMES` repetitions, and only the last may be repeated. ``bounds`` has the
+    last frame to enter each state and the first to leave it free of cost.
     """
     frames, count = len(scores), len(states)
     origin = np.zeros((frames, count, MIN_PHONE_FRAMES), np.int8)
     best = np.full((count, MIN_PHONE_FRAMES), IMPOSSIBLE)
     for frame in range(frames):
         new = np.full((count, MIN_PHONE_FRAMES), IMPOSSIBLE)
+        late = PEAK_COST * np.maximum(frame - bounds[:, 0], 0.0)
+        early = PEAK_COST * np.maximum(bounds[:, 1] - frame, 0.0)
         for state in range(count):
             last = MIN_PHONE_FRAMES - 1 if state % 2 else 0
             for repetition in range(last + 1):
@@ -153,9 +166,10 @@ def _viterbi(scores: np.ndarray, states: np.ndarray) -> np.ndarray:
                 elif frame == 0:
                     value, came = (0.0, 2) if state < 2 else (IMPOSSIBLE, 2)
                 elif state > 0:
-                    value, came = best[state - 1, 0 if state % 2 else MIN_PHONE_FRAMES - 1], 2
-                    if state % 2 and state > 1 and best[state - 2, MIN_PHONE_FRAMES - 1] > value:
-                        value, came = best[state - 2, MIN_PHONE_FRAMES - 1], 3
+                    value, came = best[state - 1, 0 if state % 2 else MIN_PHONE_FRAMES - 1] - early[state - 1], 2
+                    if state % 2 and state > 1 and best[state - 2, MIN_PHONE_FRAMES - 1] - early[state - 2] > value:
+                        value, came = best[state - 2, MIN_PHONE_FRAMES - 1] - early[state - 2], 3
+                    value -= late[state]
                 if repetition == last and frame > 0 and best[state, repetition] > value:
                     value, came = best[state, repetition], 0
                 new[state, repetition] = value + scores[frame, states[state]]

@@ -39,11 +39,15 @@ Spans = list[tuple[int, int]]
 
 @dataclass
 class Example:
-    """Features (frames, dim) of an utterance, the classes of its phones without silences, and the frames of each phone."""
+    """Features (frames, dim) of an utterance, the classes of its phones without silences, and the frames of each phone.
+
+    ``peaks`` are CTC's, in frames, for realignment; None if the corpus has phone times.
+    """
 
     features: Tensor
     classes: list[int]
     spans: Spans
+    peaks: list[float] | None
 
     def targets(self) -> Tensor:
         """The class of each frame, (frames,) int64."""
@@ -77,7 +81,7 @@ def train_aligner(bundle: Bundle, dataset: Dataset, epochs: int, seed: int) -> F
     for epoch in progress(range(epochs), "aligner", epochs):
         if epoch > 0 and not timed:
             for example in examples:
-                example.spans = segment(network.scores(example.features), example.classes)
+                example.spans = segment(network.scores(example.features), example.classes, example.peaks)
         loss = _train_epoch(network, optimizer, examples, generator)
         counts = torch.ones(classes)
         for example in examples:
@@ -113,25 +117,32 @@ def _example(bundle: Bundle, dataset: Dataset, index: int, timed: bool) -> Examp
             if bundle.inventory.mapping[phone] is not None
         ]
         spans = [frames_within(*times_s[position], bundle.features, len(features)) for position in positions]
+        peaks: list[float] | None = None
     else:
-        around_peaks = _spans_around_peaks(bundle, features, tokens)
-        if around_peaks is None:
+        all_peaks = _peaks(bundle, features, tokens)
+        if all_peaks is None:
             return None
+        around_peaks = _spans_around(all_peaks, len(features))
         spans = [around_peaks[position] for position in positions]
-    return Example(features, [tokens[position] for position in positions], spans)
+        peaks = [all_peaks[position] for position in positions]
+    return Example(features, [tokens[position] for position in positions], spans, peaks)
 
 
-def _spans_around_peaks(bundle: Bundle, features: Tensor, tokens: Sequence[int]) -> Spans | None:
-    """Frames of each token: halfway to the peaks of its neighbours, at most `REACH_FRAMES` from its own."""
+def _peaks(bundle: Bundle, features: Tensor, tokens: Sequence[int]) -> list[float] | None:
+    """CTC's peak of each token, in frames; None if there are more tokens than output frames for them."""
     log_probs = compute_log_probs(bundle, [features])[0]
     if int(required_frames(torch.tensor([list(tokens)]), torch.tensor([len(tokens)]))) > len(log_probs):
         return None
-    peaks = [(start + stop) / 2 * bundle.model.time_reduction for start, stop in align_tokens(log_probs, tokens)]
+    return [(start + stop) / 2 * bundle.model.time_reduction for start, stop in align_tokens(log_probs, tokens)]
+
+
+def _spans_around(peaks: Sequence[float], frames: int) -> Spans:
+    """Frames of each token: halfway to the peaks of its neighbours, at most `REACH_FRAMES` from its own."""
     edges = [-np.inf, *((left + right) / 2 for left, right in pairwise(peaks)), np.inf]
     spans = []
     for peak, (before, after) in zip(peaks, pairwise(edges), strict=True):
         start = round(max(before, peak - REACH_FRAMES, 0))
-        spans.append((start, max(start + 1, round(min(after, peak + REACH_FRAMES, len(features))))))
+        spans.append((start, max(start + 1, round(min(after, peak + REACH_FRAMES, frames)))))
     return spans
 
 
