@@ -81,6 +81,7 @@ ROLES = {
     "training": "the loop, checkpoints",
     "reports": "pages about errors and models",
     "export": "ONNX, foreign weights",
+    "serve": "server and page",
     "cli": "the asr command",
 }
 """What a box says below its name."""

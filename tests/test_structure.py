@@ -21,6 +21,7 @@ PACKAGES = [
     "training",
     "export",
     "reports",
+    "serve",
     "cli",
 ]
 """In the order of the pipeline. A package imports from those before it."""

@@ -10,7 +10,8 @@ Start with `app.main`.
     evaluation   `asr evaluate`, `score`, `compare`, `report`, `lm`, `tune-decoder`, `evaluate-words`, `explain`
     transcribe   `asr transcribe`, `align`
     models       `asr models`, `export`, `import-lstm`
+    server       `asr serve`
     options      arguments and options that several commands share (internal)
 """
 
-__all__ = ["app", "compose", "evaluation", "models", "prepare", "transcribe"]
+__all__ = ["app", "compose", "evaluation", "models", "prepare", "server", "transcribe"]

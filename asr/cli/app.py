@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli import evaluation, models, prepare, transcribe
+from asr.cli import evaluation, models, prepare, server, transcribe
 from asr.cli.options import Model
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import TRAINING_KEPT_BYTES, tune_process
@@ -22,6 +22,7 @@ app.add_typer(prepare.commands, name="prepare")
 app.add_typer(evaluation.commands)
 app.add_typer(transcribe.commands)
 app.add_typer(models.commands)
+app.add_typer(server.commands)
 
 
 def _print_version(requested: bool) -> None:

