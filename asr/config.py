@@ -6,6 +6,7 @@ missing key, a wrong type, or a value out of range is an InputError that names t
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +17,8 @@ from asr.errors import InputError
 
 T = TypeVar("T")
 
-INVENTORIES = ("timit61", "timit48", "timit39", "arpabet39")
-"""Phone inventories that ship with the package."""
+INVENTORIES, TABLES = ("timit61", "timit48", "timit39", "arpabet39"), ("*.txt", "*.tsv")
+"""Phone inventories that ship with the package, and patterns of the paths of tables of phones."""
 
 
 def _any() -> Any:
@@ -31,7 +32,7 @@ def _within(low: float, high: float = float("inf")) -> Any:
 
 
 def _one_of(*choices: str) -> Any:
-    """A string, or a list of strings, from a fixed set."""
+    """A string, or a list of strings, from a fixed set. A choice may be a pattern: ``*.txt`` is any path that ends so."""
     return field(metadata={"choices": choices})
 
 
@@ -44,7 +45,7 @@ class CorpusConfig:
     train: str
     dev: str
     test: str
-    inventory: str = _one_of(*INVENTORIES)
+    inventory: str = _one_of(*INVENTORIES, *TABLES)
     convention: str = _one_of("plain", "kaldi", "optional-sil", "merged-sil", "no-sil", "61")
 
 
@@ -293,7 +294,7 @@ def variant(group: str, mapping: Any) -> type:
 
 def _check_value(key: str, value: Any, rule: Mapping[str, Any]) -> None:
     for item in value if isinstance(value, list) else [value]:
-        if "choices" in rule and item not in rule["choices"]:
+        if "choices" in rule and not any(fnmatchcase(item, choice) for choice in rule["choices"]):
             raise InputError(f"configuration: {key} is {item!r}, expected one of {', '.join(rule['choices'])}")
         if "low" in rule and not rule["low"] <= item <= rule["high"]:
             raise InputError(f"configuration: {key} is {item}, expected {rule['low']} to {rule['high']}")

@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +36,12 @@ RATE, VOLUME, PITCH, PITCH_RANGE, WORD_GAP = 1, 2, 3, 4, 7
 UNCLIPPED_VOLUME = 60
 """Percent. At 100, loud voices clip."""
 
+SEPARATOR = "\x1f"
+"""Separates the phonemes of a word in a `Transcription`."""
+
+MNEMONICS, IPA = 0, 2
+"""Notations of espeak-ng's transcriptions."""
+
 ARTICLE_PHONEMES = {"a": 1, "an": 2, "the": 2}
 """Number of phonemes of each article."""
 
@@ -57,12 +64,16 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class SpeakingStyle:
-    """Voice variant, rate in words per minute, and pitch and pitch range, each from 0 to 99, of one utterance."""
+    """Voice variant, rate in words per minute, and pitch and pitch range, each from 0 to 99, of one utterance.
+
+    ``language`` is the name or the file of one of espeak-ng's languages.
+    """
 
     variant: str
     rate_wpm: int
     pitch: int
     pitch_range: int
+    language: str = "en-us"
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,14 @@ class Speech:
         end = int(np.flatnonzero(self.samples)[-1]) + 1
         phonemes = tuple(replace(phoneme, start=min(phoneme.start, end) + before) for phoneme in self.phonemes)
         return Speech(np.pad(self.samples[:end], (before, after)), self.sample_rate_hz, phonemes)
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """espeak-ng's phonemes of a text as mnemonics and in IPA: words with spaces between them, phonemes with `SEPARATOR`."""
+
+    mnemonics: str
+    ipa: str
 
 
 def require_espeak() -> ModuleType:
@@ -131,23 +150,75 @@ def synthesize(data_folder: Path, text: str, style: SpeakingStyle, seed: int, *,
     """
     if not (data_folder / "voices" / "!v" / style.variant).is_file():  # espeak-ng would silently use the base voice
         raise InputError(f"{data_folder}: no voice variant {style.variant!r}, expected a file in voices/!v")
+    with _loaded_library() as library:
+        speech, phonemes = _run_espeak(library, data_folder, text, style, seed)
+    return replace(speech, phonemes=_assign_words(phonemes, text)) if words else speech
+
+
+def synthesize_transcribed(
+    data_folder: Path, text: str, style: SpeakingStyle, seed: int
+) -> tuple[Speech, Transcription]:
+    """Synthesize any of espeak-ng's languages; the words of the phonemes are -1.
+
+    Raises:
+        InputError: espeak-ng is missing or cannot use the data folder (its path must be under 160 characters).
+    """
+    with _loaded_library() as library:
+        speech, phonemes = _run_espeak(library, data_folder, text, style, seed)
+        transcription = Transcription(_transcribe(library, text, MNEMONICS), _transcribe(library, text, IPA))
+    return replace(speech, phonemes=tuple(Phoneme(name, start, -1) for name, start, _ in phonemes)), transcription
+
+
+def transcribe_texts(texts: Iterable[str], language: str) -> list[Transcription]:
+    """Transcribe texts in a language, without speech.
+
+    Raises:
+        InputError: espeak-ng is missing or has no such language.
+    """
+    with _loaded_library() as library:
+        _initialize(library, Path(require_espeak().get_data_path()))
+        if library.espeak_SetVoiceByName(language.encode()) != 0:
+            raise InputError(f"espeak-ng has no voice {language!r}, expected one of its languages")
+        return [
+            Transcription(*(_transcribe(library, text, notation) for notation in (MNEMONICS, IPA))) for text in texts
+        ]
+
+
+@contextmanager
+def _loaded_library() -> Iterator[ctypes.CDLL]:
     library = ctypes.CDLL(require_espeak().get_library_path())
     try:
-        speech, phonemes = _run_espeak(library, data_folder, text, style, seed)
+        yield library
     finally:
         library.espeak_Terminate()
         _unload(library)
-    return replace(speech, phonemes=_assign_words(phonemes, text)) if words else speech
+
+
+def _initialize(library: ctypes.CDLL, data_folder: Path) -> int:
+    """Initialize espeak-ng; returns its sample rate in Hz."""
+    folder = os.fsencode(data_folder)
+    rate_hz = int(library.espeak_Initialize(SYNCHRONOUS_OUTPUT, BUFFER_MS, folder, PHONEME_EVENTS_AND_NO_EXIT))
+    if rate_hz <= 0:
+        raise InputError(f"{data_folder}: espeak-ng cannot use this data folder, expected a path under 160 characters")
+    return rate_hz
+
+
+def _transcribe(library: ctypes.CDLL, text: str, notation: int) -> str:
+    """The phonemes of a text in a notation, clause by clause with spaces between them."""
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    data = ctypes.create_string_buffer(text.encode("utf-8"))
+    rest = ctypes.c_void_p(ctypes.addressof(data))
+    clauses = []
+    while rest.value:
+        clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), 1, notation | ord(SEPARATOR) << 8).decode())
+    return " ".join(clauses)
 
 
 def _run_espeak(
     library: ctypes.CDLL, data_folder: Path, text: str, style: SpeakingStyle, seed: int
 ) -> tuple[Speech, list[tuple[str, int, int]]]:
     """Synthesize with a loaded library; returns speech without phonemes, and (mnemonic, first sample, text position)."""
-    folder = os.fsencode(data_folder)
-    rate_hz = library.espeak_Initialize(SYNCHRONOUS_OUTPUT, BUFFER_MS, folder, PHONEME_EVENTS_AND_NO_EXIT)
-    if rate_hz <= 0:
-        raise InputError(f"{data_folder}: espeak-ng cannot use this data folder, expected a path under 160 characters")
+    rate_hz = _initialize(library, data_folder)
     blocks: list[np.ndarray] = []
     events: list[tuple[int, int, int, bytes]] = []
 
@@ -165,7 +236,7 @@ def _run_espeak(
     library.espeak_SetSynthCallback(callback)
     _set_style(library, style)
     library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
-    data = text.encode("ascii") + b"\0"
+    data = text.encode("utf-8") + b"\0"
     library.espeak_Synth(
         data, ctypes.c_size_t(len(data)), 0, 1, 0, UTF8_UNTIL_THE_END_PAUSE, ctypes.c_void_p(), ctypes.c_void_p()
     )
@@ -177,8 +248,9 @@ def _run_espeak(
 
 
 def _set_style(library: ctypes.CDLL, style: SpeakingStyle) -> None:
-    if library.espeak_SetVoiceByName(f"en-us+{style.variant}".encode("ascii")) != 0:
-        raise InputError(f"espeak-ng has no voice 'en-us+{style.variant}', expected its American English")
+    voice = f"{style.language}+{style.variant}"
+    if library.espeak_SetVoiceByName(voice.encode("ascii")) != 0:
+        raise InputError(f"espeak-ng has no voice {voice!r}, expected one of its languages")
     settings = {
         RATE: style.rate_wpm,
         VOLUME: UNCLIPPED_VOLUME,

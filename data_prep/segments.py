@@ -96,7 +96,7 @@ def label_phones(speech: Speech) -> list[Segment]:
     spans = _snap_vowel_starts(_split_spans(spans, speech), speech)
     spans[0].phones = spans[-1].phones = (SILENCE,)
     min_length = round(MIN_SEGMENT_MS * speech.sample_rate_hz / 1000)
-    starts = _enforce_min_length([span.start for span in spans], len(speech.samples), min_length)
+    starts = enforce_min_length([span.start for span in spans], len(speech.samples), min_length)
     ends = [*starts[1:], len(speech.samples)]
     return [
         Segment(start, end, span.phones[0], span.word) for start, end, span in zip(starts, ends, spans, strict=True)
@@ -119,7 +119,7 @@ def _make_spans(speech: Speech) -> list[_Span]:
         if mnemonic not in TIMIT_PHONES:
             raise InputError(f"espeak-ng phoneme {phoneme.name!r} has no TIMIT phone, expected those of version 1.52")
         phones = TIMIT_PHONES[mnemonic]
-        soundless = _zero_run_before(speech.samples, phoneme.start, end) >= end - phoneme.start - 1
+        soundless = zero_run_before(speech.samples, phoneme.start, end) >= end - phoneme.start - 1
         if soundless and phones != ("q",) and spans[-1].word == phoneme.word:
             spans[-1].phones += phones
         else:
@@ -134,7 +134,7 @@ def _insert_closures(spans: list[_Span], speech: Speech) -> list[_Span]:
     result = [spans[0]]
     for span, end in zip(spans[1:], [*(following.start for following in spans[2:]), len(speech.samples)], strict=True):
         previous, phone = result[-1], span.phones[0]
-        gap = _zero_run_before(speech.samples, previous.start, span.start)
+        gap = zero_run_before(speech.samples, previous.start, span.start)
         after_silence = previous.phones[-1] in (PAUSE, "q")
         if gap < ZERO_RUN_MS * per_ms or after_silence:
             gap = 0
@@ -152,7 +152,7 @@ def _insert_closures(spans: list[_Span], speech: Speech) -> list[_Span]:
     return result
 
 
-def _zero_run_before(samples: np.ndarray, start: int, end: int) -> int:
+def zero_run_before(samples: np.ndarray, start: int, end: int) -> int:
     """Length of the run of zeros that ends at ``end`` (to within a sample) and begins at or after ``start``."""
     nonzero = np.flatnonzero(samples[start : max(end - 1, start)])
     return end - start if len(nonzero) == 0 else end - start - 1 - int(nonzero[-1])
@@ -176,12 +176,12 @@ def _split_spans(spans: list[_Span], speech: Speech) -> list[_Span]:
         start, phones = span.start, span.phones
         while len(phones) > 1:
             result.append(_Span(start, phones[:1], span.word))
-            start, phones = _find_best_split(speech, start, end), phones[1:]
+            start, phones = find_best_split(speech, start, end), phones[1:]
         result.append(_Span(start, phones, span.word))
     return result
 
 
-def _find_best_split(speech: Speech, start: int, end: int) -> int:
+def find_best_split(speech: Speech, start: int, end: int) -> int:
     """Find the sample that splits a section best into two of constant spectrum, in the least-squares sense."""
     frames = band_energies_db(speech, start, end)
     count = len(frames)
@@ -193,16 +193,21 @@ def _find_best_split(speech: Speech, start: int, end: int) -> int:
 
 
 def _snap_vowel_starts(spans: list[_Span], speech: Speech) -> list[_Span]:
-    """Move the start of each vowel after a sonorant, in place, to the largest spectral change nearby."""
-    per_ms = speech.sample_rate_hz / 1000
+    """Move the start of each vowel after a sonorant, in place."""
     for previous, span in pairwise(spans):
         if previous.phones[0] in SONORANTS and span.phones[0] in VOWELS:
-            first = max(span.start - round(SNAP_BEFORE_MS * per_ms), previous.start + round(CHANGE_MS * per_ms))
-            last = span.start + round(SNAP_AFTER_MS * per_ms)
-            if first < span.start:
-                change = spectral_change(speech, first, last)
-                span.start = first + round(int(np.argmax(change)) * HOP_MS * per_ms)
+            span.start = snap_vowel_start(speech, previous.start, span.start)
     return spans
+
+
+def snap_vowel_start(speech: Speech, previous: int, start: int) -> int:
+    """Move the start of a vowel to the largest spectral change nearby, after the start ``previous`` of a sonorant."""
+    per_ms = speech.sample_rate_hz / 1000
+    first = max(start - round(SNAP_BEFORE_MS * per_ms), previous + round(CHANGE_MS * per_ms))
+    if first >= start:
+        return start
+    change = spectral_change(speech, first, start + round(SNAP_AFTER_MS * per_ms))
+    return first + round(int(np.argmax(change)) * HOP_MS * per_ms)
 
 
 def band_energies_db(speech: Speech, start: int, end: int) -> np.ndarray:
@@ -227,7 +232,7 @@ def spectral_change(speech: Speech, start: int, end: int) -> np.ndarray:
     return np.sqrt(np.square(means[CHANGE_MS:] - means[:-CHANGE_MS]).mean(axis=1))
 
 
-def _enforce_min_length(starts: Sequence[int], length: int, min_length: int) -> list[int]:
+def enforce_min_length(starts: Sequence[int], length: int, min_length: int) -> list[int]:
     """Move starts as little as necessary, so that every segment has ``min_length`` of the ``length`` samples."""
     moved = list(starts)
     for index in range(1, len(moved)):

@@ -115,7 +115,7 @@ def record_speaker(task: SpeakerTask) -> list[Recording]:
         speech = synthesize(espeak_data, text, style, int(generator.integers(1, 2**31)))
         before, after = np.round(generator.uniform(*SILENCE_RANGE_S, size=2) * speech.sample_rate_hz).astype(int)
         speech = speech.with_silence(int(before), int(after))
-        samples, segments = _warp_to_model_rate(speech, label_phones(speech), speaker.warp)
+        samples, segments = warp_to_model_rate(speech, label_phones(speech), speaker.warp)
         samples = simulate_recording(samples, SAMPLE_RATE_HZ, speaker.channel, generator)
         recordings.append(Recording(name, " ".join(words_of(text)), len(samples), segments))
         _write_files(task.folder / name, samples, segments, text)
@@ -152,7 +152,7 @@ def voice_variant(gender: str, tract: float, base_hz: float, generator: np.rando
     return "\n".join(lines) + "\n"
 
 
-def _warp_to_model_rate(speech: Speech, segments: list[Segment], warp: float) -> tuple[np.ndarray, tuple[Segment, ...]]:
+def warp_to_model_rate(speech: Speech, segments: list[Segment], warp: float) -> tuple[np.ndarray, tuple[Segment, ...]]:
     """Resample to 16 kHz and speed up by ``warp``: samples (samples,) float64 and the segments in them."""
     ratio = SAMPLE_RATE_HZ / (speech.sample_rate_hz * warp)
     samples = soxr.resample(speech.samples, speech.sample_rate_hz * warp, SAMPLE_RATE_HZ, quality="HQ")

@@ -48,10 +48,10 @@ def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: in
     Raises:
         InputError: a number is out of range; ``out`` is not empty or cannot be written; espeak-ng is missing.
     """
-    _check_numbers(speakers, utterances, seed, jobs)
+    check_numbers(speakers, utterances, seed, jobs)
     require_espeak()
     out = out.absolute()
-    _check_folder(out)
+    check_folder(out)
     plans = _plan_speakers(speakers, utterances, seed)
     partial = out.with_name(out.name + ".partial")
     try:
@@ -70,7 +70,8 @@ def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: in
     return corpus
 
 
-def _check_numbers(speakers: int, utterances: int, seed: int, jobs: int) -> None:
+def check_numbers(speakers: int, utterances: int, seed: int, jobs: int) -> None:
+    """Raise InputError unless there is a speaker for each split, and the others are in their ranges."""
     if not MIN_SPEAKERS <= speakers <= MAX_SPEAKERS:
         expected = f"{MIN_SPEAKERS} (one each for {', '.join(SPLITS)}) to {MAX_SPEAKERS}"
         raise InputError(f"speakers is {speakers}, expected {expected}")
@@ -79,7 +80,7 @@ def _check_numbers(speakers: int, utterances: int, seed: int, jobs: int) -> None
             raise InputError(f"{name} is {value}, expected at least {minimum}")
 
 
-def _check_folder(out: Path) -> None:
+def check_folder(out: Path) -> None:
     """Raise InputError unless ``out`` is new or an empty folder."""
     try:
         usable = not out.exists() or (out.is_dir() and not any(out.iterdir()))
@@ -92,17 +93,22 @@ def _check_folder(out: Path) -> None:
 def _plan_speakers(speakers: int, utterances: int, seed: int) -> list[_SpeakerPlan]:
     """Assign speakers to splits and sentences to speakers. All sentences differ; women and men alternate in each split."""
     texts = make_sentences(speakers * utterances, seed)
-    dev, test = max(round(DEV_SHARE * speakers), 1), max(round(TEST_SHARE * speakers), 1)
-    train = speakers - dev - test
     plans = []
     for index in range(speakers):
-        split = "train" if index < train else "dev" if index < train + dev else "test"
+        split = split_of(index, speakers)
         speaker = make_speaker(index, seed)
         folder = Path("TIMIT", "TRAIN" if split == "train" else "TEST", speaker.dialect, speaker.name)
         first = index * utterances
         named = tuple((f"SX{number + 1}", texts[number]) for number in range(first, first + utterances))
         plans.append(_SpeakerPlan(speaker, split, folder, named))
     return plans
+
+
+def split_of(index: int, speakers: int) -> str:
+    """The split of a speaker, by its index from 0: the first are for training, the last for the test."""
+    dev, test = max(round(DEV_SHARE * speakers), 1), max(round(TEST_SHARE * speakers), 1)
+    train = speakers - dev - test
+    return "train" if index < train else "dev" if index < train + dev else "test"
 
 
 def _record_speakers(partial: Path, plans: list[_SpeakerPlan], seed: int, jobs: int) -> list[list[Recording]]:

@@ -6,13 +6,16 @@ from typing import Annotated
 
 import typer
 
+from asr.cli import layouts
+from asr.cli.layouts import Jobs, Out, Source, print_statistics
+from asr.errors import InputError
+
 commands = typer.Typer(
-    no_args_is_help=True, help="Prepare a corpus: write its manifests, or synthesize it (synth, made, voices)."
+    no_args_is_help=True,
+    help="Prepare a corpus: write its manifests (any layout: auto), or synthesize it (synth, made, voices).",
 )
 
-Out = Annotated[Path, typer.Argument(help="output folder for cuts_{train,dev,test}.jsonl.gz and stats.json")]
-Source = Annotated[Path, typer.Argument(help="folder of the corpus as downloaded")]
-Jobs = Annotated[int, typer.Option(min=1, help="worker processes")]
+commands.add_typer(layouts.commands)
 
 
 @commands.command("synth")
@@ -22,15 +25,27 @@ def prepare_synth(
     utterances: Annotated[int, typer.Option(min=1, help="utterances per speaker")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="random seed; equal seeds give equal corpora")] = 1,
     jobs: Jobs = 2,
+    language: Annotated[
+        str, typer.Option(help="a language of espeak-ng, such as de or cmn: phones in IPA; default: TIMIT's English")
+    ] = "",
+    text: Annotated[
+        Path | None, typer.Option(help="with --language: sentences, one on each line; default: random words")
+    ] = None,
+    tones: Annotated[bool, typer.Option(help="with --language: write tones on their vowels")] = True,
 ) -> None:
-    """Synthesize a corpus in TIMIT's layout with espeak-ng.
+    """Synthesize a corpus with espeak-ng: English in TIMIT's layout, or any of its languages in IPA.
 
     Example: `asr prepare synth data/synth --speakers 60 --utterances 20`
     """
-    from data_prep import synth
+    from data_prep import synth, synth_languages
 
-    synth.prepare_synth(out, speakers, utterances, seed, jobs)
-    _print_statistics(out)
+    if language:
+        synth_languages.prepare_language(out, language, speakers, utterances, seed, jobs, text, tones=tones)
+    elif text is not None or not tones:
+        raise InputError("--text or --no-tones without --language, expected a language such as de")
+    else:
+        synth.prepare_synth(out, speakers, utterances, seed, jobs)
+    print_statistics(out)
 
 
 @commands.command("timit")
@@ -44,7 +59,7 @@ def prepare_timit(source: Source, out: Out, jobs: Jobs = 2) -> None:
     from data_prep import timit
 
     timit.prepare_timit(source, out, jobs)
-    _print_statistics(out)
+    print_statistics(out)
 
 
 @commands.command("speechocean762")
@@ -56,7 +71,7 @@ def prepare_speechocean762(source: Source, out: Out, jobs: Jobs = 2) -> None:
     from data_prep import speechocean762
 
     speechocean762.prepare_speechocean762(source, out, jobs)
-    _print_statistics(out)
+    print_statistics(out)
 
 
 @commands.command("made")
@@ -80,7 +95,7 @@ def prepare_made(
     from data_prep import made
 
     made.prepare_made(cuts, lexicon, out, speakers, utterances, seed, jobs)
-    _print_statistics(out)
+    print_statistics(out)
 
 
 @commands.command("voices")
@@ -113,16 +128,7 @@ def prepare_voices(
     names = tuple(name.strip() for name in engines.split(",") if name.strip())
     request = voices.VoicesRequest(hours, seed, jobs, names, held_out, sentences or WORDNET)
     voices.prepare_voices(out, request)
-    _print_statistics(out)
+    print_statistics(out)
     statistics = json.loads((out / "stats.json").read_text(encoding="utf-8"))
     reasons = [f"left out: {number} {reason}" for reason, number in statistics["left_out"].items()]
     print(*reasons, *(note for note in statistics["notes"] if note.startswith("left out")), sep="\n")
-
-
-def _print_statistics(out: Path) -> None:
-    statistics = json.loads((out / "stats.json").read_text(encoding="utf-8"))
-    for name, split in statistics["splits"].items():
-        print(
-            f"{name}: {split['utterances']} utterances, {split['speakers']} speakers, {split['hours']:.2f} h, "
-            f"{split['phones']} phones -> {out / f'cuts_{name}.jsonl.gz'}"
-        )

@@ -1,4 +1,4 @@
-"""`asr transcribe` and `asr align`: phones with their times."""
+"""`asr transcribe`: the phones of recordings, with their times."""
 
 import sys
 from enum import StrEnum
@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from asr.cli.options import Arithmetic, Decoder, Device, Precision
-from asr.errors import InputError
 from asr.inference.catalog import DEFAULT_MODEL, find_model
 
 commands = typer.Typer()
@@ -78,32 +77,3 @@ def transcribe(
     )
     if failed:
         raise typer.Exit(1 if done else 2)
-
-
-@commands.command()
-def align(
-    model: Annotated[str, typer.Argument(help="model folder, or a name from `asr models`")],
-    audio: Annotated[Path, typer.Argument(help="audio file")],
-    phones: Annotated[str | None, typer.Option(help='reference phones in the model\'s inventory: "HH AH L OW"')] = None,
-    text: Annotated[str | None, typer.Option(help="reference words, with --lexicon")] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="pronunciation lexicon: a word and its phones per line")] = None,
-    formats: Annotated[Format, typer.Option("--format", help="output format")] = Format.ctm,
-    notation: Written = Notation.model,
-) -> None:
-    """Align a recording with its reference phones or words.
-
-    Example: `asr align runs/first/model hello.wav --phones "HH AH L OW" --format textgrid`
-    """
-    from asr.corpus.lexicon import pronounce
-    from asr.inference.recognizer import load
-    from asr.inference.transcript_formats import FORMATS
-
-    recognizer = load(find_model(model))
-    if (phones is None) == (text is None) or (text is None) != (lexicon is None):
-        raise InputError("nothing to align, expected --phones, or --text and --lexicon")
-    reference = phones.split() if phones is not None else []
-    if text is not None and lexicon is not None:
-        reference = pronounce(text, lexicon, recognizer.bundle.inventory)
-    aligned = recognizer.align(audio, reference)
-    transcript = aligned if notation is Notation.model else aligned.in_notation(notation.value)
-    print(FORMATS[formats.value][1](transcript, audio), end="")

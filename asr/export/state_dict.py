@@ -7,6 +7,7 @@ and "hh" in the names decide; torch's own names have them.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from asr.config import ModelConfig, TrainConfig
+from asr.corpus.notation import detect
 from asr.corpus.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 from asr.errors import InputError
 from asr.features.filterbanks import feature_dim
@@ -51,7 +53,7 @@ def import_state_dict(path: Path, config: TrainConfig, phones_file: Path | None)
     """
     _refuse_encoder(config)
     tensors = {name: tensor.float() for name, tensor in read_tensors(path).items()}
-    phones, order = output_symbols(config.corpus.inventory, phones_file)
+    phones, order = output_symbols(config.corpus.inventory, phones_file, Path(config.corpus.dir))
     linear_weight, linear_bias = _find_linear(path, tensors, len(order))
     names = _find_recurrent(path, tensors, {linear_weight, linear_bias}, tensors[linear_weight].shape[1])
     width, dim = tensors[names.weight_ih[0]].shape[1], feature_dim(config.features)
@@ -95,25 +97,28 @@ Imported from the weights of another program ({path.name}). Its training data an
 """
 
 
-def output_symbols(name: str, file: Path | None) -> tuple[PhoneInventory, list[int]]:
+def output_symbols(name: str, file: Path | None, folder: Path = Path()) -> tuple[PhoneInventory, list[int]]:
     """Find the inventory, and the model output of each of its symbols, the blank first.
 
+    ``name`` and ``folder`` are as `asr.corpus.phones.inventory` takes them. A table without ``file`` is in sorted order.
+
     Raises:
-        InputError: the file does not have the blank and every phone once, in any order.
+        InputError: the file does not have the blank and every phone once, in any order; or the table cannot be used.
     """
-    known = inventory(name)
     if file is None:
+        known = inventory(name, folder)
         return known, list(range(len(known.symbols)))
-    symbols = read_text(file, "one symbol per line").split()
+    symbols = unicodedata.normalize("NFC", read_text(file, "one symbol per line")).split()
     if symbols.count(BLANK) != 1 or len(set(symbols)) != len(symbols):
         raise InputError(
             f"{file}: {len(symbols)} symbols, {symbols.count(BLANK)} of them {BLANK}, expected it and each phone once"
         )
-    for candidate in map(inventory, INVENTORIES):
+    tables = [name] if name not in INVENTORIES and (folder / name).is_file() else []
+    for candidate in (inventory(one, folder) for one in (*INVENTORIES, *tables)):
         if set(candidate.symbols) == set(symbols):
             return candidate, [symbols.index(symbol) for symbol in candidate.symbols]
     ordered = (BLANK, *(symbol for symbol in symbols if symbol != BLANK))
-    own = PhoneInventory(file.stem, ordered, {phone: phone for phone in ordered[1:]})
+    own = PhoneInventory(file.name, ordered, {phone: phone for phone in ordered[1:]}, detect(ordered[1:]))
     return own, [symbols.index(symbol) for symbol in ordered]
 
 

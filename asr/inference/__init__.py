@@ -10,26 +10,42 @@ Start with `recognizer`, which follows one recording from audio to transcript.
     weights             safetensors files, checked against a model
     windows             log-probabilities of recordings of any length, in windows and batches
     forced_alignment    the times of known phones: frame classifier and Viterbi search
+    align_corpus        a corpus to tiers of words and phones, resumable (behind `asr align`)
+    align_utterance     one utterance of it: words with several pronunciations to intervals
+    align_long          a long recording and its whole text, cut at words recognized with confidence
+    align_anchors       where these words are (internal)
+    align_sequences     two long sequences of symbols: what belongs together (internal)
+    align_pronunciations  the most probable pronunciations of words, and their frames
+    align_lexicon       words of texts to pronunciations
+    align_tiers         aligned utterances to a TextGrid
+    realign             a manifest: the pronunciation of each word that fits its audio best
+    verify              a manifest: which transcripts do not match their audio
     transcript_formats  `Phone`, `Transcript`, and their file formats
     recognizer          one recording: audio to transcript, step by step
     transcribe          many recordings, in batches
     write_transcripts   many recordings to files: patterns, folders, formats (behind `asr transcribe`)
     evaluate            a manifest: hypotheses, phone error rate, calibration of confidences
+    evaluate_g2p        a lexicon: error rates of a grapheme-to-phoneme model
     evaluate_words      a manifest: word error rate with a lexicon and a word n-gram
     tune_decoder        weight and bonus of the beam search from a dev set
 """
 
 __all__ = [
+    "align_corpus",
+    "align_lexicon",
     "bundle",
     "catalog",
     "encoder_checkpoint",
     "evaluate",
+    "evaluate_g2p",
     "evaluate_words",
     "forced_alignment",
+    "realign",
     "recognizer",
     "transcribe",
     "transcript_formats",
     "tune_decoder",
+    "verify",
     "weights",
     "windows",
     "write_transcripts",

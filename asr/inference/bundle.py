@@ -9,6 +9,7 @@
     aligner.safetensors     the aligner (`asr.inference.forced_alignment`), added after training
     confidence.yaml         the calibration of confidences (`asr.scoring.calibration`), added after training
     encoder.json            the architecture of the pretrained encoder, if there is one
+    phone_map.tsv           the phones of a corpus that phones.txt folds or drops, if there are any (`asr.corpus.phones`)
 
 A bundle loads without the training data, without pickle, and on another device than it was trained on.
 """
@@ -29,7 +30,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from asr.config import FeatureConfig, ModelConfig, from_mapping
-from asr.corpus.phones import BLANK, INVENTORIES, PhoneInventory, inventory
+from asr.corpus.phones import BLANK, INVENTORIES, PhoneInventory, format_folding, inventory, read_folding
 from asr.errors import InputError
 from asr.features.filterbanks import feature_dim
 from asr.features.normalization import FeatureStatistics
@@ -48,8 +49,9 @@ FORMAT = 1
 PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 REQUIRED_FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
 STATISTICS_FILE, CHECKSUMS_FILE, ENCODER_FILE = "statistics.safetensors", "checksums.txt", "encoder.json"
+FOLDING_FILE = "phone_map.tsv"
 ENCODER_SETTINGS = {"trained_layers": int, "mix_layers": bool}
-CHECKSUMMED_FILES = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE, ENCODER_FILE)
+CHECKSUMMED_FILES = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE, ENCODER_FILE, FOLDING_FILE)
 
 
 @dataclass
@@ -92,20 +94,25 @@ def save_bundle(bundle: Bundle, path: Path, card: str) -> None:
         InputError: the folder cannot be written.
     """
     partial = path.with_name(f"{path.name}.partial")
+    phones = bundle.inventory
     config = {
         "format": FORMAT,
-        "inventory": bundle.inventory.name,
+        "inventory": phones.name,
         "convention": bundle.convention,
         "features": asdict(bundle.features),
         "model": asdict(bundle.model_config),
     }
+    if phones.notation and not phones.ships:
+        config["notation"] = phones.notation
     if bundle.encoder:
         config["encoder"] = {key: getattr(bundle.encoder, key) for key in ENCODER_SETTINGS}
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         (partial / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)), encoding="utf-8")
-        (partial / "phones.txt").write_text("\n".join(bundle.inventory.symbols) + "\n", encoding="utf-8")
+        (partial / "phones.txt").write_text("\n".join(phones.symbols) + "\n", encoding="utf-8")
+        if not phones.ships and any(phone != modelled for phone, modelled in phones.mapping.items()):
+            (partial / FOLDING_FILE).write_text(format_folding(phones.mapping), encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.model.state_dict().items()}
         (partial / "model.safetensors").write_bytes(save(weights))
@@ -145,7 +152,7 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
         raise InputError(f"{path}/config.yaml: format {config.get('format')!r}, expected {FORMAT}")
     features = from_mapping(FeatureConfig, config.get("features", {}), f"{path}/config.yaml: features")
     model_config = from_mapping(ModelConfig, config.get("model", {}), f"{path}/config.yaml: model")
-    phones = _load_inventory(path, str(config.get("inventory")), symbols)
+    phones = _load_inventory(path, str(config.get("inventory")), symbols, str(config.get("notation", "")))
     encoder = _load_encoder(path, config.get("encoder"))
     with torch.device(
         "meta"
@@ -248,12 +255,16 @@ def _check_files(path: Path) -> None:
     verify_checksums(path)
 
 
-def _load_inventory(path: Path, name: str, symbols: tuple[str, ...]) -> PhoneInventory:
+def _load_inventory(path: Path, name: str, symbols: tuple[str, ...], notation: str) -> PhoneInventory:
     """Get the inventory of that name, which must have the bundle's symbols. A new name makes a new inventory of them."""
     if not symbols or symbols[0] != BLANK or len(set(symbols)) != len(symbols):
         raise InputError(f"{path}/phones.txt: starts with {symbols[:1]}, expected {BLANK} and then each phone once")
     if name not in INVENTORIES:
-        return PhoneInventory(name, symbols, {phone: phone for phone in symbols[1:]})
+        file, mapping = path / FOLDING_FILE, {phone: phone for phone in symbols[1:]}
+        folding: dict[str, str | None] = read_folding(file)[0] if file.exists() else {**mapping}
+        if {*folding.values(), None} != {*mapping, None}:
+            raise InputError(f"{file}: other modelled phones, expected the {len(mapping)} of phones.txt")
+        return PhoneInventory(name, symbols, folding, notation)
     known = inventory(name)
     if known.symbols != symbols:
         raise InputError(f"{path}/phones.txt: {len(symbols)} symbols, expected the {len(known.symbols)} of {name}")

@@ -118,7 +118,15 @@ class Recognizer:
         if needed > len(log_probs):
             has = f"the recording has {len(log_probs)}"
             raise InputError(f"{name}: {len(tokens)} phones need {needed} output frames, {has}, expected fewer phones")
-        spans = align_tokens(log_probs, tokens)
+        return self.place(features, log_probs, tokens, align_tokens(log_probs, tokens), duration_s)
+
+    def place(
+        self, features: Tensor, log_probs: Tensor, tokens: Sequence[int], spans: Sequence[Span], duration_s: float
+    ) -> Transcript:
+        """Find the times of phones whose output frames are known.
+
+        ``features`` are normalized, (frames, dim); ``log_probs`` are (output frames, symbols), natural log.
+        """
         confidences = self._confidences(log_probs, tokens, spans)
         times_s = self._times_s(features, tokens, spans, duration_s)
         return self._transcript(tokens, times_s, confidences, duration_s)

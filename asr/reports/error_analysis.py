@@ -11,6 +11,8 @@ from functools import cache
 from importlib import resources
 
 from asr.corpus.manifest import Utterance
+from asr.corpus.notation import detect, manner, translate, without_stress
+from asr.errors import InputError
 from asr.scoring.alignment import DELETION, INSERTION, SUBSTITUTION, Counts
 from asr.scoring.error_rate import Score, ScoredUtterance
 
@@ -47,17 +49,40 @@ class PhoneErrors:
 
 @cache
 def manners() -> dict[str, tuple[int, str]]:
-    """Phone -> its index in the order of the confusion matrix, and its manner of articulation."""
+    """Phone of TIMIT or ARPAbet -> its index in the order of the confusion matrix, and its manner of articulation."""
     text = resources.files("asr").joinpath("data", "manners.tsv").read_text(encoding="utf-8")
     lines = [line.split("\t") for line in text.splitlines() if line and not line.startswith("#")]
     listed = [(phone, manner) for manner, phones in lines for phone in phones.split()]
     return {phone: (index, manner) for index, (phone, manner) in enumerate(listed)}
 
 
-def sort_by_manner(phones: Iterable[str]) -> list[str]:
+def articulation(phones: Iterable[str], notation: str = "") -> dict[str, tuple[int, str]]:
+    """Phone -> its place in the order of the confusion matrix, and its manner of articulation, "other" if unknown.
+
+    Without a ``notation``, the phones themselves tell theirs.
+    """
+    distinct = set(phones)
+    written, known = notation or detect(distinct), manners()
+    if written in ("ipa", "xsampa"):
+        return {phone: manner(_in_ipa(phone, written)) for phone in distinct}
+    unknown = (len(known), "other")
+    if written in ("graphemes", "other"):
+        return dict.fromkeys(distinct, unknown)
+    return {phone: known.get(without_stress(phone), unknown) for phone in distinct}
+
+
+def _in_ipa(phone: str, notation: str) -> str:
+    """A phone in IPA; a silence, or what is not in the notation, as it is."""
+    try:
+        return translate([phone], notation, "ipa")[phone] or phone
+    except InputError:
+        return phone
+
+
+def sort_by_manner(phones: Iterable[str], notation: str = "") -> list[str]:
     """Distinct phones sorted by manner of articulation; phones without one come last."""
-    known = manners()
-    return sorted(set(phones), key=lambda phone: (known.get(phone, (len(known), ""))[0], phone))
+    places = articulation(phones, notation)
+    return sorted(places, key=lambda phone: (places[phone][0], phone))
 
 
 def confusions(result: Score) -> Counter[tuple[str | None, str | None]]:
@@ -73,15 +98,16 @@ def confusions(result: Score) -> Counter[tuple[str | None, str | None]]:
 def phone_errors(result: Score) -> list[PhoneErrors]:
     """The errors of every phone in the references or hypotheses, sorted by manner."""
     table = confusions(result)
-    return [_errors_of(phone, table) for phone in sort_by_manner(p for pair in table for p in pair if p is not None)]
+    places = articulation((phone for pair in table for phone in pair if phone is not None), result.notation)
+    return [_errors_of(phone, places[phone][1], table) for phone in sort_by_manner(places, result.notation)]
 
 
-def _errors_of(phone: str, table: ConfusionTable) -> PhoneErrors:
+def _errors_of(phone: str, manner_of: str, table: ConfusionTable) -> PhoneErrors:
     outcomes = {hypothesis: count for (reference, hypothesis), count in table.items() if reference == phone}
     substitutions = [(str(other), count) for other, count in outcomes.items() if other not in (None, phone)]
     return PhoneErrors(
         phone,
-        manner=manners().get(phone, (0, "other"))[1],
+        manner=manner_of,
         count=sum(outcomes.values()),
         correct=outcomes.get(phone, 0),
         deleted=outcomes.get(None, 0),
@@ -146,7 +172,7 @@ def findings(result: Score, by_group: Mapping[str, Mapping[str, Counts]], wanted
     if not total.errors or not total.reference_phones:
         return []
     ranked = sorted(
-        [*_confusion_findings(result), *_deletion_findings(result), *_balance(total), *_weak_groups(total, by_group)],
+        [*_confusion_findings(result), *_deletion_findings(result), *_balance(result), *_weak_groups(result, by_group)],
         key=lambda finding: (-finding.gain, finding.text),
     )
     first_of_kind = {finding.kind: finding for finding in reversed(ranked)}
@@ -198,21 +224,22 @@ def _deletion_findings(result: Score) -> list[Finding]:
     ]
 
 
-def _balance(total: Counts) -> list[Finding]:
+def _balance(result: Score) -> list[Finding]:
+    total = result.total
     deletions, insertions = total.deletions, total.insertions
     more, less = max(deletions, insertions), min(deletions, insertions)
     if not more or more < 2 * less:
         return []
     direction = "higher" if deletions > insertions else "lower"
     text = (
-        f"Deletions ({deletions:,}) and insertions ({insertions:,}) are out of balance. Use a {direction} phone insertion "
-        "bonus: asr tune-decoder chooses it on a dev set."
+        f"Deletions ({deletions:,}) and insertions ({insertions:,}) are out of balance. Use a {direction} {result.unit} "
+        "insertion bonus: asr tune-decoder chooses it on a dev set."
     )
     return [Finding("balance", text, (more - less) / 2 / total.reference_phones)]
 
 
-def _weak_groups(total: Counts, by_group: Mapping[str, Mapping[str, Counts]]) -> list[Finding]:
-    listed = []
+def _weak_groups(result: Score, by_group: Mapping[str, Mapping[str, Counts]]) -> list[Finding]:
+    listed, total, rate = [], result.total, result.rate_name
     for grouping, table in by_group.items():
         for name, counts in table.items():
             phones_elsewhere = total.reference_phones - counts.reference_phones
@@ -222,8 +249,8 @@ def _weak_groups(total: Counts, by_group: Mapping[str, Mapping[str, Counts]]) ->
             gain = (counts.errors - counts.reference_phones * rate_elsewhere) / total.reference_phones
             if gain > 0:
                 text = (
-                    f"PER is {100 * counts.per:.1f} % for {grouping} {name} and {100 * rate_elsewhere:.1f} % for the rest. "
-                    f"Closing this gap would lower the overall PER by {100 * gain:.1f} points."
+                    f"{rate} is {100 * counts.per:.1f} % for {grouping} {name} and {100 * rate_elsewhere:.1f} % for the "
+                    f"rest. Closing this gap would lower the overall {rate} by {100 * gain:.1f} points."
                 )
                 listed.append(Finding("group", text, gain))
     return listed

@@ -17,7 +17,7 @@ from asr.scoring.alignment import Counts
 from asr.scoring.calibration import Bin, calibration_error
 from asr.scoring.conventions import CONVENTIONS
 from asr.scoring.error_rate import confidence_interval
-from asr.scoring.results import Evaluation, headline, percent
+from asr.scoring.results import Evaluation, feature_line, headline, percent
 
 CONFUSIONS_SHOWN = 20
 
@@ -49,7 +49,7 @@ def write_report(out: Path, evaluation: Evaluation, content: ReportContent) -> P
             *_groups(evaluation, content),
             *_phones(evaluation),
             *_calibration(content),
-            *_learning_curves(content),
+            *_learning_curves(content, evaluation.headline.rate_name),
             Section("Worst utterances", examples=content.worst),
             Section("Utterances near the median", examples=content.median),
             _all_utterances(evaluation, content),
@@ -59,20 +59,28 @@ def write_report(out: Path, evaluation: Evaluation, content: ReportContent) -> P
 
 
 def _summary(evaluation: Evaluation, content: ReportContent) -> Section:
-    result = evaluation.headline
+    result, title = evaluation.headline, "Phone error rate"
+    if result.unit == "grapheme":
+        title = "Character error rate"
     if not result.utterances:
-        return Section("Phone error rate", ["No utterance was evaluated."])
+        return Section(title, ["No utterance was evaluated."])
     bounds = confidence_interval(result)
     in_parentheses = f" ({percent(bounds[0])} to {percent(bounds[1])})" if bounds else ""
     text = [headline(result) + f". Decoder: {evaluation.decoder or 'unknown'}."]
     if bounds:
         text.append(
             "In parentheses: 95 % confidence interval, from resampling speakers. "
-            "S, D, I: substitutions, deletions, insertions. N: reference phones."
+            f"S, D, I: substitutions, deletions, insertions. N: reference {result.unit}s."
+        )
+    if evaluation.feature_errors:
+        text.append(
+            feature_line(evaluation.feature_errors)
+            + ". Here a substitution counts as the share of articulatory features "
+            "that differ, and N are segments of the IPA."
         )
     fixes = [finding.text for finding in findings(result, groups(result, content.utterances))]
     rate = f"{percent(result.total.per)} %{in_parentheses}"
-    return Section("Phone error rate", text, rate, "What to fix first" if fixes else "", fixes)
+    return Section(title, text, rate, "What to fix first" if fixes else "", fixes)
 
 
 def _conventions(evaluation: Evaluation) -> list[Section]:
@@ -88,18 +96,22 @@ def _conventions(evaluation: Evaluation) -> list[Section]:
         "The same hypotheses, scored under each published convention. "
         "Rates under different conventions cannot be compared."
     ]
-    table = Table("conventions", ["convention", "PER %", "S", "D", "I", "N", "95 % interval", "rule"], rows)
-    return [Section("PER by scoring convention", text, tables=[table])]
+    table = Table(
+        "conventions",
+        ["convention", f"{evaluation.headline.rate_name} %", "S", "D", "I", "N", "95 % interval", "rule"],
+        rows,
+    )
+    return [Section(f"{evaluation.headline.rate_name} by scoring convention", text, tables=[table])]
 
 
 def _groups(evaluation: Evaluation, content: ReportContent) -> list[Section]:
-    sections = []
+    sections, rate, unit = [], evaluation.headline.rate_name, evaluation.headline.unit
     for name, counts_by_group in groups(evaluation.headline, content.utterances).items():
         rows = [[group, *_rate_and_counts(counts)] for group, counts in counts_by_group.items()]
-        table = Table(f"by_{name}", [name, "PER %", "S", "D", "I", "N"], rows)
-        caption = f"PER by {name}. N is the number of reference phones."
-        drawing = Drawing(f"by_{name}", draw_groups(counts_by_group), caption)
-        sections.append(Section(f"PER by {name}", tables=[table], figures=[drawing]))
+        table = Table(f"by_{name}", [name, f"{rate} %", "S", "D", "I", "N"], rows)
+        caption = f"{rate} by {name}. N is the number of reference {unit}s."
+        drawing = Drawing(f"by_{name}", draw_groups(counts_by_group, rate), caption)
+        sections.append(Section(f"{rate} by {name}", tables=[table], figures=[drawing]))
     return sections
 
 
@@ -113,9 +125,9 @@ def _phones(evaluation: Evaluation) -> list[Section]:
         rows.append([phone.phone, phone.manner, *counts, substitutions])
     header = ["phone", "manner", "said", "right", "wrong %", "missed", "added", "heard as"]
     titles = ["reference", "manner", "N", "correct", "error %", "deleted", "inserted", "recognized as"]
-    text = ["N is the number of times the phone occurs in the references. The error rate excludes insertions."]
+    text = [f"N is the number of times the {result.unit} occurs in the references. The error rate excludes insertions."]
     return [
-        Section("Errors by phone", text, tables=[Table("phones", header, rows, titles=titles)]),
+        Section(f"Errors by {result.unit}", text, tables=[Table("phones", header, rows, titles=titles)]),
         _confusions(evaluation),
     ]
 
@@ -123,21 +135,22 @@ def _phones(evaluation: Evaluation) -> list[Section]:
 def _confusions(evaluation: Evaluation) -> Section:
     result = evaluation.headline
     table = confusions(result)
-    phones = sort_by_manner(phone for pair in table for phone in pair if phone is not None)
+    phones = sort_by_manner((phone for pair in table for phone in pair if phone is not None), result.notation)
     counts = [
         [reference or "(added)", *(table[(reference, hypothesis)] for hypothesis in (*phones, None))]
         for reference in (*phones, None)
     ]
+    grouped = "" if result.unit == "grapheme" else "Phones are grouped by manner of articulation. "
     caption = (
-        "Confusion matrix. Each row is a reference phone, each column what it was recognized as, as a share of the row. "
-        "Phones are grouped by manner of articulation. The diagonal is correct."
+        f"Confusion matrix. Each row is a reference {result.unit}, each column what it was recognized as, as a share of "
+        f"the row. {grouped}The diagonal is correct."
     )
     return Section(
         "Confusions",
         lead="Most frequent substitutions",
         points=frequent_confusions(result, CONFUSIONS_SHOWN),
         tables=[Table("confusions", ["said", *phones, "missed"], counts, shown=False)],
-        figures=[Drawing("confusions", draw_confusions(table), caption, wide=True)],
+        figures=[Drawing("confusions", draw_confusions(table, result.notation), caption, wide=True)],
     )
 
 
@@ -162,12 +175,13 @@ def _calibration(content: ReportContent) -> list[Section]:
     return [Section("Calibration", text, tables=[table], figures=[drawing])]
 
 
-def _learning_curves(content: ReportContent) -> list[Section]:
+def _learning_curves(content: ReportContent, rate: str) -> list[Section]:
     if not content.history:
         return []
     header = ["epoch", "train_loss", "dev_per", "minutes"]
     rows = [[record.get(name, 0) for name in header] for record in content.history]
-    drawing = Drawing("training", draw_learning_curves({"": content.history}), "Training loss and dev PER by epoch.")
+    figure = draw_learning_curves({"": content.history}, rate)
+    drawing = Drawing("training", figure, f"Training loss and dev {rate} by epoch.")
     return [Section("Learning curves", tables=[Table("training", header, rows, shown=False)], figures=[drawing])]
 
 
@@ -177,12 +191,12 @@ def _all_utterances(evaluation: Evaluation, content: ReportContent) -> Section:
         utterance = content.utterances.get(scored.id)
         seconds = utterance.duration_s if utterance else ""
         rows.append([scored.id, scored.speaker, seconds, *_rate_and_counts(scored.counts)])
-    header = ["utterance", "speaker", "seconds", "PER %", "S", "D", "I", "N"]
+    header = ["utterance", "speaker", "seconds", f"{evaluation.headline.rate_name} %", "S", "D", "I", "N"]
     text = [f"figures/utterances.csv lists all {len(rows):,} utterances, worst first."]
     return Section("All utterances", text, tables=[Table("utterances", header, rows, shown=False)])
 
 
 def _rate_and_counts(counts: Counts) -> list[float | int]:
-    """PER in percent (100 for each error if the reference is empty), S, D, I, N."""
+    """The error rate in percent (100 for each error if the reference is empty), S, D, I, N."""
     per = 100 * counts.per if counts.per != float("inf") else 100.0 * counts.errors
     return [per, counts.substitutions, counts.deletions, counts.insertions, counts.reference_phones]

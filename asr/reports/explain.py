@@ -26,6 +26,7 @@ from asr.reports.gradient_reach import compare_gradient_norms, gradient_norm_thr
 from asr.reports.model_input import draw_features, encoder_facts, encoder_text, front_end_input
 from asr.reports.page import Drawing
 from asr.reports.tracks import Part, Track, heat_map, waveform_track, write_tracks
+from asr.scoring.error_rate import unit_of
 
 MAX_S = 30.0
 """The page has a value for every unit and frame, so longer recordings would make it too large."""
@@ -70,7 +71,7 @@ def explain(model: Path, audio: Path, out: Path) -> Path:
         display_name(model),
         *encoder_facts(bundle),
         f"{seconds:.2f} s",
-        f"{len(transcript.phones)} phones: {' '.join(transcript.symbols)}",
+        f"{len(transcript.phones)} {unit_of(bundle.inventory.notation)}s: {' '.join(transcript.symbols)}",
     ]
     return write_tracks(out, audio.name, facts, parts, samples, rate)
 
@@ -117,7 +118,8 @@ def _recognition(recognizer: Recognizer, samples: np.ndarray, log_probs: Tensor,
     picture = draw_features(samples, bundle.features)
     posteriors = log_probs.exp().numpy()
     active = [index for index in range(1, len(symbols)) if posteriors[:, index].max() > 0.05]
-    active.sort(key=lambda index: sort_by_manner(symbols[1:]).index(symbols[index]))
+    order = sort_by_manner(symbols[1:], bundle.inventory.notation)
+    active.sort(key=lambda index: order.index(symbols[index]))
     step_s = len(samples) / recognizer.sample_rate_hz / len(posteriors)
     path = [
         Phone(phone.symbol, start * step_s, stop * step_s, phone.confidence)

@@ -5,6 +5,7 @@ Text and axes use ``currentColor``, so that a page shows them in its own colour,
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from asr.reports.error_analysis import ConfusionTable, manners, sort_by_manner
+from asr.reports.error_analysis import ConfusionTable, articulation, sort_by_manner
 from asr.scoring.alignment import CORRECT, Counts, Edit
 from asr.scoring.calibration import Bin
 
@@ -24,6 +25,7 @@ BLUE, RED, GREY = "#3b82c4", "#d1495b", "#8a8f98"
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "asr",
+    "text.parse_math": False,
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -43,7 +45,7 @@ class UtteranceFigure:
 
     features (frames, dim) and posteriors (frames', symbols) span ``duration_s``. ``reference_times_s`` and
     ``hypothesis_times_s`` are the centres of the phones in seconds, one for each edit that has such a phone, in order.
-    ``features_name`` is what the features are.
+    ``features_name`` is what the features are, ``notation`` what the phones are written in.
     """
 
     duration_s: float
@@ -54,10 +56,11 @@ class UtteranceFigure:
     reference_times_s: Sequence[float]
     hypothesis_times_s: Sequence[float]
     features_name: str = "features"
+    notation: str = ""
 
 
-def draw_groups(table: Mapping[str, Counts]) -> str:
-    """Bars of PER by group, with the number of reference phones; the `MAX_BARS` worst groups if there are more."""
+def draw_groups(table: Mapping[str, Counts], rate: str = "PER") -> str:
+    """Bars of the error rate by group, with the number of reference phones; the `MAX_BARS` worst if there are more."""
     bars = list(table.items())
     if len(bars) > MAX_BARS:
         bars = sorted(bars, key=lambda bar: -bar[1].per)[:MAX_BARS]
@@ -69,13 +72,14 @@ def draw_groups(table: Mapping[str, Counts]) -> str:
         for index, (per, (_, counts)) in enumerate(zip(pers, bars, strict=True)):
             axes.text(per, index, f" {per:.1f}  (N {counts.reference_phones:,})", va="center", fontsize=7.5)
         axes.set_yticks(range(len(bars)), [name for name, _ in bars])
-        axes.set(xlabel="PER, %", xlim=(0, 1.25 * max([*pers, 1])), ylim=(len(bars) - 0.5, -0.5))
+        axes.set(xlabel=f"{rate}, %", xlim=(0, 1.25 * max([*pers, 1])), ylim=(len(bars) - 0.5, -0.5))
         return to_svg(figure)
 
 
-def draw_confusions(table: ConfusionTable) -> str:
+def draw_confusions(table: ConfusionTable, notation: str = "") -> str:
     """The confusion matrix: a row for each reference phone, in shares of its count, grouped by manner of articulation."""
-    phones = sort_by_manner(phone for pair in table for phone in pair if phone is not None)
+    places = articulation((phone for pair in table for phone in pair if phone is not None), notation)
+    phones = sort_by_manner(places, notation)
     index_of = {phone: index for index, phone in enumerate(phones)}
     shares = np.zeros((len(phones), len(phones) + 1))
     for (reference, hypothesis), count in table.items():
@@ -87,7 +91,7 @@ def draw_confusions(table: ConfusionTable) -> str:
         figure = Figure(figsize=(size + 0.4, size), layout="constrained")
         axes = figure.subplots()
         image = axes.imshow(np.sqrt(shares), cmap="magma_r", vmin=0, vmax=1)
-        manner_of = [manners().get(phone, (0, "other"))[1] for phone in phones]
+        manner_of = [places[phone][1] for phone in phones]
         for index in range(1, len(phones)):
             if manner_of[index] != manner_of[index - 1]:
                 axes.axhline(index - 0.5, color=GREY, lw=0.5)
@@ -114,8 +118,8 @@ def draw_reliability(bins: Sequence[Bin]) -> str:
         return to_svg(figure)
 
 
-def draw_learning_curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Training loss and dev PER by epoch, a curve for each run."""
+def draw_learning_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], rate: str = "PER") -> str:
+    """Training loss and the error rate on dev by epoch, a curve for each run."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 2.9), layout="constrained")
         loss, per = figure.subplots(1, 2)
@@ -124,16 +128,18 @@ def draw_learning_curves(runs: Mapping[str, Sequence[Mapping[str, float]]]) -> s
             loss.plot(epochs, [record["train_loss"] for record in history], marker=".", label=name)
             per.plot(epochs, [100 * record["dev_per"] for record in history], marker=".", label=name)
         loss.set(xlabel="epoch", ylabel="training loss, nats per phone")
-        per.set(xlabel="epoch", ylabel="dev PER, %", ylim=(0, None))
+        per.set(xlabel="epoch", ylabel=f"dev {rate}, %", ylim=(0, None))
         if len(runs) > 1:
             per.legend(fontsize=7)
         return to_svg(figure)
 
 
-def draw_run_comparison(runs: Mapping[str, Mapping[str, tuple[float, tuple[float, float] | None]]]) -> str:
-    """PER of each run with its interval, one run below the other, a colour for each evaluation.
+def draw_run_comparison(
+    runs: Mapping[str, Mapping[str, tuple[float, tuple[float, float] | None]]], rate: str = "PER"
+) -> str:
+    """The error rate of each run with its interval, one run below the other, a colour for each evaluation.
 
-    ``runs`` is run -> evaluation -> (PER, interval), as fractions.
+    ``runs`` is run -> evaluation -> (error rate, interval), as fractions.
     """
     evaluations = list(dict.fromkeys(name for results in runs.values() for name in results))
     with matplotlib.rc_context(STYLE):
@@ -149,7 +155,7 @@ def draw_run_comparison(runs: Mapping[str, Mapping[str, tuple[float, tuple[float
                     axes.plot([100 * bound for bound in bounds], [height] * 2, color=drawn[0].get_color(), lw=1)
                 axes.annotate(f"{100 * per:.2f}", (100 * per, height), (0, 4), textcoords="offset points", fontsize=7)
         axes.set_yticks(range(len(runs)), list(runs))
-        axes.set(xlabel="PER, %", ylim=(len(runs) - 0.5, -0.6))
+        axes.set(xlabel=f"{rate}, %", ylim=(len(runs) - 0.5, -0.6))
         axes.grid(axis="x", alpha=0.3)
         if evaluations:
             axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
@@ -175,7 +181,8 @@ def draw_utterance(data: UtteranceFigure) -> str:
     """Features, posteriors of the active phones, and reference and hypothesis at their times, errors in red."""
     posteriors = data.posteriors
     used = [index for index in range(1, posteriors.shape[1]) if posteriors[:, index].max() > 0.1]
-    used.sort(key=lambda index: sort_by_manner(data.symbols).index(data.symbols[index]), reverse=True)
+    order = sort_by_manner(data.symbols, data.notation)
+    used.sort(key=lambda index: order.index(data.symbols[index]), reverse=True)
     width = min(14.0, max(6.0, 2.6 * data.duration_s))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, 2.9 + 0.11 * len(used)), layout="constrained")
@@ -211,7 +218,9 @@ def _draw_phones(axes: Axes, data: UtteranceFigure) -> None:
 def to_svg(figure: Figure) -> str:
     """Render a figure as an SVG element. Equal figures give equal text."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, dpi=110)
+    with warnings.catch_warnings():  # a browser has letters that matplotlib's own font lacks
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, dpi=110)
     svg = text.getvalue()
     used = set(re.findall(r"#([\w-]+)", svg))
     # A page holds several figures. Keep only the ids that are referenced: matplotlib derives those from the content.

@@ -37,7 +37,7 @@ from asr.reports.model_input import Picture, draw_features, encoder_facts
 from asr.reports.page import Example
 from asr.scoring.calibration import load_calibration, reliability
 from asr.scoring.conventions import CONVENTIONS, conventions_for
-from asr.scoring.error_rate import ScoredUtterance
+from asr.scoring.error_rate import ScoredUtterance, rate_name, unit_of
 from asr.scoring.results import Evaluation, evaluate_hypotheses, percent
 
 EXAMPLES = 10
@@ -58,7 +58,8 @@ def evaluate_and_report(model: Path, cuts: Path, out: Path, device: str, precisi
     tokens = {name: ids for name, (ids, _) in recognized.items()}
     hypotheses = {name: bundle.inventory.decode(ids) for name, ids in tokens.items()}
     conventions = conventions_for(bundle.convention, bundle.inventory.symbols)
-    evaluation = evaluate_hypotheses(pair_with_references(dataset, hypotheses), conventions, decoder, bundle.precision)
+    pairs = pair_with_references(dataset, hypotheses)
+    evaluation = evaluate_hypotheses(pairs, conventions, decoder, bundle.precision, bundle.inventory.notation)
     calibration = load_calibration(model)
     temperature = calibration.temperature if calibration else None
     confidences = [phone.confidence(temperature or 1.0) for _, phones in recognized.values() for phone in phones]
@@ -69,7 +70,7 @@ def evaluate_and_report(model: Path, cuts: Path, out: Path, device: str, precisi
         facts=[
             f"{len(dataset):,} utterances",
             f"computed in {bundle.precision}",
-            f"{bundle.inventory.name}, {len(bundle.inventory.symbols) - 1} phones",
+            f"{bundle.inventory.name}, {len(bundle.inventory.symbols) - 1} {evaluation.headline.unit}s",
             *encoder_facts(bundle),
         ],
         utterances={utterance.id: utterance for utterance in dataset.utterances},
@@ -116,7 +117,9 @@ def _example(bundle: Bundle, dataset: Dataset, index: int, scored: ScoredUtteran
     details = [utterance.words, f"speaker {utterance.speaker}", f"{utterance.duration_s:.1f} s"]
     details += [f"{name} {value}" for name, value in {"sex": utterance.sex, **utterance.details}.items() if value]
     counts = scored.counts
-    title = f"{scored.id}: PER {percent(counts.per)} %, {counts.errors} errors in {counts.reference_phones} phones"
+    error_rate = f"{rate_name(bundle.inventory.notation)} {percent(counts.per)} %"
+    units = f"{unit_of(bundle.inventory.notation)}s"
+    title = f"{scored.id}: {error_rate}, {counts.errors} errors in {counts.reference_phones} {units}"
     note = ", ".join(detail for detail in details if detail)
     if utterance.duration_s > MAX_EXAMPLE_S:
         return Example(title, f"{note}. Longer than {MAX_EXAMPLE_S:g} s: audio and figure are left out.", scored.edits)
@@ -150,14 +153,17 @@ def _figure_data(
         [reference_times_s[kept] for kept in kept_indices(rule, scored.reference)],
         [hypothesis_times_s[kept] for kept in kept_indices(rule, scored.hypothesis)],
         picture.name,
+        bundle.inventory.notation,
     )
 
 
 def _reference_times(bundle: Bundle, utterance: Utterance, log_probs: Tensor, step_s: float) -> list[float]:
     """Centre of each reference phone in seconds: from the corpus, else from the model's alignment, else evenly spaced."""
+    phones, inventory = utterance.phones, bundle.inventory
+    scored = [index for index, phone in enumerate(phones) if inventory.reference([phone], utterance.id)]
     if utterance.phone_times_s:
-        return [(start + end) / 2 for start, end in utterance.phone_times_s]
-    encoded = [bundle.inventory.encode([phone], utterance.id) for phone in utterance.phones]
+        return [sum(utterance.phone_times_s[index]) / 2 for index in scored]
+    encoded = [inventory.encode([phones[index]], utterance.id) for index in scored]
     tokens = [token for ids in encoded for token in ids]
     needed = required_frames(torch.tensor([tokens or [0]]), torch.tensor([len(tokens)]))
     if len(tokens) < len(encoded) or int(needed) > len(log_probs):

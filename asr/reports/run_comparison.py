@@ -13,7 +13,7 @@ from typing import Any
 from asr.errors import InputError
 from asr.reports.figures import draw_learning_curves, draw_run_comparison
 from asr.reports.page import Drawing, Section, Table, write_page
-from asr.scoring.error_rate import confidence_interval
+from asr.scoring.error_rate import confidence_interval, rate_name
 from asr.scoring.results import Evaluation, percent, read_json
 from asr.system.files import read_text
 from asr.system.plain_yaml import read_yaml
@@ -25,12 +25,16 @@ REQUIRED_KEYS = {"epoch", "minutes", "train_loss", "dev_per"}
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run folder: settings by dotted key, a history record for each epoch, and evaluations by file name."""
+    """A run folder: settings by dotted key, a history record for each epoch, evaluations by file name.
+
+    ``rate`` is what its error rate on dev is called.
+    """
 
     name: str
     settings: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
     evaluations: Mapping[str, Evaluation]
+    rate: str = "PER"
 
 
 def report_runs(folders: Sequence[Path], out: Path) -> Path:
@@ -66,7 +70,14 @@ def read_run(folder: Path) -> TrainedRun:
     if not complete:
         raise InputError(f"{path}: an epoch lacks one of {', '.join(sorted(REQUIRED_KEYS))}, expected {expected}")
     evaluations = {file.stem: read_json(file) for file in sorted(folder.glob("*.json")) if file != path}
-    return TrainedRun(str(folder), _flatten(read_yaml(folder / "config.yaml")), history, evaluations)
+    model = folder / "model" / "config.yaml"
+    rate = rate_name(str(read_yaml(model).get("notation", "")) if model.exists() else "")
+    return TrainedRun(str(folder), _flatten(read_yaml(folder / "config.yaml")), history, evaluations, rate)
+
+
+def _rates(runs: Sequence[TrainedRun]) -> str:
+    """What the error rates of these runs are called: PER, CER, or both."""
+    return " or ".join(sorted({run.rate for run in runs}, reverse=True))
 
 
 def _flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,8 +97,9 @@ def _results(runs: Sequence[TrainedRun]) -> Section:
         best = min(run.history, key=lambda record: record["dev_per"])
         row = [run.name, len(run.history), run.history[-1]["minutes"], 100 * best["dev_per"], best["epoch"]]
         rows.append([*row, *(_rate(run.evaluations[name]) if name in run.evaluations else "" for name in names)])
-    header = ["run", "epochs", "minutes", "best epoch's dev PER %", "in epoch", *names]
-    titles = ["run", "epochs", "minutes", "best dev PER %", "best epoch", *(f"{name}: PER %" for name in names)]
+    rate = _rates(runs)
+    header = ["run", "epochs", "minutes", f"best epoch's dev {rate} %", "in epoch", *names]
+    titles = ["run", "epochs", "minutes", f"best dev {rate} %", "best epoch", *(f"{name}: {rate} %" for name in names)]
     return Section("Results", tables=[Table("runs", header, rows, titles=titles)])
 
 
@@ -111,16 +123,17 @@ def _setting_differences(runs: Sequence[TrainedRun]) -> list[Section]:
 def _learning_curves(runs: Sequence[TrainedRun]) -> Section:
     columns = ["epoch", "minutes", "train_loss", "dev_per"]
     rows = [[run.name, *(record[name] for name in columns)] for run in runs for record in run.history]
-    figure = draw_learning_curves({run.name: run.history for run in runs})
+    figure, rate = draw_learning_curves({run.name: run.history for run in runs}, _rates(runs)), _rates(runs)
     return Section(
         "Learning curves",
         tables=[Table("curves", ["run", *columns], rows, shown=False)],
-        figures=[Drawing("curves", figure, "Training loss and dev PER by epoch.")],
+        figures=[Drawing("curves", figure, f"Training loss and dev {rate} by epoch.")],
     )
 
 
 def _comparison(runs: Sequence[TrainedRun]) -> Section:
-    title = "PER by run"
+    rate = _rates(runs)
+    title = f"{rate} by run"
     if not any(run.evaluations for run in runs):
         command = f"asr evaluate MODEL CUTS --json {runs[0].name}/test.json"
         return Section(title, [f"No run folder has an evaluation. Add one with: {command}"])
@@ -128,5 +141,5 @@ def _comparison(runs: Sequence[TrainedRun]) -> Section:
         run.name: {name: (e.headline.total.per, confidence_interval(e.headline)) for name, e in run.evaluations.items()}
         for run in runs
     }
-    caption = "PER of each evaluation in the run folders, with its 95 % interval."
-    return Section(title, figures=[Drawing("ladder", draw_run_comparison(rates), caption)])
+    caption = f"{rate} of each evaluation in the run folders, with its 95 % interval."
+    return Section(title, figures=[Drawing("ladder", draw_run_comparison(rates, rate), caption)])

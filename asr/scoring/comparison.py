@@ -75,6 +75,8 @@ def _difference_interval(first: Score, second: Score, resamples: int, seed: int)
 
 
 def _pair_utterances(first: Score, second: Score) -> list[tuple[ScoredUtterance, ScoredUtterance]]:
+    if first.unit != second.unit:
+        raise InputError(f"{first.unit}s and {second.unit}s, expected the same for both systems")
     if first.convention != second.convention:
         raise InputError(f"conventions {first.convention} and {second.convention}, expected the same for both systems")
     by_id = {utterance.id: utterance for utterance in second.utterances}

@@ -1,7 +1,8 @@
 """Phone error rate (PER) of a set of utterances under a scoring convention, with counts and a confidence interval.
 
 PER = (S + D + I) / N over the whole set, as a fraction (0.25 is 25 %). The alignment is that of `asr.scoring.alignment`,
-the folding that of `asr.scoring.conventions`.
+the folding that of `asr.scoring.conventions`. The same rate over graphemes is called CER, and ``|`` between words counts as
+one of them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,8 @@ from asr.errors import InputError
 from asr.scoring.alignment import Counts, Edit, align, count_edits
 from asr.scoring.conventions import CONVENTIONS, Convention
 
+GRAPHEMES = "graphemes"
+"""The notation of letters instead of phones."""
 RESAMPLES = 1000
 """Bootstrap samples for an interval."""
 
@@ -31,20 +34,41 @@ class ScoredUtterance:
 
 @dataclass(frozen=True)
 class Score:
-    """A set of utterances scored under one convention."""
+    """A set of utterances scored under one convention. ``notation`` is what the phones are in, "" if it is not known."""
 
     convention: str
     utterances: Sequence[ScoredUtterance]
     total: Counts = field(default_factory=Counts)
     speakers: Mapping[str, Counts] = field(default_factory=dict)
+    notation: str = ""
+
+    @property
+    def rate_name(self) -> str:
+        """PER, or CER for graphemes."""
+        return rate_name(self.notation)
+
+    @property
+    def unit(self) -> str:
+        """What is counted: phone or grapheme."""
+        return unit_of(self.notation)
 
 
 TranscriptPair = tuple[str, str, Sequence[str], Sequence[str]]
 """Id, speaker, reference phones and hypothesis phones of an utterance."""
 
 
-def score(utterances: Iterable[TranscriptPair], convention: str) -> Score:
-    """Score utterances under a convention of `CONVENTIONS`.
+def rate_name(notation: str) -> str:
+    """The name of the error rate of phones in a notation: PER, or CER for graphemes."""
+    return "CER" if notation == GRAPHEMES else "PER"
+
+
+def unit_of(notation: str) -> str:
+    """What is counted in a notation: phone or grapheme."""
+    return "grapheme" if notation == GRAPHEMES else "phone"
+
+
+def score(utterances: Iterable[TranscriptPair], convention: str, notation: str = "") -> Score:
+    """Score utterances under a convention of `CONVENTIONS`. Their phones are in ``notation``, "" if it is not known.
 
     Raises:
         InputError: the convention does not know a phone; the message names the utterance.
@@ -54,7 +78,7 @@ def score(utterances: Iterable[TranscriptPair], convention: str) -> Score:
     for utterance in scored:
         speakers[utterance.speaker] = speakers.get(utterance.speaker, Counts()) + utterance.counts
     total = sum((utterance.counts for utterance in scored), Counts())
-    return Score(convention, scored, total, dict(sorted(speakers.items())))
+    return Score(convention, scored, total, dict(sorted(speakers.items())), notation)
 
 
 def _score_utterance(pair: TranscriptPair, convention: Convention) -> ScoredUtterance:

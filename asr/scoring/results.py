@@ -7,6 +7,7 @@ Out: an `Evaluation`, its report lines, its JSON file.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from asr.errors import InputError
 from asr.scoring.alignment import Counts
 from asr.scoring.conventions import CONVENTIONS
 from asr.scoring.error_rate import Score, TranscriptPair, confidence_interval, score
+from asr.scoring.feature_error_rate import FeatureErrors, feature_errors
 from asr.system.files import read_text, write_text
 
 
@@ -29,6 +31,11 @@ class Evaluation:
     def headline(self) -> Score:
         """The score under the first convention."""
         return next(iter(self.scores.values()))
+
+    @cached_property
+    def feature_errors(self) -> FeatureErrors | None:
+        """The phone feature errors of the headline; None without panphon, or for phones in no known notation."""
+        return feature_errors(self.headline) if self.scores else None
 
     def under(self, convention: str) -> Score:
         """The score under a convention.
@@ -46,41 +53,52 @@ def evaluate_hypotheses(
     conventions: Sequence[str],
     decoder: str | None = None,
     precision: str | None = None,
+    notation: str = "",
 ) -> Evaluation:
-    """Score utterances under each convention.
+    """Score utterances under each convention. Their phones are in ``notation``, "" if it is not known.
 
     Raises:
         InputError: a convention does not know a phone.
     """
     pairs = list(utterances)
-    return Evaluation({name: score(pairs, name) for name in conventions}, decoder, precision)
+    return Evaluation({name: score(pairs, name, notation) for name in conventions}, decoder, precision)
 
 
 def headline(result: Score) -> str:
-    """PER, its interval, counts, utterances and speakers in one line."""
+    """PER or CER, its interval, counts, utterances and speakers in one line."""
     total = result.total
     return (
-        f"PER {percent(total.per)} % ({result.convention}{_format_interval(result)}): "
+        f"{result.rate_name} {percent(total.per)} % ({result.convention}{_format_interval(confidence_interval(result))}): "
         f"S {total.substitutions} D {total.deletions} I {total.insertions} N {total.reference_phones}, "
         f"{len(result.utterances)} utterances, {len(result.speakers)} speakers"
     )
 
 
+def feature_line(errors: FeatureErrors) -> str:
+    """PFER, its interval, the distance and the reference segments in one line."""
+    text = f"PFER {percent(errors.pfer)} % (features of panphon{_format_interval(errors.interval)}): "
+    text += f"distance {errors.distance:.2f} N {errors.reference_segments} segments"
+    return text + (f"; features are missing for {' '.join(errors.unread)}" if errors.unread else "")
+
+
 def report_lines(evaluation: Evaluation) -> list[str]:
-    """Describe an evaluation: the headline, a table of conventions if there are several, and a line for each speaker."""
+    """Describe an evaluation: the headline, PFER, a table of conventions if there are several, and a line per speaker."""
     result = evaluation.headline
     lines = [headline(result)]
+    if evaluation.feature_errors:
+        lines.append(feature_line(evaluation.feature_errors))
     if len(evaluation.scores) > 1:
         totals = {
             f"{'*' if scored is result else ' '} {name}": scored.total for name, scored in evaluation.scores.items()
         }
-        lines += ["", *_table("  convention", totals, [CONVENTIONS[name].summary for name in evaluation.scores]), ""]
-    return lines + _table("speaker", result.speakers)
+        summaries = [CONVENTIONS[name].summary for name in evaluation.scores]
+        lines += ["", *_table("  convention", result.rate_name, totals, summaries), ""]
+    return lines + _table("speaker", result.rate_name, result.speakers)
 
 
-def _table(title: str, counts_by_name: Mapping[str, Counts], notes: Sequence[str] = ()) -> list[str]:
+def _table(title: str, rate: str, counts_by_name: Mapping[str, Counts], notes: Sequence[str] = ()) -> list[str]:
     width = max(len(name) for name in [title, *counts_by_name])
-    lines = [f"{title:<{width}}    PER %      S      D      I      N"]
+    lines = [f"{title:<{width}}    {rate} %      S      D      I      N"]
     for name, counts in counts_by_name.items():
         columns = (counts.substitutions, counts.deletions, counts.insertions, counts.reference_phones)
         lines.append(f"{name:<{width}} {percent(counts.per):>8} " + " ".join(f"{number:>6}" for number in columns))
@@ -92,16 +110,23 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f}"
 
 
-def _format_interval(result: Score) -> str:
-    interval = confidence_interval(result)
+def _format_interval(interval: tuple[float, float] | None) -> str:
     return f", 95 % interval {percent(interval[0])} to {percent(interval[1])}" if interval else ""
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """Convert an evaluation to JSON values; ``per`` is a fraction, null without reference phones."""
+    """Convert an evaluation to JSON values; ``per`` is a fraction, null without reference phones.
+
+    For graphemes ``per`` and ``reference_phones`` are those of graphemes; ``rate`` is then CER and ``units`` graphemes.
+    ``pfer`` is null without panphon, or for phones in no known notation.
+    """
     result = evaluation.headline
     return {
         **_score_json(result),
+        "rate": result.rate_name,
+        "units": f"{result.unit}s",
+        "notation": result.notation,
+        "pfer": _feature_json(evaluation.feature_errors),
         "utterances": len(result.utterances),
         "speakers": len(result.speakers),
         "convention": result.convention,
@@ -143,7 +168,8 @@ def read_json(path: Path) -> Evaluation:
         raise InputError(f"{path}: missing or malformed entry ({error}), expected {expected}") from error
     if unknown:
         raise InputError(f"{path}: scoring convention {unknown[0]!r}, expected one of {', '.join(CONVENTIONS)}")
-    return evaluate_hypotheses(utterances, names, content.get("decoder"), content.get("precision"))
+    decoder, precision, notation = (content.get(key) for key in ("decoder", "precision", "notation"))
+    return evaluate_hypotheses(utterances, names, decoder, precision, str(notation or ""))
 
 
 def _score_json(result: Score) -> dict[str, Any]:
@@ -158,4 +184,16 @@ def _counts_json(counts: Counts) -> dict[str, Any]:
         "deletions": counts.deletions,
         "insertions": counts.insertions,
         "reference_phones": counts.reference_phones,
+    }
+
+
+def _feature_json(errors: FeatureErrors | None) -> dict[str, Any] | None:
+    if errors is None:
+        return None
+    return {
+        "pfer": errors.pfer if errors.reference_segments else None,
+        "interval": list(errors.interval) if errors.interval else None,
+        "distance": errors.distance,
+        "reference_segments": errors.reference_segments,
+        "unread": list(errors.unread),
     }

@@ -39,7 +39,7 @@ def read_transcripts(path: Path) -> dict[str, list[str]]:
         utterance, phones = (match[2], match[1].split()) if match else (line.split()[0], line.split()[1:])
         if utterance in transcripts:
             raise InputError(f"{path}:{number}: {utterance} appears twice, expected each id once")
-        markup = [phone for phone in phones if phone[0] in "({@" or phone in ("/", "}")]
+        markup = [phone for phone in phones if is_trn and (phone[0] in "({@" or phone in ("/", "}"))]
         if markup:
             raise InputError(
                 f"{path}:{number}: {markup[0]!r}, expected phones only, without alternatives or parentheses"

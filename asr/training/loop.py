@@ -20,7 +20,7 @@ from asr.config import TrainConfig
 from asr.corpus.phones import inventory
 from asr.errors import TrainingError
 from asr.inference.evaluate import recognize, score_hypotheses
-from asr.scoring.error_rate import Score
+from asr.scoring.error_rate import Score, rate_name
 from asr.system.lock import open_run_lock
 from asr.system.signals import StopRequest, catch_stop_signals
 from asr.training.checkpoints import raise_if_stopped, restore, save_epoch, save_if_due
@@ -63,7 +63,7 @@ def train(config: TrainConfig, run_dir: Path) -> float:
 def prepare(config: TrainConfig, run_dir: Path) -> Run:
     """Everything that a training needs, each part made once: device and processes, phones, datasets, model, optimizer."""
     accelerator = make_accelerator(config.trainer, run_dir)
-    phones = inventory(config.corpus.inventory)
+    phones = inventory(config.corpus.inventory, Path(config.corpus.dir))
     checkpoint = Checkpoint.of(config)
     features = checkpoint.features if checkpoint else config.features
     encode = frozen_layers(checkpoint, config, accelerator.device)
@@ -197,7 +197,7 @@ def log_epoch(run: Run, record: dict[str, float | str]) -> None:
     """One line in the log, and the figures for the trackers."""
     run.accelerator.log({key: value for key, value in record.items() if key != "objective"}, step=run.progress.update)
     log.info(
-        "epoch %(epoch)d (%(objective)s): loss %(train_loss).4f, dev PER %(per).2f %%, "
+        "epoch %(epoch)d (%(objective)s): loss %(train_loss).4f, dev %(rate)s %(per).2f %%, "
         "learning rate %(learning_rate).3g, %(minutes).1f minutes",
-        {**record, "per": 100 * float(record["dev_per"])},
+        {**record, "rate": rate_name(run.bundle.inventory.notation), "per": 100 * float(record["dev_per"])},
     )

@@ -103,6 +103,7 @@ class Run:
         self.progress.minutes, self.clock = self.progress.minutes + (now - self.clock) / 60, now
         return {
             "encoder": self.checkpoint.digest if self.checkpoint else "",
+            "phones": self.bundle.inventory.mapping,
             "model": copy_weights(self.plain_model),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state,
@@ -115,8 +116,11 @@ class Run:
         """Restore what `state` returned.
 
         Raises:
-            InputError: the checkpoint of the pretrained encoder has changed since.
+            InputError: the checkpoint of the pretrained encoder has changed since, or the table of phones.
         """
+        phones = self.bundle.inventory
+        if state.get("phones", phones.mapping) != phones.mapping:  # checkpoints of version 0.1 do not have them
+            raise InputError(f"{phones.name}: other phones, expected those that the run began with")
         if self.checkpoint and self.checkpoint.digest != state["encoder"]:
             before = f"the one that the run began with (SHA-256 {state['encoder']})"
             raise InputError(f"{self.checkpoint.folder}: another checkpoint, expected {before}")

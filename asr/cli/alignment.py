@@ -1,0 +1,242 @@
+"""`asr align`, `asr realign` and `asr verify`: known words or phones, and where they are in the audio."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asr.cli.options import Device, Model
+from asr.cli.transcribe import Format, Notation, Written
+from asr.errors import InputError
+from asr.inference.catalog import find_model
+
+if TYPE_CHECKING:
+    from asr.inference.align_corpus import Items
+    from asr.inference.align_lexicon import WordPronunciations
+    from asr.inference.realign import Realigned
+
+commands = typer.Typer()
+
+CORPUS_SUFFIXES = (".jsonl.gz", ".jsonl", ".tsv", ".csv", ".parquet")
+NAMED_WORDS = 10
+"""Words without a pronunciation that a message names."""
+
+Lexicon = Annotated[
+    Path | None, typer.Option(help="pronunciation lexicon: a word and its phones per line; several per word")
+]
+G2p = Annotated[
+    str, typer.Option(help="espeak, or a model of `asr g2p train`: pronounces words that the lexicon lacks")
+]
+Language = Annotated[str, typer.Option(help="language for espeak, such as de or cmn")]
+Cuts = Annotated[Path, typer.Argument(help="manifest, for example data/timit/cuts_train.jsonl.gz")]
+
+
+@commands.command()
+def align(
+    model: Annotated[str, typer.Argument(help="model folder, or a name from `asr models`")],
+    audio: Annotated[Path, typer.Argument(help="audio file; with --out a corpus: a folder, a manifest or a table")],
+    phones: Annotated[str | None, typer.Option(help='reference phones in the model\'s inventory: "HH AH L OW"')] = None,
+    text: Annotated[str | None, typer.Option(help="reference words, with --lexicon")] = None,
+    lexicon: Lexicon = None,
+    formats: Annotated[Format, typer.Option("--format", help="output format of a single file")] = Format.ctm,
+    notation: Written = Notation.model,
+    out: Annotated[Path | None, typer.Option(help="folder for the TextGrids of a corpus")] = None,
+    g2p: G2p = "",
+    language: Language = "",
+    force: Annotated[bool, typer.Option("--force", help="overwrite existing tiers")] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="threads for a corpus; 0: one a processor")] = 0,
+    device: Device = "cpu",
+) -> None:
+    """Align a recording, or a whole corpus, with its reference phones or words.
+
+    Example: `asr align runs/first/model hello.wav --phones "HH AH L OW" --format textgrid`
+
+    A corpus: `asr align english corpus/ --lexicon cmudict.dict --out tiers` reads any layout of `asr prepare` and writes a
+    TextGrid with words and phones for each recording, also of an hour, to the same place below tiers. What exists is
+    skipped, so the same command resumes. What does not fit is named in tiers/errors.tsv; the exit status is then 1, or 2
+    if nothing could be aligned.
+    """
+    if out is not None or audio.is_dir() or audio.name.lower().endswith(CORPUS_SUFFIXES):
+        if phones is not None or text is not None:
+            raise InputError(f"{audio}: a corpus with --phones or --text, expected its own texts")
+        if out is None:
+            raise InputError(f"{audio}: a corpus without --out, expected a folder for its tiers")
+        pronunciations = _load_pronunciations(lexicon, g2p, language)
+        _align_corpus(model, audio, out, pronunciations, force, jobs, device)
+    else:
+        _align_file(model, audio, phones, text, lexicon, formats, notation, device)
+
+
+def _align_file(
+    model: str,
+    audio: Path,
+    phones: str | None,
+    text: str | None,
+    lexicon: Path | None,
+    formats: Format,
+    notation: Notation,
+    device: str,
+) -> None:
+    """Align one recording and print its phones."""
+    from asr.corpus.lexicon import pronounce
+    from asr.inference.recognizer import load
+    from asr.inference.transcript_formats import FORMATS
+
+    recognizer = load(find_model(model), device)
+    if (phones is None) == (text is None) or (text is None) != (lexicon is None):
+        raise InputError("nothing to align, expected --phones, or --text and --lexicon")
+    reference = phones.split() if phones is not None else []
+    if text is not None and lexicon is not None:
+        reference = pronounce(text, lexicon, recognizer.bundle.inventory)
+    aligned = recognizer.align(audio, reference)
+    transcript = aligned if notation is Notation.model else aligned.in_notation(notation.value)
+    print(FORMATS[formats.value][1](transcript, audio), end="")
+
+
+def _align_corpus(
+    model: str,
+    source: Path,
+    out: Path,
+    pronunciations: "WordPronunciations | None",
+    force: bool,
+    jobs: int,
+    device: str,
+) -> None:
+    """Write the tiers of a corpus and print what was done."""
+    from asr.inference.align_corpus import ERRORS_FILE, align_corpus
+    from asr.inference.recognizer import load
+
+    items, root = _read_corpus(source, pronunciations)
+    summary = align_corpus(load(find_model(model), device), items, out, root, force, jobs)
+    print(
+        f"{summary.recordings} recordings, {summary.utterances} utterances, {summary.seconds / 3600:.2f} hours of "
+        f"audio -> {out}"
+    )
+    if summary.skipped:
+        print(f"skipped: {summary.skipped} recordings, tiers exist")
+    for reason, count in sorted(summary.problems.items()):
+        print(f"left out: {count} ({reason}) -> {out / ERRORS_FILE}")
+    if summary.problems:
+        raise typer.Exit(1 if summary.recordings or summary.skipped else 2)
+
+
+def _load_pronunciations(lexicon: Path | None, g2p: str, language: str) -> "WordPronunciations | None":
+    """What knows the pronunciations of words; None if neither lexicon nor model is given."""
+    from asr.corpus.lexicon import read_lexicon
+    from asr.inference.align_lexicon import WordPronunciations
+
+    if lexicon is None and not g2p:
+        return None
+    model: Callable[[str], Sequence[tuple[str, ...]]] | None = None
+    if g2p:
+        from data_prep.pronouncing import load_g2p
+
+        model = load_g2p(g2p, language).pronounce
+    return WordPronunciations(read_lexicon(lexicon) if lexicon is not None else {}, model)
+
+
+def _read_corpus(source: Path, pronunciations: "WordPronunciations | None") -> "tuple[Items, Path | None]":
+    """The utterances of a manifest or of a corpus in a known layout, and the folder that the tiers mirror, if any."""
+    from asr.inference.align_lexicon import split_words
+    from asr.inference.align_utterance import Item, Problem
+    from data_prep.auto import detect
+    from data_prep.entries import Entry
+
+    found = detect(source)
+    reader = found.reader
+    if reader is None:
+        raise InputError(f"{source}: {found.name}, expected its manifest: asr prepare {found.name} {source} DATA")
+    print(f"asr: {source}: {found.name}, {found.why}", file=sys.stderr)
+
+    def items() -> Iterator[Item | Problem]:
+        for entry in reader():
+            if not isinstance(entry, Entry):
+                yield Problem(entry.where, "", entry.reason)
+                continue
+            words = split_words(entry.words)
+            if entry.phones is None and pronunciations is None:
+                raise InputError(f"{entry.where}: words without phones, expected --lexicon or --g2p")
+            known = tuple(pronunciations.find(word) for word in words) if pronunciations is not None else ()
+            yield Item(
+                entry.id, entry.audio_path, words, known, entry.phones, entry.start_s, entry.end_s, entry.speaker
+            )
+
+    return items, source if source.is_dir() else None
+
+
+@commands.command()
+def realign(
+    model: Model,
+    cuts: Cuts,
+    out: Annotated[Path, typer.Argument(help="manifest to write, such as data/timit/realigned/cuts_train.jsonl.gz")],
+    lexicon: Lexicon = None,
+    g2p: G2p = "",
+    language: Language = "",
+    device: Device = "cpu",
+) -> None:
+    """Choose the pronunciation of each word in a manifest by alignment.
+
+    Example: `asr realign english data/mine/cuts_train.jsonl.gz data/mine/realigned/cuts_train.jsonl.gz --lexicon FILE`
+
+    Of a word's pronunciations, the one that the model finds most probable in the audio replaces the phones of the manifest.
+    """
+    from asr.inference.realign import realign as realign_manifest
+    from asr.inference.recognizer import load
+
+    pronunciations = _load_pronunciations(lexicon, g2p, language)
+    if pronunciations is None:
+        raise InputError("no pronunciations, expected --lexicon or --g2p")
+    _print_realigned(realign_manifest(load(model, device), cuts, out, pronunciations.find))
+    print(f"manifest: {out}")
+
+
+def _print_realigned(report: "Realigned") -> None:
+    share = report.changed_words / max(1, report.words)
+    print(
+        f"changed: {report.changed_words} of {report.words} words ({100 * share:.1f} %), "
+        f"{report.changed_utterances} of {report.utterances} utterances"
+    )
+    if report.unknown:
+        print(f"not counted: words of {report.unknown} utterances, whose phones the lexicon does not give")
+    for reason, count in sorted(report.kept.items()):
+        print(f"kept as they are: {count} utterances ({reason})")
+    if report.missing:
+        named = ", ".join(f"{word} ({count})" for word, count in report.missing.most_common(NAMED_WORDS))
+        print(f"without a pronunciation: {len(report.missing)} words: {named}")
+
+
+@commands.command()
+def verify(
+    model: Model,
+    cuts: Cuts,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write all verdicts to this JSON file")] = None,
+    tsv_file: Annotated[Path | None, typer.Option("--tsv", help="also write all verdicts to this table")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="fit below which a transcript is suspicious: higher finds and accuses more")
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Find the transcripts of a manifest that do not match their audio.
+
+    Example: `asr verify english data/mine/cuts_train.jsonl.gz --tsv suspicious.tsv`
+
+    The fit of an utterance is 1 if its reference is as probable as what the model recognizes, and 0 if it is no more
+    probable than random phones. The worst fits come first.
+    """
+    from asr.corpus.manifest import read_manifest
+    from asr.inference.recognizer import load
+    from asr.inference.verify import THRESHOLD, format_json, format_tsv
+    from asr.inference.verify import verify as verify_utterances
+    from asr.system.files import write_text
+
+    limit = THRESHOLD if threshold is None else threshold
+    recognizer = load(model, device)
+    verdicts = sorted(verify_utterances(recognizer, read_manifest(cuts)), key=lambda verdict: verdict.fit.value)
+    suspicious = [verdict for verdict in verdicts if verdict.fit.value < limit]
+    for path, write in ((json_file, format_json), (tsv_file, format_tsv)):
+        if path is not None:
+            write_text(path, write(verdicts, limit))
+    print(format_tsv(suspicious, limit), end="")
+    print(f"suspicious: {len(suspicious)} of {len(verdicts)} transcripts, fit below {limit:g}", file=sys.stderr)
