@@ -21,8 +21,8 @@ from asr.corpus.manifest import Utterance, write_corpus
 from asr.errors import InputError
 from asr.inference.catalog import find_model
 from asr.inference.evaluate import evaluate
-from asr.reports.corpus import describe_corpus
 from asr.reports.corpus_audio import CHUNK, Measures, Part, measure, measure_all
+from asr.reports.corpus_report import describe_corpus
 from asr.reports.corpus_suspicions import find_suspicions
 from asr.reports.corpus_tally import split_names, tally_corpus
 

@@ -29,6 +29,6 @@ def describe(
     Shows durations, speakers, phones, words, speaking rates, levels, clipping, noise, bandwidth and silence, split beside
     split. OUT/stats.json has the same figures.
     """
-    from asr.reports.corpus import describe_corpus
+    from asr.reports.corpus_report import describe_corpus
 
     print(f"report: {describe_corpus(cuts, out, jobs, model)}")

@@ -33,6 +33,7 @@ Start with `recognizer`, which follows one recording from audio to transcript.
 __all__ = [
     "align_corpus",
     "align_lexicon",
+    "align_utterance",
     "bundle",
     "catalog",
     "encoder_checkpoint",

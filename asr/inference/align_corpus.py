@@ -157,7 +157,7 @@ def _take(
         errors.add(problem)
     recording.speakers[item.speaker].append(result)
     summary.utterances += 1
-    summary.seconds += (duration_s if item.end_s is None else item.end_s) - item.start_s
+    summary.seconds += _own_duration_s(item, duration_s)
 
 
 def _align_all(aligner: UtteranceAligner, items: Iterable[Item], jobs: int) -> Iterator[Result]:
@@ -192,7 +192,7 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Timed]]:
             duration_s, problem = probe_audio(item.audio_path).duration_s, None
         except InputError as error:
             duration_s, problem = 0.0, _unusable(item, error)
-        own_s = (duration_s if item.end_s is None else item.end_s) - item.start_s
+        own_s = _own_duration_s(item, duration_s)
         if batch and (own_s > LONG_S or seconds + own_s > BATCH_S or len(batch) == BATCH_UTTERANCES):
             yield batch
             batch, seconds = [], 0.0
@@ -207,38 +207,45 @@ def _align_batch(aligner: UtteranceAligner, batch: Sequence[Timed]) -> list[Resu
     results: list[Result] = []
     usable: list[tuple[int, Tensor]] = []
     for item, duration_s, problem in batch:
-        features = _read(aligner.recognizer, item, duration_s) if problem is None else problem
-        if isinstance(features, Tensor):
-            usable.append((len(results), features))
-            features = Problem(item.id, str(item.audio_path), "not aligned")
-        results.append((item, duration_s, features))
+        outcome: Aligned | Problem | Tensor = problem or _read_or_align_long(aligner, item, duration_s)
+        if isinstance(outcome, Tensor):
+            usable.append((len(results), outcome))
+            outcome = Problem(item.id, str(item.audio_path), "not aligned")
+        results.append((item, duration_s, outcome))
     all_log_probs = compute_log_probs(aligner.recognizer.bundle, [features for _, features in usable])
     for (index, features), log_probs in zip(usable, all_log_probs, strict=True):
         item, duration_s, _ = results[index]
-        results[index] = (item, duration_s, _align(aligner, item, features, log_probs, duration_s))
+        try:
+            units = aligner.units(item)
+            own_s = _own_duration_s(item, duration_s)
+            results[index] = (item, duration_s, aligner.align(units, features, log_probs, item.start_s, own_s))
+        except MisfitError as misfit:
+            results[index] = (item, duration_s, _misfit(item, misfit))
     return results
 
 
-def _read(recognizer: Recognizer, item: Item, duration_s: float) -> Tensor | Problem:
-    try:
-        if item.end_s is None and item.start_s == 0:
-            return recognizer.features(item.audio_path)[0]
-        end_s = duration_s if item.end_s is None else item.end_s
-        return read_features(recognizer, item.audio_path, item.start_s, end_s - item.start_s)
-    except InputError as error:
-        return _unusable(item, error)
-
-
-def _align(
-    aligner: UtteranceAligner, item: Item, features: Tensor, log_probs: Tensor, duration_s: float
-) -> Aligned | Problem:
-    own_s = (duration_s if item.end_s is None else item.end_s) - item.start_s
+def _read_or_align_long(aligner: UtteranceAligner, item: Item, duration_s: float) -> Aligned | Problem | Tensor:
+    """The normalized features (frames, dim) of an utterance; if it is long, its intervals."""
+    own_s = _own_duration_s(item, duration_s)
     try:
         if own_s > LONG_S:
-            return LongRecording(aligner, item, log_probs, own_s).align()
-        return aligner.align(aligner.units(item), features, log_probs, item.start_s, own_s)
+            return LongRecording(aligner, item, own_s).align()
+        if own_s == duration_s:
+            return aligner.recognizer.features(item.audio_path)[0]
+        return read_features(aligner.recognizer, item.audio_path, item.start_s, own_s)
+    except InputError as error:
+        return _unusable(item, error)
     except MisfitError as misfit:
-        return Problem(item.id, str(item.audio_path), misfit.reason, misfit.detail)
+        return _misfit(item, misfit)
+
+
+def _own_duration_s(item: Item, duration_s: float) -> float:
+    """The duration of an utterance in a recording of ``duration_s``."""
+    return (duration_s if item.end_s is None else item.end_s) - item.start_s
+
+
+def _misfit(item: Item, misfit: MisfitError) -> Problem:
+    return Problem(item.id, str(item.audio_path), misfit.reason, misfit.detail)
 
 
 def _unusable(item: Item, error: InputError) -> Problem:

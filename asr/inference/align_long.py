@@ -16,12 +16,15 @@ from itertools import accumulate, islice
 import numpy as np
 from torch import Tensor
 
-from asr.decoding.best_path import best_path_spans
+from asr.corpus.audio import read_blocks
+from asr.features.frames import frame_count, frame_samples
 from asr.inference.align_anchors import EXTRA_PHONES, Match, Stretch, cut_segment, find_segments, match_phones
 from asr.inference.align_utterance import Aligned, Interval, Item, MisfitError, Problem, Unit, UtteranceAligner
 from asr.inference.verify import read_features
-from asr.inference.windows import compute_log_probs
+from asr.inference.windows import compute_log_probs, join_windows
 
+WINDOW_S, OVERLAP_S = 30.0, 3.0
+"""The recording is recognized in windows, so that speakers and channels may change."""
 PIECE_S, MIN_PIECE_S = 30.0, 10.0
 """A piece is longer than `PIECE_S` only if no word before is recognized well enough to cut there."""
 TEXT_ONLY, AUDIO_ONLY = "text that the audio lacks", "audio that the text lacks"
@@ -29,37 +32,40 @@ MAX_MISSING = 0.8
 """If more of the words are missing, those that were found may be chance."""
 GROUP_PHONES = 4
 """Phones without words are cut into groups of so many."""
-PIECES_AT_ONCE = 8
+AT_ONCE = 8
+"""Windows or pieces in a batch."""
 SHOWN_WORDS = 8
 """Words of a stretch that the report names."""
 
 
 @dataclass(frozen=True)
 class LongRecording:
-    """A long item with its natural-log probabilities (output frames, symbols) and its duration."""
+    """A long item, and its duration."""
 
     aligner: UtteranceAligner
     item: Item
-    log_probs: Tensor
     duration_s: float
 
     def align(self) -> Aligned:
         """Align the words that the recording has.
 
         Raises:
-            MisfitError: it has none of them.
+            MisfitError: it has few of them.
+            InputError: the audio cannot be used.
         """
         units = self._units()
         known = [index for index, unit in enumerate(units) if unit.pronunciations]
         first_phones = [units[index].pronunciations[0] for index in known]
         edges = [0, *accumulate(map(len, first_phones))]
-        match = match_phones(self.log_probs, self._frame_s, [phone for phones in first_phones for phone in phones])
+        log_probs = self._recognize()
+        match = match_phones(log_probs, self._frame_s, [phone for phones in first_phones for phone in phones])
+        del log_probs
         segments = find_segments(match, edges)
         pieces = [piece for segment in segments for piece in self._cut(match, edges, segment)]
         words: list[Interval] = []
         phones: list[Interval] = []
         missing = np.ones(len(units), bool)
-        for piece, features, log_probs in self._recognize(pieces):
+        for piece, features, log_probs in self._recognize_pieces(pieces):
             inside = known[piece.first : piece.stop]
             with suppress(MisfitError):  # then its words are missing
                 start_s, end_s = self._times_s(piece)
@@ -74,7 +80,7 @@ class LongRecording:
             found = len(units) - int(missing.sum())
             raise MisfitError("text does not fit the audio", f"{found} of {len(units)} words found")
         lacking = [Problem(*self._where, reason, detail) for reason, detail in self._describe_missing(units, missing)]
-        extra = [Problem(*self._where, AUDIO_ONLY, detail) for detail in self._describe_extra(segments)]
+        extra = [Problem(*self._where, AUDIO_ONLY, detail) for detail in self._describe_extra(match, segments)]
         return Aligned(tuple(words), tuple(phones), (*lacking, *extra))
 
     @property
@@ -100,27 +106,60 @@ class LongRecording:
         shortest, longest = (round(seconds / self._frame_s) for seconds in (MIN_PIECE_S, PIECE_S))
         return cut_segment(match, edges, segment, shortest, longest)
 
-    def _recognize(self, pieces: Iterable[Stretch]) -> Iterator[tuple[Stretch, Tensor, Tensor]]:
+    def _recognize(self) -> Tensor:
+        """Compute natural-log probabilities (output frames, symbols) in windows, each normalized alone, and join them."""
+        bundle = self.aligner.recognizer.bundle
+        samples = round(self.duration_s * bundle.features.sample_rate_hz)
+        frames = -(-frame_count(samples, bundle.features) // bundle.model.time_reduction)
+        return join_windows(self._recognize_windows(), frames, len(bundle.inventory.symbols))
+
+    def _recognize_windows(self) -> Iterator[tuple[int, Tensor]]:
+        """Yield the first output frame of each window and its log-probabilities."""
+        recognizer = self.aligner.recognizer
+        step = round((WINDOW_S - OVERLAP_S) / self._frame_s)
+        windows = enumerate(self._read_windows(step * self._frame_samples))
+        while batch := list(islice(windows, AT_ONCE)):
+            features = [recognizer.features(window, recognizer.sample_rate_hz)[0] for _, window in batch]
+            all_log_probs = compute_log_probs(recognizer.bundle, features)
+            yield from ((number * step, each) for (number, _), each in zip(batch, all_log_probs, strict=True))
+
+    def _read_windows(self, step: int) -> Iterator[np.ndarray]:
+        """Read windows of (samples,) float32 that start ``step`` samples apart."""
+        rate_hz = self.aligner.recognizer.sample_rate_hz
+        size = step + round(OVERLAP_S * rate_hz)
+        pending = np.zeros(0, np.float32)
+        for block in read_blocks(self.item.audio_path, rate_hz, self.item.start_s, self.duration_s):
+            pending = np.concatenate([pending, block])
+            while len(pending) > size:
+                yield pending[:size]
+                pending = pending[step:]
+        yield pending
+
+    def _recognize_pieces(self, pieces: Iterable[Stretch]) -> Iterator[tuple[Stretch, Tensor, Tensor]]:
         """Yield features (frames, dim) and log-probabilities (output frames, symbols) of pieces, each normalized alone."""
         recognizer = self.aligner.recognizer
         remaining = iter(pieces)
-        while batch := list(islice(remaining, PIECES_AT_ONCE)):
+        while batch := list(islice(remaining, AT_ONCE)):
             features = []
-            for piece in batch:
-                start_s, end_s = self._times_s(piece)
+            for start_s, end_s in map(self._times_s, batch):
                 part = (self.item.start_s + start_s, end_s - start_s)
                 features.append(read_features(recognizer, self.item.audio_path, *part))
             yield from zip(batch, features, compute_log_probs(recognizer.bundle, features), strict=True)
 
     def _times_s(self, piece: Stretch) -> tuple[float, float]:
         """Start and end of a piece, from the start of the item."""
-        end_s = self.duration_s if piece.end == len(self.log_probs) else piece.end * self._frame_s
-        return piece.start * self._frame_s, min(end_s, self.duration_s)
+        last = round(self.duration_s / self._frame_s) - 1
+        return piece.start * self._frame_s, self.duration_s if piece.end >= last else piece.end * self._frame_s
+
+    @property
+    def _frame_samples(self) -> int:
+        """Samples from an output frame to the next."""
+        bundle = self.aligner.recognizer.bundle
+        return bundle.model.time_reduction * frame_samples(bundle.features)[1]
 
     @property
     def _frame_s(self) -> float:
-        bundle = self.aligner.recognizer.bundle
-        return bundle.model.time_reduction * bundle.features.frame_shift_ms / 1000
+        return self._frame_samples / self.aligner.recognizer.sample_rate_hz
 
     def _describe_missing(self, units: Sequence[Unit], missing: np.ndarray) -> Iterator[tuple[str, str]]:
         """The reason and the words of each run that is not aligned."""
@@ -132,10 +171,10 @@ class LongRecording:
                 rest = " ..." if stop - first > SHOWN_WORDS else ""
                 yield reason, f"words {first + 1} to {stop} of {len(units)}: {shown}{rest}"
 
-    def _describe_extra(self, segments: Sequence[Stretch]) -> Iterator[str]:
+    def _describe_extra(self, match: Match, segments: Sequence[Stretch]) -> Iterator[str]:
         """From when to when the recording has speech that the text lacks."""
-        edges = [0, *(edge for segment in segments for edge in (segment.start, segment.end)), len(self.log_probs)]
+        edges = [0, *(edge for segment in segments for edge in (segment.start, segment.end)), match.frames]
         for start, end in zip(edges[::2], edges[1::2], strict=True):
-            if end > start and len(best_path_spans(self.log_probs[start:end])) >= EXTRA_PHONES:
+            if sum(start <= first and last <= end for first, last in match.spans) >= EXTRA_PHONES:
                 start_s, end_s = (self.item.start_s + edge * self._frame_s for edge in (start, end))
                 yield f"{start_s:.2f} to {end_s:.2f} s"

@@ -4,7 +4,7 @@ In:  evaluations, model folders, manifests, run folders.
 Out: DIR/index.html, with figures as SVG and tables as CSV beside it.
 Start with `evaluation.write_report`, then `error_analysis.findings`.
 
-    corpus             the report about a corpus
+    corpus_report      the report about a corpus
     corpus_audio       what is measured in audio, and clips (internal)
     corpus_tally       one pass over manifests and audio (internal)
     corpus_suspicions  utterances to look at, and why (internal)
@@ -22,4 +22,12 @@ Start with `evaluation.write_report`, then `error_analysis.findings`.
     page               sections, tables and figures to an HTML page (internal)
 """
 
-__all__ = ["corpus", "error_analysis", "evaluation", "explain", "gradient_reach", "model_report", "run_comparison"]
+__all__ = [
+    "corpus_report",
+    "error_analysis",
+    "evaluation",
+    "explain",
+    "gradient_reach",
+    "model_report",
+    "run_comparison",
+]
