@@ -25,7 +25,7 @@ from playwright.sync_api import Browser
 
 from asr.cli import app as cli
 from asr.config import BeamConfig, TrainConfig
-from asr.corpus.manifest import read_manifest, write_corpus
+from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from tests.conftest import TINY_MODEL
 
 ROOT = Path(__file__).parents[1]
@@ -110,9 +110,22 @@ def workspace(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
             audio = folder / "recordings_with_labels" / name / f"{one.id.replace('-', '_')}.wav"
             shutil.copy(one.audio_path, audio)
             audio.with_suffix(".lab").write_text(" ".join(one.phones), encoding="utf-8")
+    write_fieldwork(folder, [one for split in splits.values() for one in split])
     shutil.copytree(DOCS / "examples", folder, dirs_exist_ok=True)
     (folder / "conf").rename(folder / "my_conf")
     return folder
+
+
+def write_fieldwork(folder: Path, utterances: list[Utterance]) -> None:
+    """Speakers' folders with a word beside each recording, and a lexicon of these words."""
+    lexicon = {"".join(one.phones).lower(): one.phones for one in utterances}
+    for one in utterances:
+        audio = folder / "fieldwork" / one.speaker / f"{one.id}.wav"
+        audio.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(one.audio_path, audio)
+        audio.with_suffix(".lab").write_text("".join(one.phones).lower(), encoding="utf-8")
+    lines = [f"{word}\t{' '.join(phones)}\n" for word, phones in sorted(lexicon.items())]
+    (folder / "fieldwork_lexicon.txt").write_text("".join(lines), encoding="utf-8")
 
 
 @pytest.fixture
