@@ -175,6 +175,7 @@ class TrainerConfig:
     precision: str = _one_of("auto", "float32", "bfloat16")
     loss_reduction: str = _one_of("sum", "utterance", "token")
     consistency: float = _within(0, 100)
+    expected_errors: float = _within(0, 1)
     teachers: list[str] = _any()
     distillation: float = _within(0, 1)
     gradient_clip: float = _within(0)
@@ -234,13 +235,8 @@ class TrainConfig:
 
 VARIANTS: dict[str, dict[str, type]] = {  # groups with several schemas, chosen by the group's ``name``
     "optimizer": {"adamw": AdamWConfig, "adadelta": AdadeltaConfig, "sgd": SgdConfig},
-    "schedule": {
-        "one_cycle": ProgressScheduleConfig,
-        "warmup_cosine": ProgressScheduleConfig,
-        "constant": ProgressScheduleConfig,
-        "plateau": DevScheduleConfig,
-        "newbob": DevScheduleConfig,
-    },
+    "schedule": dict.fromkeys(("one_cycle", "warmup_cosine", "constant"), ProgressScheduleConfig)
+    | dict.fromkeys(("plateau", "newbob"), DevScheduleConfig),
 }
 
 

@@ -132,7 +132,7 @@ def test_evaluate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) 
     assert figures["per"] == errors / figures["reference_phones"]
     assert (figures["reference_phones"], figures["utterances"], figures["speakers"]) == (12, 4, 1)
     assert figures["per_speaker"]["e"]["reference_phones"] == 12
-    headline, table, speaker = result.out.splitlines()
+    headline, *_, table, speaker = result.out.splitlines()
     counts = f"S {figures['substitutions']} D {figures['deletions']} I {figures['insertions']} N 12"
     assert headline == f"PER {100 * figures['per']:.2f} % (plain): {counts}, 4 utterances, 1 speakers"
     assert table.split() == ["speaker", "PER", "%", "S", "D", "I", "N"]

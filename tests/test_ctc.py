@@ -16,7 +16,13 @@ from torch import Tensor
 from asr.corpus.manifest import Utterance, write_corpus
 from asr.decoding.best_path import best_path
 from asr.nn.ctc import ctc_loss, required_frames
-from asr.training.losses import consistency_loss, distillation_loss, flat_start_loss, flat_start_targets
+from asr.training.losses import (
+    consistency_loss,
+    distillation_loss,
+    expected_error_loss,
+    flat_start_loss,
+    flat_start_targets,
+)
 from tests.faults import ctc_numbers
 from tests.faults.ctc_reference import loss_and_gradient
 
@@ -240,6 +246,34 @@ def test_consistency_by_hand() -> None:
     found = consistency_loss(one, other, torch.tensor([3, 2]))
     assert found.tolist() == pytest.approx([first + third, first])
     assert consistency_loss(one, one, torch.tensor([3, 2])).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def edit_distance(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """By its recursive definition."""
+    if not one or not other:
+        return len(one) + len(other)
+    replaced = edit_distance(one[1:], other[1:]) + (one[0] != other[0])
+    return min(replaced, edit_distance(one[1:], other) + 1, edit_distance(one, other[1:]) + 1)
+
+
+def test_expected_errors_are_the_sum_over_all_paths() -> None:
+    torch.manual_seed(3)
+    logits = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    references, frames = [(1, 2), (2,)], [4, 3]
+    expected = torch.zeros(2, dtype=torch.float64)
+    for index, (reference, count) in enumerate(zip(references, frames, strict=True)):
+        log_probs = logits[index, :count].log_softmax(-1)
+        for path in product(range(3), repeat=count):
+            probability = torch.stack([log_probs[t, symbol] for t, symbol in enumerate(path)]).sum().exp()
+            expected[index] = expected[index] + probability * edit_distance(collapse(path), reference)
+    (gradient,) = torch.autograd.grad(expected.sum(), logits)
+    found = expected_error_loss(logits.log_softmax(-1), torch.tensor(frames), *pad(references), samples=200_000)
+    torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
+    found.sum().backward()
+    torch.testing.assert_close(logits.grad, gradient, atol=0.01, rtol=0)
+    assert gradient.abs().max() > 0.1
+    assert logits.grad is not None
+    assert logits.grad[1, 3].abs().sum() == 0
 
 
 def test_distillation_by_hand() -> None:

@@ -91,7 +91,9 @@ def _align_file(
     if text is not None and lexicon is not None:
         reference = pronounce(text, lexicon, recognizer.bundle.inventory)
     aligned = recognizer.align(audio, reference)
-    transcript = aligned if notation is Notation.model else aligned.in_notation(notation.value)
+    transcript = (
+        aligned if notation is Notation.model else aligned.in_notation(notation.value, recognizer.bundle.inventory)
+    )
     print(FORMATS[formats.value][1](transcript, audio), end="")
 
 

@@ -133,7 +133,7 @@ def language_model(
     arpa: Annotated[Path, typer.Argument(help="ARPA file to write")],
     order: Annotated[int, typer.Option(help="order of the n-gram, 1 to 6")] = 4,
     inventory: Annotated[
-        str, typer.Option(help="phone inventory: timit61, timit48, timit39 or arpabet39")
+        str, typer.Option(help="phone inventory: timit61, timit48, timit39, arpabet39, or the path of a table")
     ] = "arpabet39",
     test: Annotated[Path | None, typer.Option(help="manifest to measure perplexity on")] = None,
     words: Annotated[bool, typer.Option("--words", help="estimate a word n-gram, for `asr evaluate-words`")] = False,

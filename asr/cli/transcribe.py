@@ -32,6 +32,7 @@ class Notation(StrEnum):
     timit = "timit"
     arpabet = "arpabet"
     ipa = "ipa"
+    xsampa = "xsampa"
 
 
 Formats = Annotated[list[Format], typer.Option("--format", help="output format; with --out it may be repeated")]

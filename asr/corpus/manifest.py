@@ -8,6 +8,7 @@ has phone times, they are in ``alignment["phone"]``. Other ``custom`` fields, su
 import gzip
 import json
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -200,6 +201,7 @@ def _from_cut(path: Path, cut: "MonoCut") -> Utterance:
     phones = custom.pop("phones", None)
     if phones is None and alignment is None:
         raise InputError(f"{where}: no phones, expected custom['phones'] or alignment['phone']")
+    symbols = phones.split() if phones is not None else [item.symbol for item in alignment or ()]
     if not supervision.speaker:
         raise InputError(f"{where}: no speaker, expected a name")
     utterance = Utterance(
@@ -208,7 +210,7 @@ def _from_cut(path: Path, cut: "MonoCut") -> Utterance:
         sample_rate_hz=cut.recording.sampling_rate,
         duration_s=cut.duration,
         speaker=supervision.speaker,
-        phones=tuple(phones.split()) if phones is not None else tuple(item.symbol for item in alignment or ()),
+        phones=tuple(unicodedata.normalize("NFC", one) if isinstance(one, str) else one for one in symbols),
         words=supervision.text or "",
         phone_times_s=None if alignment is None else tuple((item.start, item.end) for item in alignment),
         sex=supervision.gender or "",

@@ -81,6 +81,7 @@ class Dataset:
         self.utterances = utterances
         self.encode = encode
         self.config = features
+        self.inventory = inventory
         self.tokens = [inventory.encode(utterance.phones, utterance.id) for utterance in utterances]
         self.statistics = dict(statistics or {})
         self._cache: dict[Item, Tensor] = {}

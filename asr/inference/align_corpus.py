@@ -81,8 +81,9 @@ def align_corpus(
     recordings = {path: _Recording(count) for path, count in counts.items() if path not in done}
     with _ErrorFile(out / ERRORS_FILE, {str(path) for path in done}, summary) as errors:
         todo = _todo(items(), done, errors)
-        results = _align_all(aligner, todo, jobs)
-        for item, duration_s, result in progress(results, "aligning", sum(r.left for r in recordings.values())):
+        count = sum(recording.left for recording in recordings.values())
+        results = _align_all(aligner, todo, min(jobs, count))
+        for item, duration_s, result in progress(results, "aligning", count):
             recording = recordings[item.audio_path]
             _take(recording, item, duration_s, result, errors, summary)
             if recording.left == 0:
@@ -162,7 +163,7 @@ def _take(
 
 def _align_all(aligner: UtteranceAligner, items: Iterable[Item], jobs: int) -> Iterator[Result]:
     """Align utterances in threads, in order; few batches wait at a time."""
-    if jobs == 1:
+    if jobs <= 1:  # then torch has all processors
         for batch in _batches(items):
             yield from _align_batch(aligner, batch)
         return

@@ -32,7 +32,7 @@ MAX_MISSING = 0.8
 """If more of the words are missing, those that were found may be chance."""
 GROUP_PHONES = 4
 """Phones without words are cut into groups of so many."""
-AT_ONCE = 8
+AT_ONCE = 4
 """Windows or pieces in a batch."""
 SHOWN_WORDS = 8
 """Words of a stretch that the report names."""

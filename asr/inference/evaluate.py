@@ -43,7 +43,8 @@ def evaluate(
     dataset = load_dataset(bundle, cuts)
     hypotheses = recognize(bundle, dataset, decode)
     conventions = conventions_for(bundle.convention, bundle.inventory.symbols)
-    return evaluate_hypotheses(pair_with_references(dataset, hypotheses), conventions, decoder, bundle.precision)
+    pairs = pair_with_references(dataset, hypotheses)
+    return evaluate_hypotheses(pairs, conventions, decoder, bundle.precision, bundle.inventory.notation)
 
 
 def read_or_evaluate(path: Path, cuts: Path | None, decoder: str = "best_path") -> Evaluation:
@@ -123,14 +124,14 @@ def evaluation_mode(bundle: Bundle) -> Iterator[None]:
 
 def score_hypotheses(bundle: Bundle, dataset: Dataset, hypotheses: Mapping[str, Sequence[str]]) -> Score:
     """Score hypotheses, by utterance id, under the bundle's scoring convention."""
-    return score(pair_with_references(dataset, hypotheses), bundle.convention)
+    return score(pair_with_references(dataset, hypotheses), bundle.convention, bundle.inventory.notation)
 
 
 def pair_with_references(dataset: Dataset, hypotheses: Mapping[str, Sequence[str]]) -> list[TranscriptPair]:
-    """Pair the reference of each utterance with its hypothesis."""
+    """Pair the reference of each utterance with its hypothesis. A table of phones folds the reference."""
     return [
-        (utterance.id, utterance.speaker, utterance.phones, hypotheses[utterance.id])
-        for utterance in dataset.utterances
+        (one.id, one.speaker, dataset.inventory.reference(one.phones, one.id), hypotheses[one.id])
+        for one in dataset.utterances
     ]
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from asr.corpus.audio import SAMPLE_RATE_HZ
-from asr.corpus.notation import phone_symbols
+from asr.corpus.notation import phone_symbols, translate
+from asr.corpus.phones import PhoneInventory
 
 TIER = "phones"
 
@@ -34,13 +35,15 @@ class Transcript:
         """The symbols of the phones."""
         return [phone.symbol for phone in self.phones]
 
-    def in_notation(self, notation: str) -> "Transcript":
+    def in_notation(self, notation: str, phones: PhoneInventory | None = None) -> "Transcript":
         """Translate to another notation. Phones without a symbol there are dropped; unknown phones stay.
 
+        ``phones`` is the model's inventory. Without it, the phones are TIMIT's or ARPAbet's.
+
         Raises:
-            InputError: an unknown notation.
+            InputError: an unknown notation, or one that the inventory has no translation to.
         """
-        symbols = phone_symbols(notation)
+        symbols = translate(phones.symbols[1:], phones.notation, notation) if phones else phone_symbols(notation)
         translated = [(phone, symbols.get(phone.symbol, phone.symbol)) for phone in self.phones]
         return replace(
             self, phones=tuple(replace(phone, symbol=symbol) for phone, symbol in translated if symbol is not None)
@@ -68,10 +71,11 @@ def format_ctm(transcript: Transcript, path: Path) -> str:
 
 
 def format_textgrid(transcript: Transcript, path: Path) -> str:
-    """Praat's TextGrid with one interval tier."""
+    """Praat's TextGrid with one interval tier. A silence of no duration has no interval."""
     from praatio import textgrid
 
-    entries = [(phone.start_s, phone.end_s, phone.symbol) for phone in transcript.phones]
+    long = (phone for phone in transcript.phones if phone.end_s > phone.start_s)
+    entries = [(phone.start_s, phone.end_s, phone.symbol) for phone in long]
     grid = textgrid.Textgrid()
     grid.addTier(textgrid.IntervalTier(TIER, entries, 0, transcript.duration_s))
     with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,9 @@ from asr.system.progress import progress
 
 THRESHOLD = 0.4
 """Transcripts with a lower fit are suspicious. On speech unlike the training data, right transcripts fit worse too."""
-RANDOM_SEQUENCES = 16
+RANDOM_SEQUENCES = (2, 16)
+RANDOM_PHONES = 400
+"""Random sequences have about so many phones together, and there are at least 2 and at most 16 of them."""
 FEW_NATS = 1e-3
 """Least difference of the log-likelihoods at which the fit is 1 and 0, so that it stays finite."""
 TOO_LONG = -40.0
@@ -110,7 +112,9 @@ def compute_fit(log_probs: Tensor, tokens: Sequence[int], recognized: Sequence[i
     if len(log_probs) == 0 or not tokens:
         return Fit(1.0 if not tokens and not recognized else 0.0, 0.0)
     generator = np.random.default_rng(crc32(bytes(str(list(tokens)), "ascii")))
-    random = generator.choice(len(weights), (RANDOM_SEQUENCES, len(tokens)), p=weights)
+    fewest, most = RANDOM_SEQUENCES
+    count = min(most, max(fewest, RANDOM_PHONES // len(tokens)))
+    random = generator.choice(len(weights), (count, len(tokens)), p=weights)
     reference, best, *others = _log_likelihoods(log_probs, [tokens, recognized, *random.tolist()])
     best, zero = max(best, reference), float(np.mean(others))
     value = (reference - zero) / max(best - zero, FEW_NATS)

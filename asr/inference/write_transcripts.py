@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asr.corpus.notation import phone_symbols
+from asr.corpus.notation import phone_symbols, translate
 from asr.errors import InputError
 from asr.inference.recognizer import Recognizer, load
 from asr.inference.transcribe import find_audio_files, transcribe
@@ -46,7 +46,7 @@ def write_transcripts(
     Raises:
         InputError: nothing to transcribe, two recordings with the same output files, or a model that cannot be used.
     """
-    if notation is not None:  # refuse an unknown notation before the model is loaded
+    if notation is not None and notation != "xsampa":  # refuse an unknown notation before the model is loaded
         phone_symbols(notation)
     if out is not None:
         make_folder(out)
@@ -100,7 +100,9 @@ def _standard_input(out: Path | None, scratch: Path) -> Job:
 
 def _transcribe_all(recognizer: Recognizer, jobs: Sequence[Job], formats: Sequence[str], notation: str | None) -> int:
     """Transcribe and write recordings. Returns the number that failed."""
-    failed = 0
+    failed, phones = 0, recognizer.bundle.inventory
+    if notation:  # refuse a notation that the model's phones cannot be written in
+        translate(phones.symbols[1:], phones.notation, notation)
     results = zip(jobs, transcribe(recognizer, [job.path for job in jobs]), strict=True)
     to_files = jobs[0].target is not None
     for job, (_, result) in progress(results, "transcribing", len(jobs)) if to_files else results:
@@ -110,7 +112,7 @@ def _transcribe_all(recognizer: Recognizer, jobs: Sequence[Job], formats: Sequen
             continue
         if recognizer.is_unusual(result):
             print(f"asr: {job.name}: {UNUSUAL}", file=sys.stderr)
-        transcript = result.in_notation(notation) if notation else result
+        transcript = result.in_notation(notation, phones) if notation else result
         for name in formats:
             suffix, write = FORMATS[name]
             text = write(transcript, job.name)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from asr.corpus.notation import detect
 from asr.corpus.phones import timit_folding
 from asr.errors import InputError
 from asr.scoring.conventions import CONVENTIONS, conventions_for
@@ -85,7 +86,8 @@ def evaluate_transcripts(
     pairs = pair_transcripts(reference, hypothesis, speakers)
     phones = {phone for _, _, *sides in pairs for side in sides for phone in side}
     distinguished = timit_folding().keys() if phones <= timit_folding().keys() else ()
-    return evaluate_hypotheses(pairs, conventions_for(headline, distinguished))
+    notation = "timit" if timit else detect(phones)
+    return evaluate_hypotheses(pairs, conventions_for(headline, distinguished), notation=notation)
 
 
 def _speakers_by_id(ids: Mapping[str, object], path: Path | None) -> dict[str, str]:

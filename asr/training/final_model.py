@@ -35,7 +35,7 @@ def write_model(run: Run, validate: Callable[[Run], Score]) -> Score:
             train_set, trainer = run.train_set.without_encoder(), run.config.trainer
             aligner = train_aligner(run.bundle, train_set, trainer.aligner_epochs, run.config.seed)
             save_aligner(aligner, model_dir)
-    log.info("dev PER of the model (%s): %s", description, headline(dev))
+    log.info("dev %s of the model (%s): %s", dev.rate_name, description, headline(dev))
     left_out = "utterances left out of the loss at least once because their phones need more frames than they have: %d"
     log.info(left_out, len(run.progress.infeasible))
     log.info("model: %s", model_dir)

@@ -1,10 +1,18 @@
-"""Losses beside CTC: flat start, consistency of two views, distillation. `asr.training.objective` combines them."""
+"""Losses beside CTC: flat start, consistency of two views, distillation, expected errors.
 
+`asr.training.objective` combines them.
+"""
+
+import numba
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from asr.nn.ctc import BLANK_ID
+
+SAMPLES = 16
+"""Paths drawn from the posteriors of an utterance for `expected_error_loss`."""
 
 
 def consistency_loss(first: Tensor, second: Tensor, lengths: Tensor) -> Tensor:
@@ -28,6 +36,50 @@ def distillation_loss(log_probs: Tensor, posteriors: Tensor, lengths: Tensor) ->
     inside = torch.arange(log_probs.shape[1], device=log_probs.device) < lengths[:, None]
     divergence = functional.kl_div(log_probs, posteriors, reduction="none").sum(dim=2)
     return divergence.masked_fill(~inside, 0).sum(dim=1)
+
+
+def expected_error_loss(
+    log_probs: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor, samples: int = SAMPLES
+) -> Tensor:
+    """Expected edit distance between the reference and what the model outputs, in errors: minimum PER training.
+
+    (batch, frames, symbols) log-probabilities, (batch,) lengths, (batch, longest) tokens and (batch,) lengths -> (batch,).
+    The value is the mean over paths drawn from the posteriors; the gradient is that of the expectation, estimated from the
+    same paths, each against the mean of the others.
+    Source: A. Graves and N. Jaitly, "Towards end-to-end speech recognition with recurrent neural networks", 2014.
+    """
+    batch, frames, _ = log_probs.shape
+    probabilities = log_probs.detach().float().exp().flatten(0, 1)
+    paths = torch.multinomial(probabilities, samples, replacement=True).view(batch, frames, samples)
+    arrays = [tensor.cpu().numpy() for tensor in (paths, lengths, tokens, token_lengths)]
+    errors = torch.from_numpy(_path_errors(*arrays)).to(log_probs)
+    advantages = (errors - errors.mean(1, keepdim=True)) * samples / (samples - 1)
+    inside = torch.arange(frames, device=log_probs.device) < lengths[:, None]
+    path_log_probs = log_probs.gather(2, paths).masked_fill(~inside[..., None], 0).sum(1)
+    slope = (advantages * path_log_probs).mean(1)
+    return errors.mean(1) + slope - slope.detach()
+
+
+@numba.njit(cache=True, nogil=True)
+def _path_errors(paths: np.ndarray, lengths: np.ndarray, tokens: np.ndarray, token_lengths: np.ndarray) -> np.ndarray:
+    """Edit distance of each path's labels to the tokens: (batch, frames, samples), ... -> (batch, samples) float32."""
+    batch, _, samples = paths.shape
+    errors = np.empty((batch, samples), np.float32)
+    for utterance in range(batch):
+        labels = token_lengths[utterance]
+        for sample in range(samples):
+            costs, previous = np.arange(labels + 1), BLANK_ID
+            for frame in range(lengths[utterance]):
+                symbol = paths[utterance, frame, sample]
+                if symbol not in (BLANK_ID, previous):
+                    diagonal, costs[0] = costs[0], costs[0] + 1
+                    for position in range(labels):
+                        replaced = diagonal + (symbol != tokens[utterance, position])
+                        diagonal = costs[position + 1]
+                        costs[position + 1] = min(replaced, diagonal + 1, costs[position] + 1)
+                previous = symbol
+            errors[utterance, sample] = costs[labels]
+    return errors
 
 
 def flat_start_targets(

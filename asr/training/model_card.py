@@ -5,7 +5,7 @@ import sys
 from datetime import date
 
 from asr.nn.acoustic_model import count_parameters
-from asr.scoring.error_rate import Score
+from asr.scoring.error_rate import Score, unit_of
 from asr.scoring.results import headline
 from asr.training.run import Run
 
@@ -27,14 +27,14 @@ def describe(run: Run) -> str:
 
 def model_card(run: Run, dev: Score, weights: str) -> str:
     """The model card, `README.md` in the model folder."""
-    corpus, train_utterances = run.config.corpus, run.train_set.utterances
+    corpus, train_utterances, phones = run.config.corpus, run.train_set.utterances, run.bundle.inventory
     hours = sum(utterance.duration_s for utterance in train_utterances) / 3600
     speakers, today = len({utterance.speaker for utterance in train_utterances}), date.today().isoformat()
     return f"""# {run.config.model.name} phone recognizer, trained on {corpus.name}
 
 | | |
 |---|---|
-| phones | {corpus.inventory}, {len(run.bundle.inventory.symbols) - 1} and the CTC blank |
+| {unit_of(phones.notation)}s | {phones.name}, {len(phones.symbols) - 1} and the CTC blank |
 | training data | {corpus.name}: {len(train_utterances)} utterances, {speakers} speakers, {hours:.2f} h |
 | dev set | {headline(dev)} |
 | parameters | {count_parameters(run.plain_model):,} |

@@ -1,4 +1,4 @@
-"""The training objective: flat start in the first epochs, then CTC, with consistency and distillation if configured.
+"""The training objective: flat start in the first epochs, then CTC and whatever else is configured.
 
 To add a loss, write it in `asr.training.losses` as a function of log-probabilities that returns one value per utterance,
 and add it in `batch_losses`.
@@ -11,7 +11,13 @@ from torch import Tensor
 
 from asr.features.dataset import Batch
 from asr.nn.ctc import ctc_loss, required_frames
-from asr.training.losses import consistency_loss, distillation_loss, flat_start_loss, flat_start_targets
+from asr.training.losses import (
+    consistency_loss,
+    distillation_loss,
+    expected_error_loss,
+    flat_start_loss,
+    flat_start_targets,
+)
 from asr.training.run import Run
 
 log = logging.getLogger("asr.training")
@@ -20,8 +26,9 @@ log = logging.getLogger("asr.training")
 def batch_losses(run: Run, batch: Batch) -> Tensor:
     """The loss of each utterance in nats, (batch,); 0, and a warning, if its labels do not fit its frames.
 
-    With teachers, ``trainer.distillation`` of the loss is the divergence from their posteriors. With two views of each
-    utterance, the loss is the mean of both views' plus ``trainer.consistency`` times their divergence.
+    ``trainer.expected_errors`` of the loss is the expected number of errors. With teachers, ``trainer.distillation`` of it
+    is the divergence from their posteriors. With two views of each utterance, the loss is the mean of both views' plus
+    ``trainer.consistency`` times their divergence.
     """
     trainer = run.config.trainer
     bfloat16 = run.precision.name == "bfloat16"
@@ -38,6 +45,9 @@ def batch_losses(run: Run, batch: Batch) -> Tensor:
     losses, feasible = ctc_loss(log_probs, lengths, batch.tokens, batch.token_lengths)
     if not feasible.all():
         warn_of_infeasible(run, batch, lengths, feasible)
+    if trainer.expected_errors:
+        errors = expected_error_loss(log_probs, lengths, batch.tokens, batch.token_lengths) * feasible
+        losses = (1 - trainer.expected_errors) * losses + trainer.expected_errors * errors
     if run.teachers:
         posteriors = run.teachers.posteriors(batch).to(log_probs.device)
         divergence = distillation_loss(log_probs, posteriors, lengths) * feasible

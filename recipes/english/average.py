@@ -1,0 +1,60 @@
+"""Average the weights of models, fit the confidences of the average, and train its aligner.
+
+    python recipes/english/average.py OUT TRAIN_CUTS DEV_CUTS MODEL=WEIGHT [MODEL=WEIGHT ...]
+
+The models must descend from each other by training (`init_from`); the average of unrelated ones recognizes nothing.
+Source: Wortsman et al., "Robust fine-tuning of zero-shot models", 2022.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from asr.errors import InputError
+from asr.inference.bundle import load_bundle, save_bundle
+from asr.inference.evaluate import calibrate, load_dataset
+from asr.inference.forced_alignment import save_aligner
+from asr.scoring.calibration import save_calibration
+from asr.training.frame_classifier import train_aligner
+
+ALIGNER_EPOCHS, SEED = 8, 1
+
+
+def main(out: Path, train: Path, dev: Path, parts: Sequence[str]) -> None:
+    """Write the averaged model."""
+    weighted = [parse(part) for part in parts]
+    bundle = load_bundle(weighted[0][0], precision="float32")
+    total = sum(weight for _, weight in weighted)
+    state = {name: torch.zeros_like(tensor) for name, tensor in bundle.model.state_dict().items()}
+    for path, weight in weighted:
+        for name, tensor in load_bundle(path, precision="float32").model.state_dict().items():
+            if name not in state or state[name].shape != tensor.shape:
+                raise InputError(
+                    f"{path}: weight {name} {tuple(tensor.shape)}, expected the weights of {weighted[0][0]}"
+                )
+            state[name] += tensor * (weight / total)
+    bundle.model.load_state_dict(state)
+    names = ", ".join(f"{weight:g} of {path}" for path, weight in weighted)
+    save_bundle(bundle, out, f"# Averaged model\n\nWeights: {names}.\n")
+    save_calibration(calibrate(bundle, load_dataset(bundle, dev)), out)
+    save_aligner(train_aligner(bundle, load_dataset(bundle, train), ALIGNER_EPOCHS, SEED), out)
+    print(f"{out}: {names}")
+
+
+def parse(part: str) -> tuple[Path, float]:
+    """A model folder and its weight."""
+    name, _, weight = part.rpartition("=")
+    try:
+        return Path(name), float(weight)
+    except ValueError as error:
+        raise InputError(f"{part}: {error}, expected MODEL=WEIGHT") from error
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
+    except InputError as error:
+        print(f"{sys.argv[0]}: {error}", file=sys.stderr)
+        sys.exit(2)
