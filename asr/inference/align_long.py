@@ -8,7 +8,7 @@
 A stretch where text and recording differ spoils nothing around it: it gets no intervals, and is reported.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate, islice
@@ -32,8 +32,7 @@ MAX_MISSING = 0.8
 """If more of the words are missing, those that were found may be chance."""
 GROUP_PHONES = 4
 """Phones without words are cut into groups of so many."""
-AT_ONCE = 4
-"""Windows or pieces in a batch."""
+WINDOWS_AT_ONCE = 4
 SHOWN_WORDS = 8
 """Words of a stretch that the report names."""
 
@@ -59,20 +58,15 @@ class LongRecording:
         edges = [0, *accumulate(map(len, first_phones))]
         log_probs = self._recognize()
         match = match_phones(log_probs, self._frame_s, [phone for phones in first_phones for phone in phones])
-        del log_probs
         segments = find_segments(match, edges)
         pieces = [piece for segment in segments for piece in self._cut(match, edges, segment)]
         words: list[Interval] = []
         phones: list[Interval] = []
         missing = np.ones(len(units), bool)
-        for piece, features, log_probs in self._recognize_pieces(pieces):
+        for piece in pieces:
             inside = known[piece.first : piece.stop]
             with suppress(MisfitError):  # then its words are missing
-                start_s, end_s = self._times_s(piece)
-                own_units = [units[index] for index in inside]
-                aligned = self.aligner.align(
-                    own_units, features, log_probs, self.item.start_s + start_s, end_s - start_s
-                )
+                aligned = self._align_piece([units[index] for index in inside], piece, log_probs)
                 words += aligned.words
                 phones += aligned.phones
                 missing[inside] = False
@@ -118,7 +112,7 @@ class LongRecording:
         recognizer = self.aligner.recognizer
         step = round((WINDOW_S - OVERLAP_S) / self._frame_s)
         windows = enumerate(self._read_windows(step * self._frame_samples))
-        while batch := list(islice(windows, AT_ONCE)):
+        while batch := list(islice(windows, WINDOWS_AT_ONCE)):
             features = [recognizer.features(window, recognizer.sample_rate_hz)[0] for _, window in batch]
             all_log_probs = compute_log_probs(recognizer.bundle, features)
             yield from ((number * step, each) for (number, _), each in zip(batch, all_log_probs, strict=True))
@@ -135,16 +129,12 @@ class LongRecording:
                 pending = pending[step:]
         yield pending
 
-    def _recognize_pieces(self, pieces: Iterable[Stretch]) -> Iterator[tuple[Stretch, Tensor, Tensor]]:
-        """Yield features (frames, dim) and log-probabilities (output frames, symbols) of pieces, each normalized alone."""
-        recognizer = self.aligner.recognizer
-        remaining = iter(pieces)
-        while batch := list(islice(remaining, AT_ONCE)):
-            features = []
-            for start_s, end_s in map(self._times_s, batch):
-                part = (self.item.start_s + start_s, end_s - start_s)
-                features.append(read_features(recognizer, self.item.audio_path, *part))
-            yield from zip(batch, features, compute_log_probs(recognizer.bundle, features), strict=True)
+    def _align_piece(self, units: Sequence[Unit], piece: Stretch, log_probs: Tensor) -> Aligned:
+        """Align a piece as an utterance of its own: its features are normalized alone."""
+        start_s, end_s = self._times_s(piece)
+        start_s, duration_s = self.item.start_s + start_s, end_s - start_s
+        features = read_features(self.aligner.recognizer, self.item.audio_path, start_s, duration_s)
+        return self.aligner.align(units, features, log_probs[piece.start : piece.end], start_s, duration_s)
 
     def _times_s(self, piece: Stretch) -> tuple[float, float]:
         """Start and end of a piece, from the start of the item."""
