@@ -393,11 +393,11 @@ def test_the_command(corpus: Corpus, tmp_path: Path) -> None:
     [
         (None, r"cuts_x.jsonl.gz: no such file, expected a manifest"),
         (b"", r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts|0 utterances, expected at least 1"),
-        (gzip.compress(b"\n\n"), r"cuts_x.jsonl.gz: 0 utterances, expected at least 1"),
+        (gzip.compress(b"\n\n", mtime=0), r"cuts_x.jsonl.gz: 0 utterances, expected at least 1"),
         (b"plain text", r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
-        (gzip.compress(b"{}" * 99)[:30], r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
-        (gzip.compress(b'{"id": "a"}\n'), r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
-        (gzip.compress(b"[1, 2]\n"), r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
+        (gzip.compress(b"{}" * 99, mtime=0)[:30], r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
+        (gzip.compress(b'{"id": "a"}\n', mtime=0), r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
+        (gzip.compress(b"[1, 2]\n", mtime=0), r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
     ],
 )
 def test_bad_manifests(content: bytes | None, message: str, tmp_path: Path) -> None:
@@ -417,7 +417,7 @@ def test_bad_input(corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file/page: cannot be written"):
         describe_corpus([train], tmp_path / "file" / "page", 1)
     line = gzip.decompress(test.read_bytes()).splitlines()[0]
-    test.write_bytes(gzip.compress(line + b"\n" + line + b"\n"))
+    test.write_bytes(gzip.compress(line + b"\n" + line + b"\n", mtime=0))
     with pytest.raises(InputError, match="utterance id b0 occurs twice, expected once"):
         describe_corpus([test], tmp_path / "page", 1)
     for utterance in corpus.splits["train"]:
