@@ -48,7 +48,7 @@ SMALL = (
 )
 """Added to every `asr train` of a page, so that it takes a fraction of a second."""
 
-SIZES = ("model.hidden", "model=", "experiment=folder_gru")
+SIZES = ("model.hidden", "model=", "experiment=labelled_gru")
 """Where a page sets the size of the model itself, that is what it is about."""
 
 
@@ -93,7 +93,7 @@ def workspace(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """What the pages' commands find: recordings, transcripts, corpora of tones, settings of one's own."""
     folder = tmp_path_factory.mktemp("reader")
     splits = {name: read_manifest(tone_corpus / f"cuts_{name}.jsonl.gz") for name in ("train", "dev", "test")}
-    for name in ("speechocean762", "folder"):
+    for name in ("speechocean762", "labelled"):
         write_corpus(folder / "data" / name, splits, {})
     lower = {
         name: [replace(one, phones=tuple(phone.lower() for phone in one.phones)) for one in split]
@@ -228,7 +228,7 @@ NAMED = re.compile(r"`((?:asr|conf|data_prep|docs|recipes|tests|examples|benchma
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_that_a_page_names_exist(page: Path) -> None:
-    to_write = {"conf/corpus/folder.yaml", "conf/model/small_gru.yaml", "data_prep/NAME.py"}
+    to_write = {"conf/corpus/labelled.yaml", "conf/model/small_gru.yaml", "data_prep/NAME.py"}
     missing = [name for name in NAMED.findall(page.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
     assert set(missing) <= to_write, missing
 

@@ -82,7 +82,7 @@ def test_same_seed_same_bytes_whatever_the_jobs(source: Path, tmp_path: Path) ->
     ("lexicon", "message"),
     [
         (LEXICON.replace("CAT", "DOG"), "word 'CAT' is not in .*lexicon.txt"),
-        ("THE DH AH0\nCAT K XX1 T\n", "line 2: unknown phone 'XX'"),
+        ("THE DH AH0\nCAT K XX1 T\n", "line 2: unknown phone 'XX1'"),
         ("THE DH AH0\nCAT\n", "line 2: no phones"),
         ("", "0 words"),
     ],

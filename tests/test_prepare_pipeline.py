@@ -832,7 +832,7 @@ def test_one_preparation_at_a_time(audio: Path, tmp_path: Path) -> None:
 
 
 SLOW_CORPUS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from data_prep.entries import Entry
 from data_prep.pipeline import PrepareOptions, prepare
@@ -846,6 +846,7 @@ def reader():
         yield Entry(f"u{number}", Path(sys.argv[1]), "s", f"line {number}", "a", ("AH",), start_s=number / 100)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if the tests run in the background
     prepare(reader, Path(sys.argv[2]), PrepareOptions(SplitRequest(whole="train"), jobs=2, part_items=5))
 """
 
