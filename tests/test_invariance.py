@@ -274,7 +274,7 @@ from asr.inference.recognizer import load
 log_probs = load(find_model("speechocean762-small")).log_probs(sys.argv[1])
 assert np.allclose(np.exp(log_probs).sum(axis=1), 1, atol=1e-4)
 peak_kib = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
-print(len(log_probs), int(peak_kib) // 1024)  # not ru_maxrss: it begins with the memory of the process that started this one
+print(len(log_probs), int(peak_kib) // 1024)  # ru_maxrss begins with the memory of the parent
 """
 
 
