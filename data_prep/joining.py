@@ -18,11 +18,11 @@ from data_prep.tallies import Tally, tally_from_json
 LEFT_OUT, OOV, PHONES, STATISTICS = "left_out.tsv", "oov.tsv", "phones.txt", "stats.json"
 
 
-def join_parts(out: Path, stems: Sequence[Path], wanted: Sequence[str], notes: Sequence[str]) -> None:
+def join_parts(out: Path, stems: Sequence[Path], wanted: Sequence[str], notes: Sequence[str], units: str) -> None:
     """Write the manifest of each split that has utterances, and last ``stats.json``; warn of what is left out.
 
     ``stems`` are the parts in order, ``wanted`` the splits that have utterances in the corpus. Files of an earlier
-    preparation that this one does not write are removed.
+    preparation that this one does not write are removed. A table of graphemes says so, for error rates to be of characters.
 
     Raises:
         InputError: no utterance is left, or a file cannot be written.
@@ -38,7 +38,8 @@ def join_parts(out: Path, stems: Sequence[Path], wanted: Sequence[str], notes: S
         warn(notes)
         for name, split in tally.splits.items():
             _write_manifest(out / f"cuts_{name}.jsonl.gz", name, stems if split.utterances else [])
-        write_lines(out / PHONES, (f"{phone}\n" for phone in sorted(tally.splits["train"].phones)))
+        head = ["# units: graphemes\n"] if units == "graphemes" else []
+        write_lines(out / PHONES, [*head, *(f"{phone}\n" for phone in sorted(tally.splits["train"].phones))])
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}), expected a folder with room") from error
     write_text(out / STATISTICS, json.dumps(tally.statistics(notes), indent=2, ensure_ascii=False) + "\n")

@@ -81,7 +81,7 @@ def prepare(reader: Reader, out: Path, options: PrepareOptions | None = None) ->
         if complete := sum(map(is_complete, stems)):
             print(f"{out}: {complete} of {len(stems)} parts are there already, going on", file=sys.stderr)
         _write_parts(_read_parts(reader, stems, listing, assignment, options.part_items), stems, speller, options)
-        join_parts(out, stems, listing.splits(assignment), assignment.notes)
+        join_parts(out, stems, listing.splits(assignment), assignment.notes, options.pronouncing.units)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -977,7 +977,8 @@ def test_the_command_line(audio: Path, tmp_path: Path, name: str) -> None:
     lines = result.stdout.splitlines()
     assert lines[-3].startswith("train: 3 utterances, 3 speakers, 0.00 h, 12 phones -> ")  # a | b 0
     assert (lines[0] == f"{table}: table (a table .tsv)") == (name == "auto")
-    phones = (out / "phones.txt").read_text(encoding="utf-8").split()
+    head, *phones = (out / "phones.txt").read_text(encoding="utf-8").splitlines()
+    assert head == "# units: graphemes"
     assert phones[-3:] == ["a", "b", "|"]
     assert len(phones) == 6
 
