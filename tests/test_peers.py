@@ -161,7 +161,7 @@ def test_a_model_runs_by_best_path_and_with_its_n_gram(tmp_path: Path) -> None:
         (f"{with_ngram}, n-gram", "beam"),
         (f"{without}, best path", "best_path"),
     ]
-    assert read_lines("/tmp/x/00000.wav\tW AH N\n/tmp/x/00001.wav\t\n") == {
+    assert read_lines("audio/00000.wav\tW AH N\naudio/00001.wav\t\n") == {
         "00000.wav": (["W", "AH", "N"], (), ()),
         "00001.wav": ([], (), ()),
     }

@@ -9,8 +9,9 @@ import gzip
 import json
 import os
 import unicodedata
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,34 +98,53 @@ def read_manifest(path: Path) -> list[Utterance]:
         InputError: the file is missing, empty or not a manifest of cuts; an id occurs twice; a cut has no phones, no
             speaker, or not exactly one audio file; the audio file is missing.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected a manifest (cuts_*.jsonl.gz, see `asr prepare --help`)")
-    from lhotse import CutSet
-
-    try:
-        _check_lines(path)
-        utterances = [_from_cut(path, cut) for cut in CutSet.from_file(path)]
-    except InputError:
-        raise
-    except Exception as error:  # lhotse lets the exceptions of gzip, JSON and its own constructors through
-        raise InputError(f"{path}: not a manifest of Lhotse cuts ({_one_line(error)})") from error
-    if not utterances:
-        raise InputError(f"{path}: 0 utterances, expected at least 1")
+    utterances = list(stream_manifest(path))
     check_unique_ids(path, utterances)
     return utterances
 
 
-def _check_lines(path: Path) -> None:
-    """Refuse implausibly long lines and files: a few kilobytes of gzip can decompress to gigabytes."""
-    bytes_left = MAX_LINE_BYTES + MAX_COMPRESSION_RATIO * path.stat().st_size
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        while line := file.readline(MAX_LINE_BYTES + 1):
-            bytes_left -= len(line)
-            if len(line) > MAX_LINE_BYTES:
-                raise InputError(f"{path}: a line of more than {MAX_LINE_BYTES} bytes, expected one cut per line")
-            if bytes_left < 0:
-                ratio = MAX_COMPRESSION_RATIO
-                raise InputError(f"{path}: decompresses to more than {ratio} times its size, expected a manifest")
+def stream_manifest(path: Path, check_audio: bool = True) -> Iterator[Utterance]:
+    """Yield the utterances of a manifest one after another. Without ``check_audio``, their audio may be missing.
+
+    Raises:
+        InputError: as `read_manifest`, but ids may occur twice.
+    """
+    count_cuts(path)
+    from lhotse import CutSet
+
+    try:
+        for cut in CutSet.from_file(path):
+            yield _from_cut(path, cut, check_audio)
+    except InputError:
+        raise
+    except Exception as error:  # lhotse lets the exceptions of gzip, JSON and its own constructors through
+        raise InputError(f"{path}: not a manifest of Lhotse cuts ({_one_line(error)})") from error
+
+
+def count_cuts(path: Path) -> int:
+    """Count the cuts of a manifest, one on each line. A small gzip file that expands to gigabytes is refused.
+
+    Raises:
+        InputError: the file is missing, empty or not readable; a line, or the whole, is implausibly long.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected a manifest (cuts_*.jsonl.gz, see `asr prepare --help`)")
+    bytes_left, count = MAX_LINE_BYTES + MAX_COMPRESSION_RATIO * path.stat().st_size, 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                bytes_left -= len(line)
+                count += not line.isspace()
+                if len(line) > MAX_LINE_BYTES:
+                    raise InputError(f"{path}: a line of more than {MAX_LINE_BYTES} bytes, expected one cut per line")
+                if bytes_left < 0:
+                    ratio = MAX_COMPRESSION_RATIO
+                    raise InputError(f"{path}: decompresses to more than {ratio} times its size, expected a manifest")
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path}: not a manifest of Lhotse cuts ({_one_line(error)})") from error
+    if count == 0:
+        raise InputError(f"{path}: 0 utterances, expected at least 1")
+    return count
 
 
 def check_unique_ids(path: Path, utterances: Iterable[Utterance]) -> None:
@@ -186,7 +206,7 @@ def cut_line(utterance: Utterance, language: str = "English") -> str:
     return TO_JSON(cut) + "\n"
 
 
-def _from_cut(path: Path, cut: "MonoCut") -> Utterance:
+def _from_cut(path: Path, cut: "MonoCut", check_audio: bool) -> Utterance:
     where = f"{path}: utterance {cut.id}"
     if len(cut.supervisions) != 1 or not cut.has_recording:
         raise InputError(f"{where}: {len(cut.supervisions)} supervisions, expected 1, with a recording")
@@ -194,7 +214,7 @@ def _from_cut(path: Path, cut: "MonoCut") -> Utterance:
     if len(sources) != 1 or sources[0].type != "file":
         raise InputError(f"{where}: audio in {len(sources)} sources, expected 1 file")
     audio_path = Path(sources[0].source)
-    if not audio_path.is_file():
+    if check_audio and not audio_path.is_file():
         raise InputError(f"{where}: audio file {audio_path} is missing, expected a file")
     custom = dict(supervision.custom or {})
     alignment = (supervision.alignment or {}).get("phone")

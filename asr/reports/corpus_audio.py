@@ -194,6 +194,7 @@ class _Frames:
         self.count = 0
 
     def add(self, block: np.ndarray) -> None:
+        """Add the next samples, (samples,) float32."""
         samples = np.concatenate([self.rest, block])
         whole = len(samples) // self.size
         frames, self.rest = samples[: whole * self.size].reshape(whole, self.size), samples[whole * self.size :]
@@ -222,6 +223,7 @@ class _Clipping:
         self.counts, self.peaks = [0, 0], [0.0, 0.0]
 
     def add(self, block: np.ndarray) -> None:
+        """Add the next samples, (samples,) float32."""
         for side, values in enumerate((block, -block)):
             peak = float(values.max())
             if peak > self.peaks[side] + CLIPPED_TOLERANCE:
@@ -231,6 +233,7 @@ class _Clipping:
 
     @property
     def samples(self) -> int:
+        """The clipped samples so far."""
         return sum(self.counts)
 
 

@@ -7,22 +7,19 @@ Memory holds about 300 bytes an utterance, and each distinct phone, word and spe
 utterance are gone when the next is read. `read_again` gets a few utterances back by their position.
 """
 
-import gzip
-import zlib
 from array import array
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from string import punctuation
 from typing import Any
 
 import numpy as np
-from lhotse import CutSet
 
-from asr.corpus import manifest
-from asr.corpus.manifest import Utterance
+from asr.corpus.manifest import Utterance, count_cuts, stream_manifest
 from asr.errors import InputError
 from asr.reports.corpus_audio import Measures, Part, measure_all
 from asr.system.progress import progress
@@ -92,7 +89,7 @@ def tally_corpus(manifests: Sequence[Path], jobs: int) -> Tally:
         InputError: a manifest is missing, damaged, empty or given twice, or no audio of a split can be used.
     """
     names = split_names(manifests)
-    total = sum(_count_lines(path) for path in manifests)
+    total = sum(count_cuts(path) for path in manifests)
     splits = [SplitCounts(name) for name in names]
     columns: dict[str, array[Any]] = {name: array(code) for name, code in COLUMNS.items()}
     columns |= {name: array("q" if name == "samples" else "f") for name in Measures._fields}
@@ -149,14 +146,8 @@ def split_names(manifests: Sequence[Path]) -> list[str]:
 
 def read_again(manifests: Sequence[Path], positions: Collection[int]) -> dict[int, Utterance]:
     """Read the utterances at these positions, counted from the start of the first manifest."""
-    found: dict[int, Utterance] = {}
-    position = 0
-    for path in manifests:
-        for cut in CutSet.from_file(path):
-            if position in positions:
-                found[position] = _clean(manifest._from_cut(path, cut))
-            position += 1
-    return found
+    utterances = chain.from_iterable(stream_manifest(path, check_audio=False) for path in manifests)
+    return {position: _clean(one) for position, one in enumerate(utterances) if position in positions}
 
 
 def read_usable(tally: Tally) -> Iterator[Utterance]:
@@ -200,21 +191,11 @@ def _read(path: Path) -> Iterator[Utterance]:
         InputError: as `asr.corpus.manifest.read_manifest`, but for missing audio.
     """
     seen: set[int] = set()
-    try:
-        for cut in CutSet.from_file(path):
-            sources = cut.recording.sources if cut.has_recording else []
-            if len(sources) == 1 and sources[0].type == "file" and not Path(sources[0].source).is_file():
-                yield Utterance(str(cut.id), Path(sources[0].source), 0, 0.0, "", ())
-                continue
-            utterance = _clean(manifest._from_cut(path, cut))
-            if (key := _hash(utterance.id)) in seen:
-                raise InputError(f"{path}: utterance id {utterance.id} occurs twice, expected once")
-            seen.add(key)
-            yield utterance
-    except InputError:
-        raise
-    except Exception as error:  # lhotse lets the exceptions of gzip, JSON and its own constructors through
-        raise InputError(f"{path}: not a manifest of Lhotse cuts ({manifest._one_line(error)})") from error
+    for utterance in map(_clean, stream_manifest(path, check_audio=False)):
+        if (key := _hash(utterance.id)) in seen:
+            raise InputError(f"{path}: utterance id {utterance.id} occurs twice, expected once")
+        seen.add(key)
+        yield utterance
 
 
 def _clean(utterance: Utterance) -> Utterance:
@@ -231,27 +212,6 @@ def _clean(utterance: Utterance) -> Utterance:
 
 def _printable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _count_lines(path: Path) -> int:
-    """Check the size of a manifest and count its lines.
-
-    Raises:
-        InputError: it is missing, not readable, or has no line.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected a manifest (cuts_*.jsonl.gz, see `asr prepare --help`)")
-    try:
-        manifest._check_lines(path)
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            count = sum(1 for line in file if line.strip())
-    except InputError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{path}: not a manifest of Lhotse cuts ({manifest._one_line(error)})") from error
-    if count == 0:
-        raise InputError(f"{path}: 0 utterances, expected at least 1")
-    return count
 
 
 def _count(split: SplitCounts, utterance: Utterance, found: Measures) -> None:
