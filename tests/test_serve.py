@@ -522,6 +522,41 @@ def test_the_page(address: str, browser: Browser, recording: Path, tmp_path: Pat
     page.close()
 
 
+DROP_WEBM = """async () => {
+  const context = new AudioContext(), tone = context.createOscillator(), out = context.createMediaStreamDestination();
+  tone.connect(out);
+  tone.start();
+  const recorder = new MediaRecorder(out.stream), parts = [];
+  recorder.ondataavailable = ({ data }) => parts.push(data);
+  const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+  recorder.start();
+  setTimeout(() => recorder.stop(), 1000);
+  await stopped;
+  const files = new DataTransfer();
+  files.items.add(new File(parts, "tone.webm", { type: "audio/webm" }));
+  document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer: files, cancelable: true }));
+}"""
+
+
+def test_formats_that_only_one_of_browser_and_server_knows(
+    address: str, browser: Browser, recording: Path, tmp_path: Path
+) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    page.get_by_text(f"Model {MODEL}").wait_for()
+    page.evaluate(DROP_WEBM)
+    page.locator("#status", has_text=re.compile(r"phones in [01]\.\d\d s")).wait_for(timeout=60_000)
+    assert "cannot play" not in (page.text_content("#status") or "")
+    soundfile.write(tmp_path / "a.sph", soundfile.read(recording)[0], 8000, format="NIST", subtype="PCM_16")
+    page.set_input_files("#file", tmp_path / "a.sph")
+    page.get_by_text("cannot play this format").wait_for(timeout=60_000)
+    assert page.locator("#phones button").count() >= 2
+    (tmp_path / "text.wav").write_text("no audio")
+    page.set_input_files("#file", tmp_path / "text.wav")
+    page.locator("#status.error", has_text="not readable as audio").wait_for(timeout=60_000)
+    page.close()
+
+
 def test_speech_into_the_microphone(
     address: str, browser: Browser, real_utterances: list[Utterance], tmp_path: Path
 ) -> None:

@@ -18,7 +18,8 @@ async function ask(path, fields) {
   const response = await fetch(path, { method: "POST", body: form });
   if (!response.ok) {
     const answer = await response.json().catch(() => null);
-    throw new Error(answer?.error?.message ?? `the server answered ${response.status}`);
+    const error = new Error(answer?.error?.message ?? `the server answered ${response.status}`);
+    throw Object.assign(error, { status: response.status });
   }
   return response;
 }
@@ -43,7 +44,7 @@ function encodeWav(samples, rate) {
   return new Blob([view], { type: "audio/wav" });
 }
 
-// The browser decodes more formats than the server, for example those of telephones.
+// A recording in a format that the browser decodes and the server does not, such as WebM, as WAV; null if neither does.
 async function toWav(blob) {
   const context = new AudioContext();
   try {
@@ -54,7 +55,7 @@ async function toWav(blob) {
     }
     return encodeWav(mono, audio.sampleRate);
   } catch {
-    return blob; // the server says what is wrong with it, or knows the format
+    return null;
   } finally {
     await context.close();
   }
@@ -134,12 +135,14 @@ async function show(wav, name) {
   state.phones = answer.phones;
   byId("result").hidden = false;
   byId("unusual").hidden = !answer.unusual;
-  draw(answer.duration);
-  say(`${answer.phones.length} phones in ${answer.duration.toFixed(2)} s: ${answer.text}`);
+  const plays = await draw(answer.duration);
+  const found = `${answer.phones.length} phones in ${answer.duration.toFixed(2)} s: ${answer.text}`;
+  say(plays ? found : `${found} (the browser cannot play this format)`);
   if (sentence) await practice(sentence, notation);
 }
 
-function draw(duration) {
+// Draws the recording and its phones; returns whether the browser can play it.
+async function draw(duration) {
   state.surfer?.destroy();
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
   state.surfer = WaveSurfer.create({
@@ -157,10 +160,16 @@ function draw(duration) {
   state.surfer.on("play", () => (byId("play").textContent = "Pause"));
   state.surfer.on("pause", () => (byId("play").textContent = "Play"));
   state.surfer.on("timeupdate", follow);
-  state.surfer.loadBlob(state.wav);
   legible(duration);
   zoom(duration);
   byId("phones").replaceChildren(...state.phones.map((phone, index) => phoneItem(phone, index, duration)));
+  const { surfer } = state;
+  return new Promise((resolve) => {
+    surfer.once("ready", () => resolve(true));
+    surfer.once("error", () => resolve(false));
+    surfer.getMediaElement().addEventListener("error", () => resolve(false), { once: true });
+    surfer.loadBlob(state.wav).catch(() => resolve(false));
+  });
 }
 
 function phoneItem(phone, index, duration) {
@@ -259,7 +268,17 @@ const doing = (action) => async (event) => {
   }
 };
 
-const showFile = async (file) => file && show(await toWav(file), file.name.replace(/\.[^.]*$/, ""));
+async function showFile(file) {
+  if (!file) return;
+  const name = file.name.replace(/\.[^.]*$/, "");
+  try {
+    await show(file, name);
+  } catch (error) {
+    const wav = error.status === 415 ? await toWav(file) : null;
+    if (!wav) throw error;
+    await show(wav, name);
+  }
+}
 
 byId("record").addEventListener("click", doing(() => (state.microphone ? stopRecording() : startRecording())));
 byId("file").addEventListener("change", doing(({ target }) => showFile(target.files[0])));
