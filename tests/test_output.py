@@ -232,6 +232,23 @@ def test_without_times_they_are_near_where_the_peaks_of_ctc_have_them(
     assert np.median(boundary_errors_s(model, tone_corpus, None)) <= 0.03
 
 
+def test_realignment_in_training_stays_near_the_peaks(
+    model: Path, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Peaks in output frames 2, 9 and 16, of two frames each: their middles are frames 5, 19 and 33."""
+    given: list[object] = []
+
+    def record(*arguments: object) -> list[tuple[int, int]]:
+        given.append(arguments[2])
+        return segment(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("asr.training.frame_classifier.align_tokens", lambda *_: [(2, 3), (9, 10), (16, 17)])
+    monkeypatch.setattr("asr.training.frame_classifier.segment", record)
+    boundary_errors_s(model, tone_corpus, None)
+    assert given == [[5.0, 19.0, 33.0]] * len(given)
+    assert len(given) == 7 * 12  # every epoch but the first realigns the 12 utterances
+
+
 def test_an_aligner_comes_back_and_damage_is_named(tmp_path: Path) -> None:
     network = FrameClassifier(5, 4).eval()
     network.log_priors += 0.5
