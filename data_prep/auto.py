@@ -7,6 +7,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from asr.corpus.manifest import MAX_LINE_BYTES
 from asr.errors import InputError
 from data_prep import buckeye, commonvoice, folder, kaldi, l2arctic, lhotse_cuts, librispeech, table
 from data_prep.entries import SPLITS, Entry, LeftOut, Reader
@@ -150,6 +151,7 @@ def _find_librispeech(sample: Sample) -> str:
     for path in sample.files(".txt"):
         if (
             path.name.endswith((librispeech.TRANSCRIPT, librispeech.NORMALIZED))
+            and path.is_relative_to(root)
             and len(path.relative_to(root).parts) == 4
         ):
             return f"transcripts such as {path.relative_to(root)}"
@@ -178,7 +180,7 @@ def _find_lhotse(sample: Sample) -> str:
 def _has_cuts(path: Path) -> bool:
     """Whether the first line is a cut."""
     try:
-        first = next(stream_lines(path), None)
+        first = next(stream_lines(path, MAX_LINE_BYTES), None)
     except InputError:
         return False
     cut = parse_object(first.text) if isinstance(first, Line) else None

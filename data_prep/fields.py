@@ -11,12 +11,18 @@ MAX_TIME_S = 1e9
 
 SPLIT_NAME = re.compile(r"(train(?:ing)?|dev(?:elopment)?|val(?:id(?:ation)?)?|test(?:ing)?|eval(?:uation)?)(?![a-z])")
 
+HELD_OUT_OF_TRAINING = re.compile(r"train(?:ing)?[_-](?:dev|val)")
+"""train_dev and train-valid, as ESPnet has them."""
+
 SPLIT_OF_PREFIX = {"tra": "train", "dev": "dev", "val": "dev", "tes": "test", "eva": "test"}
 
 
 def parse_split(name: str) -> str:
-    """Return the split that a name begins with: dev for "dev-clean" and "valid", test for "eval92"; "" if with none."""
-    match = SPLIT_NAME.match(name.strip().lower())
+    """Return the split that a name begins with: dev for "dev-clean" and "train_dev", test for "eval92"; "" if with none."""
+    name = name.strip().lower()
+    if HELD_OUT_OF_TRAINING.match(name):
+        return "dev"
+    match = SPLIT_NAME.match(name)
     return SPLIT_OF_PREFIX[match[1][:3]] if match else ""
 
 

@@ -28,6 +28,7 @@ from data_prep.tiers import (
     find_unusable_phone,
     group_tiers,
     is_too_long,
+    outside,
     relative_times,
     span_id,
 )
@@ -110,6 +111,10 @@ def _read_tiers(
                 yield _make_entry(recording, name, speaker, stretch._replace(words=words or stretch.words))
         if empty:
             yield LeftOut(f"{path}: speaker {speaker}", "tier without labels")
+        if count := outside(group):
+            yield LeftOut(
+                f"{path}: speaker {speaker}: {count} labels", "labels outside the utterances of their speaker"
+            )
 
 
 def _make_entry(recording: RecordingFiles, name: str, speaker: str, stretch: Stretch) -> Entry | LeftOut:

@@ -34,15 +34,23 @@ def join_parts(out: Path, stems: Sequence[Path], wanted: Sequence[str], notes: S
         if not tally.utterances:
             raise InputError(f"{out}: all {tally.left_out.total()} left out (see {LEFT_OUT}), expected 1 utterance")
         empty = [f"split {name} has no utterance left" for name in wanted if not tally.splits[name].utterances]
-        notes = [*notes, *empty, *tally.notes()]
+        notes = [*notes, *empty, *_unlearned(tally), *tally.notes()]
         warn(notes)
         for name, split in tally.splits.items():
             _write_manifest(out / f"cuts_{name}.jsonl.gz", name, stems if split.utterances else [])
+        phones = sorted({phone for split in tally.splits.values() for phone in split.phones})
         head = ["# units: graphemes\n"] if units == "graphemes" else []
-        write_lines(out / PHONES, [*head, *(f"{phone}\n" for phone in sorted(tally.splits["train"].phones))])
+        write_lines(out / PHONES, [*head, *(f"{phone}\n" for phone in phones)])
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}), expected a folder with room") from error
     write_text(out / STATISTICS, json.dumps(tally.statistics(notes), indent=2, ensure_ascii=False) + "\n")
+
+
+def _unlearned(tally: Tally) -> list[str]:
+    """A note of the phones that no training utterance has, if there is training speech."""
+    known = tally.splits["train"].phones
+    unseen = sorted({phone for split in tally.splits.values() for phone in split.phones} - set(known))
+    return [f"{len(unseen)} phones are in dev or test alone: {' '.join(unseen[:10])}"] if known and unseen else []
 
 
 def write_counts(path: Path, counts: Mapping[str, int]) -> None:

@@ -98,8 +98,8 @@ def _read_directory(directory: Path, split: str, text_is_phones: bool) -> Iterat
             continue
         where = f"{directory}: utterance {utterance}"
         values = {table: value for _, table, value in rows}
-        fault = _find_fault(rows)
-        audio = fault or recordings.find(values.get("segments", values.get("wav.scp", "")))
+        audio = recordings.find(values.get("segments", values.get("wav.scp", "")))
+        audio = _find_fault(rows) or audio
         if isinstance(audio, str):
             yield LeftOut(where, audio)
             continue

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from asr.corpus.manifest import MAX_LINE_BYTES
 from asr.errors import InputError
 from data_prep.entries import Entry, LeftOut
 from data_prep.fields import MAX_TIME_S, locate, normalize, parse_sex, parse_split, to_name
@@ -52,7 +53,7 @@ def list_cuts(folder: Path) -> list[Path]:
 
 
 def _read_file(path: Path, split: str) -> Iterator[Entry | LeftOut]:
-    for line in stream_lines(path):
+    for line in stream_lines(path, MAX_LINE_BYTES):
         if isinstance(line, LeftOut):
             yield line
             continue

@@ -31,6 +31,10 @@ def read_librispeech(source: Path) -> Iterator[Entry | LeftOut]:
     root, parts = find_parts(source)
     sexes, left_out = _read_sexes(root)
     yield from left_out
+    if parts != [source.absolute()]:
+        for folder in _list_folders(root):
+            if folder not in parts:
+                yield LeftOut(str(folder), "folder that is no part")
     for part in parts:
         for speaker in _list_folders(part):
             for chapter in _list_folders(speaker):

@@ -37,8 +37,10 @@ class Row(NamedTuple):
     values: dict[str, object]
 
 
-def stream_lines(path: Path) -> Iterator[Line | LeftOut]:
+def stream_lines(path: Path, limit: int = MAX_LINE_BYTES) -> Iterator[Line | LeftOut]:
     """Yield the lines of a UTF-8 file, with or without byte order mark; of a file ``*.gz``, those that it compresses.
+
+    Lines of more than ``limit`` bytes are left out.
 
     Raises:
         InputError: the file cannot be read, or is not UTF-8.
@@ -46,12 +48,12 @@ def stream_lines(path: Path) -> Iterator[Line | LeftOut]:
     number = 0
     try:
         with _open(path) as file:
-            while line := file.readline(MAX_LINE_BYTES + 1):
+            while line := file.readline(limit + 1):
                 number += 1
-                if len(line) > MAX_LINE_BYTES:
+                if len(line) > limit:
                     while line and not line.endswith(b"\n"):
-                        line = file.readline(MAX_LINE_BYTES)
-                    yield LeftOut(f"{path}: line {number}", LINE_TOO_LONG)
+                        line = file.readline(limit)
+                    yield LeftOut(f"{path}: line {number}", f"line of more than {limit} bytes")
                 else:
                     yield Line(number, _decode(path, number, line))
     except FileNotFoundError as error:
@@ -137,7 +139,9 @@ def _stream_fields(path: Path, delimiter: str) -> Iterator[tuple[str, list[str] 
             fields = "field too long" if "limit" in str(error) else "quotes that do not match"
         yield from too_long
         too_long.clear()
-        if fields:
+        if isinstance(fields, str):  # each line that the broken row has swallowed is lost, and counted
+            yield from ((f"{path}: line {number}", fields) for number in numbers)
+        elif fields:
             place = f"line {numbers[0]}" if len(numbers) == 1 else f"lines {numbers[0]} to {numbers[-1]}"
             yield f"{path}: {place}", fields
 

@@ -136,7 +136,7 @@ class Speller:
                 return _Found(bare, phones, "lexicon")
         if not bare:
             return _Found(bare, (), "punctuation")
-        pieces = HYPHENS.split(bare)
+        pieces = [] if BRACKETED.fullmatch(bare) else HYPHENS.split(bare)
         parts = [self.look_up(piece) for piece in pieces] if len(pieces) > 1 else []
         if parts and all(part.source == "lexicon" for part in parts):
             return _Found(bare, tuple(phone for part in parts for phone in part.phones or ()), "lexicon")

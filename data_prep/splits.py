@@ -18,6 +18,7 @@ from pathlib import Path
 from asr.errors import InputError
 from data_prep.checking import read_lines
 from data_prep.entries import SPLITS, Entry
+from data_prep.fields import to_name
 
 DEFAULT_SHARES = {"dev": 0.05, "test": 0.05}
 
@@ -93,13 +94,19 @@ def parse_splits(text: str, seed: int = 1, shared: bool = False) -> SplitRequest
         elif name in SPLITS and value and name not in shares and name not in lists:
             share = _read_share(name, value)
             if share is None:
-                lists[name] = tuple(sorted({line.strip() for _, line in read_lines(Path(value)) if line[0] != "#"}))
+                lists[name] = _read_list(Path(value))
             else:
                 shares[name] = share
         else:
             raise InputError(f"split: {text!r} has the item {item!r}, expected once {EXPECTED}")
     _check_consistent(text, shares, lists)
     return SplitRequest(own, "", shares, lists, shared, seed)
+
+
+def _read_list(path: Path) -> tuple[str, ...]:
+    """The speakers of a list, spelled as readers spell them."""
+    lines = (line.removeprefix("\ufeff") for _, line in read_lines(path))
+    return tuple(sorted({to_name(line) for line in lines if not line.startswith("#")}))
 
 
 def _read_share(name: str, value: str) -> float | None:

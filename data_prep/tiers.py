@@ -125,6 +125,15 @@ def divide(group: TierGroup, grid: TextGrid, whole: bool) -> Iterator[Stretch]:
             yield Stretch(start_s, end_s, spoken, None if phones is None else piece)
 
 
+def outside(group: TierGroup) -> int:
+    """The number of labelled words, or else phones, of a speaker that lie in none of the labelled utterances."""
+    speech = group.words or group.phones
+    if group.utterances is None or speech is None:
+        return 0
+    labelled = _labelled(speech)
+    return len(labelled) - sum(len(within(labelled, start, end)) for start, end, _ in _labelled(group.utterances))
+
+
 def cut_at_pauses(
     speech: Sequence[Interval], start_s: float, end_s: float
 ) -> Iterator[tuple[float, float, Sequence[Interval]]]:

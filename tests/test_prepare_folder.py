@@ -245,6 +245,15 @@ def test_a_tier_of_utterances_for_each_speaker(tmp_path: Path) -> None:
     assert {entry.audio_path for entry in found} == {tmp_path / "ann/a.wav"}
 
 
+def test_words_outside_the_utterances_are_counted(tmp_path: Path) -> None:
+    ann, words = [(0.0, 1.0, "a"), (1.0, 3.0, "")], [(0.1, 0.5, "a"), (1.5, 2.0, "lost"), (2.0, 2.5, "too")]
+    found = list(read_folder(with_grid(tmp_path, 3, **{"Ann": ann, "Ann - words": words})))
+    assert [item.words for item in found if isinstance(item, Entry)] == ["a"]
+    assert [item.reason for item in found if isinstance(item, LeftOut)] == [
+        "labels outside the utterances of their speaker"
+    ]
+
+
 def test_tiers_of_words_and_phones(tmp_path: Path) -> None:
     """What the aligner writes for a short recording of one speaker."""
     phones = [(0.0, 0.1, "sil"), (0.1, 0.2, "h"), (0.2, 0.35, "aɪ"), (0.35, 0.4, ""), (0.4, 0.5, "sp")]

@@ -22,6 +22,7 @@ from data_prep import auto
 from data_prep.auto import detect
 from data_prep.commonvoice import read_commonvoice
 from data_prep.entries import SPLITS, Entry, LeftOut, Reader
+from data_prep.fields import parse_split
 from data_prep.kaldi import read_kaldi
 from data_prep.lhotse_cuts import read_cuts
 from data_prep.librispeech import read_librispeech
@@ -239,6 +240,16 @@ def test_kaldi_tables_that_are_not_sorted(kaldi: Path) -> None:
     assert list(read_kaldi(kaldi)) == ordered
 
 
+def test_a_kaldi_utterance_with_a_fault_uses_its_recording(kaldi: Path) -> None:
+    write_tables(kaldi, scp="r a.wav", utt2spk="u1 s", text="u1", segments="u1 r 0 1")
+    assert split(read_kaldi(kaldi)) == ({}, [("data: utterance u1", "audio without text")])
+
+
+def test_train_dev_is_no_training_data() -> None:
+    names = {"train_nodev": "train", "train_dev": "dev", "train-valid": "dev", "train-clean-100": "train", "devel": ""}
+    assert {name: parse_split(name) for name in names} == names
+
+
 def test_kaldi_segments(kaldi: Path) -> None:
     write_tables(kaldi, scp="r a.wav, q a.wav, r b.wav", utt2spk=", ".join(f"u{n} s" for n in range(1, 9)))
     write_tables(kaldi, text=", ".join(f"u{n} W{n}" for n in range(1, 9)))
@@ -380,6 +391,16 @@ def test_what_is_wrong_in_librispeech(tmp_path: Path) -> None:
         ("85-1-0.flac", "audio without text"),
     ]
     assert list(read_librispeech(tmp_path / "LibriSpeech/dev-other")) == list(read_librispeech(tmp_path))
+
+
+def test_folders_beside_the_parts_of_librispeech_are_named(tmp_path: Path) -> None:
+    chapter = tmp_path / "train-clean/1/2"
+    write_lines(chapter / "1-2.trans.txt", ["1-2-0 A"])
+    (chapter / "1-2-0.flac").touch()
+    (tmp_path / "dev_clean").mkdir()
+    entries, left_out = split(read_librispeech(tmp_path))
+    assert list(entries) == ["1-2-0"]
+    assert left_out == [("dev_clean", "folder that is no part")]
 
 
 def test_no_part_of_librispeech(tmp_path: Path) -> None:
@@ -530,7 +551,8 @@ def test_quotes_and_commas_in_csv(tmp_path: Path) -> None:
         ("t.csv: line 5", "quotes that do not match"),
         ("t.csv: line 7", f"line of more than {MAX_LINE_BYTES} bytes"),
         ("t.csv: line 8", "field too long"),
-        ("t.csv: lines 10 to 11", "quotes that do not match"),
+        ("t.csv: line 10", "quotes that do not match"),
+        ("t.csv: line 11", "quotes that do not match"),
     ]
 
 
@@ -712,15 +734,23 @@ def test_times_phones_and_details_of_a_cut(tmp_path: Path) -> None:
 def test_cuts_that_are_left_out(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
     good = cut(cut_id="good")
     path = cuts(
-        tmp_path / "cuts_train.jsonl", good, cut(**changes), "{", '{"id": 1}', "A" * 1_000_000, good | {"id": "g"}
+        tmp_path / "cuts_train.jsonl", good, cut(**changes), "{", '{"id": 1}', "A" * (2**24 + 1), good | {"id": "g"}
     )
     entries, left_out = split(read_cuts(path))
     assert list(entries) == ["good", "g"]
     assert [found for _, found in left_out] == [
         reason,
         *["line that is no Lhotse cut"] * 2,
-        f"line of more than {MAX_LINE_BYTES} bytes",
+        f"line of more than {2**24} bytes",
     ]
+
+
+def test_a_cut_of_many_supervisions_is_read_whole(tmp_path: Path) -> None:
+    long = cut(cut_id="hour")
+    (one,) = long["supervisions"]
+    long["supervisions"] = [one | {"id": f"s{number}", "text": "A" * 1000} for number in range(1000)]
+    entries, left_out = split(read_cuts(cuts(tmp_path / "cuts_train.jsonl", long)))
+    assert (len(entries), left_out) == (1000, [])
 
 
 def test_folders_and_files_of_cuts(tmp_path: Path) -> None:

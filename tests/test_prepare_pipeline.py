@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from asr.cli.app import app
 from asr.corpus.audio import AudioInfo
 from asr.corpus.manifest import Utterance, cut_line, read_manifest, write_corpus
+from asr.corpus.phones import read_inventory
 from asr.errors import InputError, Interrupted
 from data_prep import parts, pronouncing
 from data_prep.entries import Entry, LeftOut
@@ -136,7 +137,7 @@ def test_manifests_and_statistics_are_those_of_write_corpus(audio: Path, tmp_pat
     assert splits["train"][1].duration_s == 0.4
 
 
-def test_phones_are_composed_sorted_and_those_of_train(audio: Path, tmp_path: Path) -> None:
+def test_phones_are_composed_sorted_and_those_of_all_splits(audio: Path, tmp_path: Path) -> None:
     run(
         [
             entry(audio, 0, split="train", phones=("o\u0308", "a", "ɔ")),
@@ -146,14 +147,19 @@ def test_phones_are_composed_sorted_and_those_of_train(audio: Path, tmp_path: Pa
         tmp_path,
         split=SplitRequest(),
     )
-    assert (tmp_path / "phones.txt").read_text(encoding="utf-8") == "a\n\u00f6\nɔ\n"
+    assert (tmp_path / "phones.txt").read_text(encoding="utf-8") == "a\nz\n\u00f6\nɔ\n"
+    assert "1 phones are in dev or test alone: z" in statistics(tmp_path)["notes"]
+    known = read_inventory(tmp_path / "phones.txt")
+    for name in ("train", "dev", "test"):
+        for utterance in read_manifest(tmp_path / f"cuts_{name}.jsonl.gz"):
+            assert known.encode(utterance.phones, utterance.id)
 
 
 def test_files_of_an_earlier_preparation_go(audio: Path, tmp_path: Path) -> None:
     run([entry(audio, 0), entry(audio, 1, phones=())], tmp_path)
     assert (tmp_path / "left_out.tsv").is_file()
     run([entry(audio, 0)], tmp_path, split=SplitRequest(whole="test"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cuts_test.jsonl.gz", "stats.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cuts_test.jsonl.gz", "phones.txt", "stats.json"]
 
 
 # What is left out
@@ -419,6 +425,11 @@ def test_lists_of_speakers(audio: Path, tmp_path: Path) -> None:
     assert statistics(tmp_path / "b")["left_out"] == {"in no split": 2}
 
 
+def test_listed_speakers_are_spelled_as_readers_spell_them(tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_bytes(b"\xef\xbb\xbfAnn  Lee\nJose\xcc\x81\n")
+    assert parse_splits(f"test={tmp_path / 'test.txt'}").lists["test"] == ("Ann_Lee", "Jos\u00e9")
+
+
 def test_requests_for_splits_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("s1\n")
     lists = f"dev={tmp_path / 'a.txt'},test={tmp_path / 'a.txt'}"
@@ -484,7 +495,7 @@ def test_words_by_a_lexicon(words: str, units: str) -> None:
     assert " ".join(spelled(words, LEXICON)) == units
 
 
-@pytest.mark.parametrize("word", ["[bear]", "<bear>", "bears", "well-read", "bear2"])
+@pytest.mark.parametrize("word", ["[bear]", "<bear>", "[bear-well]", "bears", "well-read", "bear2"])
 def test_words_that_a_lexicon_lacks(word: str) -> None:
     with pytest.raises(Exception, match="a word without a pronunciation") as error:
         spelled(f"bear {word}!" if word[0] not in "[<" else f"bear {word}", LEXICON)
@@ -980,7 +991,7 @@ def test_the_command_line(audio: Path, tmp_path: Path, name: str) -> None:
     head, *phones = (out / "phones.txt").read_text(encoding="utf-8").splitlines()
     assert head == "# units: graphemes"
     assert phones[-3:] == ["a", "b", "|"]
-    assert len(phones) == 6
+    assert len(phones) == 8
 
 
 def test_the_command_line_says_what_is_left_out(audio: Path, tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def read_lexicon(path: Path, phones: PhoneInventory | None = None) -> Lexicon:
     text = read_text(path, "a word and its phones on each line").removeprefix("\ufeff")
     lines = ((number, line) for number, line in enumerate(unicodedata.normalize("NFC", text).split("\n"), 1))
     entries = [
-        (number, _COMMENT.sub("", line).split())
+        (number, fields)
         for number, line in lines
-        if line.strip() and not line.startswith(("#", ";;;"))
+        if not line.startswith(("#", ";;;")) and (fields := _COMMENT.sub("", line).split())
     ]
     known = phones.mapping if phones else {}
     whole = all(len(fields) > 2 and _is_probability(fields[1], True) for _, fields in entries)
