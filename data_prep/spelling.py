@@ -1,6 +1,5 @@
 """Utterances to units: the corpus's own phones, the phones of its words, or graphemes. All units are NFC."""
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from asr.corpus.pronunciations import BRACKETED, CACHED_WORDS, WordPronunciations, is_letter, strip_punctuation
 from asr.errors import InputError
 from data_prep.entries import Entry
 from data_prep.leaving_out import Unusable
@@ -16,15 +16,6 @@ from data_prep.pronouncing import Phones, Pronouncing, load_g2p, load_lexicon, r
 
 WORD_BOUNDARY = "|"
 """The unit between two words of graphemes."""
-
-CACHED_WORDS = 2**16
-
-HYPHENS = re.compile("[-\N{HYPHEN}-\N{HORIZONTAL BAR}]+")
-
-BRACKETED = re.compile(r"<.*>|\[.*\]|\{.*\}")
-"""Marks of noises and unknown words, such as <unk> and [laughter]. They are no spelling of a word."""
-
-APOSTROPHES = str.maketrans("\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}", "''")
 
 
 class Spelled(NamedTuple):
@@ -58,8 +49,8 @@ class Speller:
         request.check()
         self.request = request
         self.phones = _Phones(None if request.phones_map is None else read_phones_map(request.phones_map))
-        self.lexicon = {} if request.lexicon is None else self._load_lexicon(request.lexicon)
-        self.folded = {word.casefold(): phones for word, phones in reversed(self.lexicon.items())}
+        lexicon = {} if request.lexicon is None else self._load_lexicon(request.lexicon)
+        self.words = WordPronunciations(lexicon)
         self.g2p = load_g2p(request.g2p, request.language) if request.g2p else None
         self.look_up = lru_cache(CACHED_WORDS)(self._look_up)
         self.reset()
@@ -127,19 +118,12 @@ class Speller:
         return missing
 
     def _look_up(self, written: str) -> _Found:
-        """Look up a word: as it is written, without punctuation at its edges, in any case, then in parts at its hyphens."""
-        word = unicodedata.normalize("NFC", written)
-        bare = word if BRACKETED.fullmatch(word) else strip_punctuation(word)
-        for spelling in dict.fromkeys((word, bare, word.translate(APOSTROPHES), bare.translate(APOSTROPHES))):
-            phones = self.lexicon.get(spelling, self.folded.get(spelling.casefold()))
-            if phones is not None:
-                return _Found(bare, phones, "lexicon")
+        """Look up a word in the lexicon, then by the model."""
+        bare = strip_punctuation(unicodedata.normalize("NFC", written))
+        if found := self.words.look_up(written):
+            return _Found(bare, found[0], "lexicon")
         if not bare:
             return _Found(bare, (), "punctuation")
-        pieces = [] if BRACKETED.fullmatch(bare) else HYPHENS.split(bare)
-        parts = [self.look_up(piece) for piece in pieces] if len(pieces) > 1 else []
-        if parts and all(part.source == "lexicon" for part in parts):
-            return _Found(bare, tuple(phone for part in parts for phone in part.phones or ()), "lexicon")
         if self.g2p is not None and not BRACKETED.fullmatch(bare):
             for pronunciation in self.g2p.pronounce(bare.lower())[:1]:
                 return _Found(bare, self._map_word(pronunciation, f"word {bare}"), "g2p")
@@ -150,17 +134,17 @@ class Speller:
         units: list[str] = []
         for word in words.split():
             characters = unicodedata.normalize("NFC", word.lower())
-            letters = [character for character in characters if _is_letter(character)]
+            letters = [character for character in characters if is_letter(character)]
             if len(letters) < len(characters):
-                self.dropped.update(character for character in characters if not _is_letter(character))
+                self.dropped.update(character for character in characters if not is_letter(character))
             if letters:
                 units += [WORD_BOUNDARY, *letters] if units else letters
         return tuple(units)
 
-    def _load_lexicon(self, path: Path) -> dict[str, Phones]:
+    def _load_lexicon(self, path: Path) -> dict[str, list[Phones]]:
         """Word -> its first pronunciation, both NFC."""
         return {
-            unicodedata.normalize("NFC", word): self._map_word(pronunciations[0], f"{path}: word {word}")
+            unicodedata.normalize("NFC", word): [self._map_word(pronunciations[0], f"{path}: word {word}")]
             for word, pronunciations in load_lexicon(path).items()
         }
 
@@ -195,19 +179,3 @@ class _Phones(dict[str, str | None]):
 
 def _without_dropped(mapped: list[str | None]) -> Phones:
     return tuple(phone for phone in mapped if phone is not None) if None in mapped else tuple(mapped)  # type: ignore[arg-type]
-
-
-def strip_punctuation(word: str) -> str:
-    """A word without punctuation and symbols at its edges; letters, their marks and digits stay."""
-    start, end = 0, len(word)
-    while start < end and not _is_letter(word[start]):
-        start += 1
-    while start < end and not _is_letter(word[end - 1]):
-        end -= 1
-    return word[start:end]
-
-
-@lru_cache(2**12)
-def _is_letter(character: str) -> bool:
-    """Whether a character is a letter, a mark on one, or a digit."""
-    return unicodedata.category(character)[0] in "LMN"

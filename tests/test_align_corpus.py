@@ -24,12 +24,12 @@ from asr.cli import alignment
 from asr.corpus.audio import read_audio
 from asr.corpus.lexicon import read_lexicon
 from asr.corpus.manifest import Utterance, read_manifest, write_corpus
+from asr.corpus.pronunciations import WordPronunciations, split_words
 from asr.errors import InputError
 from asr.inference import align_corpus as corpus_module
 from asr.inference import align_sequences
 from asr.inference.align_anchors import Match, find_segments
 from asr.inference.align_corpus import ERRORS_FILE, Summary, align_corpus
-from asr.inference.align_lexicon import WordPronunciations, split_words
 from asr.inference.align_pronunciations import choose_pronunciations
 from asr.inference.align_utterance import Item, Problem, split_phones
 from asr.inference.catalog import find_model

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from asr.corpus.lexicon import Lexicon, pronounce, read_lexicon
+from asr.corpus.lexicon import Lexicon, read_lexicon
 from asr.corpus.phones import inventory, make_inventory
+from asr.corpus.pronunciations import WordPronunciations
 from asr.errors import InputError
 
 ARPABET = inventory("arpabet39")
@@ -87,7 +88,7 @@ def test_words_and_phones_are_composed(tmp_path: Path) -> None:
     path = write(tmp_path, "\ufeffcafe\u0301 k a f e\u0303\n")
     assert read_lexicon(path) == {"caf\u00e9": [("k", "a", "f", "\u1ebd")]}
     any_phones = make_inventory("four", {phone: phone for phone in ("k", "a", "f", "\u1ebd")})
-    assert pronounce("Cafe\u0301", path, any_phones) == ["k", "a", "f", "\u1ebd"]
+    assert WordPronunciations(read_lexicon(path, any_phones)).find("Cafe\u0301") == (("k", "a", "f", "\u1ebd"),)
 
 
 @pytest.mark.parametrize(

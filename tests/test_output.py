@@ -19,10 +19,11 @@ from praatio import textgrid
 
 import asr
 from asr.corpus.audio import read_audio, read_blocks, resample
-from asr.corpus.lexicon import pronounce
+from asr.corpus.lexicon import read_lexicon
 from asr.corpus.manifest import read_manifest
 from asr.corpus.notation import phone_symbols
 from asr.corpus.phones import inventory
+from asr.corpus.pronunciations import WordPronunciations, pronounce
 from asr.errors import InputError
 from asr.features.dataset import Dataset
 from asr.features.filterbanks import extract, extract_blocks
@@ -319,9 +320,13 @@ def test_alignment_refuses_what_cannot_be(recognizer: Recognizer, tone_corpus: P
 def test_words_are_pronounced_by_a_lexicon(tmp_path: Path) -> None:
     path = tmp_path / "lexicon.txt"
     path.write_text("HELLO HH AH0 L OW1\nHELLO HH EH0 L OW1\nWorld W ER1 L D\n")
-    assert pronounce("hello World", path, inventory("arpabet39")) == ["HH", "AH", "L", "OW", "W", "ER", "L", "D"]
-    with pytest.raises(InputError, match="no entry for word 'moon'"):
-        pronounce("hello moon", path, inventory("arpabet39"))
+    words = WordPronunciations(read_lexicon(path, inventory("arpabet39")))
+    assert pronounce("hello, World!", words, "text") == [
+        ("hello", ("HH", "AH", "L", "OW")),
+        ("World", ("W", "ER", "L", "D")),
+    ]
+    with pytest.raises(InputError, match="text: no pronunciation of 'moon'"):
+        pronounce("hello moon", words, "text")
 
 
 def batch(

@@ -27,6 +27,7 @@ from playwright.sync_api import Browser
 from starlette.websockets import WebSocketDisconnect
 
 from asr.corpus.manifest import Utterance
+from asr.corpus.pronunciations import WordPronunciations, pronounce
 from asr.errors import InputError
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import Recognizer, load
@@ -36,13 +37,13 @@ from asr.serve.answers import split_at_pauses, subtitles
 from asr.serve.app import create_app
 from asr.serve.batches import BatchRecognizer
 from asr.serve.limits import Limits
-from asr.serve.practice import compare, pronounce
+from asr.serve.practice import compare
 from asr.serve.streams import LOOK_AHEAD_S, Stream
 from asr.serve.upload_process import read_upload
 
 MODEL = "speechocean762-small"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-LEXICON: dict[str, list[tuple[str, ...]]] = {"but": [("B", "AH", "T")], "you": [("Y", "UW")]}
+WORDS = WordPronunciations({"but": [("B", "AH", "T")], "you": [("Y", "UW")]})
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def recognizer() -> Recognizer:
 
 @pytest.fixture(scope="module")
 def app(recognizer: Recognizer) -> FastAPI:
-    return create_app(MODEL, recognizer, Limits(upload_mb=1, duration_s=20), ["localhost"], lexicon=LEXICON)
+    return create_app(MODEL, recognizer, Limits(upload_mb=1, duration_s=20), ["localhost"], words=WORDS)
 
 
 @pytest.fixture(scope="module")
@@ -184,10 +185,10 @@ def test_practice_says_what_was_heard_for_each_phone() -> None:
             1.0,
         )
 
-    words = pronounce("But, YOU!", LEXICON)
+    words = pronounce("But, YOU!", WORDS, "text")
     heard = transcript("B", "AA", "T", "UW", "N")
     answer = compare(words, transcript("B", "AH", "T", "Y", "UW"), heard, {"UW": "u"})
-    assert [word["word"] for word in answer] == ["but", "you"]
+    assert [word["word"] for word in answer] == ["But", "YOU"]
     flat = [phone for word in answer for phone in word["phones"]]  # type: ignore[attr-defined]
     assert [(phone["symbol"], phone["heard"]) for phone in flat] == [
         ("B", ["B"]),
@@ -197,14 +198,16 @@ def test_practice_says_what_was_heard_for_each_phone() -> None:
         ("u", ["u", "N"]),
     ]
     assert [phone["confidence"] for phone in flat] == [0.5, 0.51, 0.52, 0.53, 0.53]
-    with pytest.raises(InputError, match="no pronunciation of me, him, expected words of the lexicon"):
-        pronounce("me but him", LEXICON)
+    with pytest.raises(
+        InputError, match="text: no pronunciation of 'me', 'him', expected a pronunciation of every word"
+    ):
+        pronounce("me but him", WORDS, "text")
 
 
 def test_practice_route(client: TestClient, recording: Path) -> None:
     answer = post(client, recording, "practice", text="but you").json()
     assert [phone["symbol"] for word in answer["words"] for phone in word["phones"]] == ["B", "AH", "T", "Y", "UW"]
-    assert "no pronunciation of zzz" in post(client, recording, "practice", text="zzz").json()["error"]["message"]
+    assert "no pronunciation of 'zzz'" in post(client, recording, "practice", text="zzz").json()["error"]["message"]
 
 
 def test_subtitles() -> None:

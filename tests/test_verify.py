@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from typer.testing import CliRunner
 
@@ -126,14 +127,24 @@ def test_the_command_lists_the_worst_first(made: list[Utterance], tmp_path: Path
     assert content["utterances"][0]["reference"] == list(wrong.phones)
 
 
-def test_bad_input_is_one_line(made: list[Utterance], tmp_path: Path) -> None:
-    write_corpus(tmp_path, {"train": [made[0], replace(made[1], phones=("Ø",), phone_times_s=None)]}, {})
-    cases = {
-        tmp_path / "none.jsonl.gz": "no such file, expected a manifest",
-        tmp_path / "cuts_train.jsonl.gz": "unknown phone 'Ø'",
-    }
-    for path, message in cases.items():
-        error = CliRunner().invoke(alignment.commands, ["verify", MODEL, str(path)]).exception
-        assert isinstance(error, InputError)
-        assert message in str(error)
-        assert "\n" not in str(error)
+def test_what_cannot_be_judged_is_named_and_the_rest_is_judged(
+    recognizer: Recognizer, made: list[Utterance], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "zeros.wav", np.zeros(160000), 16000)
+    unknown = replace(made[1], phones=("Ø",), phone_times_s=None)
+    silent = replace(made[2], audio_path=tmp_path / "zeros.wav")
+    right, wrong, mute, last = verify(recognizer, [made[0], unknown, silent, made[3]])
+    assert (right.problem, last.problem) == ("", "")
+    assert "unknown phone 'Ø'" in wrong.problem
+    assert wrong.recognized
+    assert "silence" in mute.problem
+    assert (wrong.fit.value, mute.fit.value) == (0.0, 0.0)
+    alone = list(verify(recognizer, [made[0], made[3]]))
+    assert [each.recognized for each in alone] == [right.recognized, last.recognized]
+
+
+def test_a_missing_manifest_is_one_line(tmp_path: Path) -> None:
+    error = CliRunner().invoke(alignment.commands, ["verify", MODEL, str(tmp_path / "none.jsonl.gz")]).exception
+    assert isinstance(error, InputError)
+    assert "no such file, expected a manifest" in str(error)
+    assert "\n" not in str(error)

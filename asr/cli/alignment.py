@@ -13,8 +13,8 @@ from asr.errors import InputError
 from asr.inference.catalog import find_model
 
 if TYPE_CHECKING:
+    from asr.corpus.pronunciations import WordPronunciations
     from asr.inference.align_corpus import Items
-    from asr.inference.align_lexicon import WordPronunciations
     from asr.inference.realign import Realigned
 
 commands = typer.Typer()
@@ -58,15 +58,19 @@ def align(
     skipped, so the same command resumes. What does not fit is named in tiers/errors.tsv; the exit status is then 1, or 2
     if nothing could be aligned.
     """
+    pronunciations = _load_pronunciations(lexicon, g2p, language)
     if out is not None or audio.is_dir() or audio.name.lower().endswith(CORPUS_SUFFIXES):
+        if formats is not Format.ctm or notation is not Notation.model:
+            raise InputError(f"{audio}: a corpus with --format or --notation, expected TextGrids in the model's phones")
         if phones is not None or text is not None:
             raise InputError(f"{audio}: a corpus with --phones or --text, expected its own texts")
         if out is None:
             raise InputError(f"{audio}: a corpus without --out, expected a folder for its tiers")
-        pronunciations = _load_pronunciations(lexicon, g2p, language)
         _align_corpus(model, audio, out, pronunciations, force, jobs, device)
     else:
-        _align_file(model, audio, phones, text, lexicon, formats, notation, device)
+        if force or jobs:
+            raise InputError(f"{audio}: a single file with --force or --jobs, expected a corpus")
+        _align_file(model, audio, phones, text, pronunciations, formats, notation, device)
 
 
 def _align_file(
@@ -74,22 +78,22 @@ def _align_file(
     audio: Path,
     phones: str | None,
     text: str | None,
-    lexicon: Path | None,
+    pronunciations: "WordPronunciations | None",
     formats: Format,
     notation: Notation,
     device: str,
 ) -> None:
     """Align one recording and print its phones."""
-    from asr.corpus.lexicon import pronounce
+    from asr.corpus.pronunciations import pronounce
     from asr.inference.recognizer import load
     from asr.inference.transcript_formats import FORMATS
 
     recognizer = load(find_model(model), device)
-    if (phones is None) == (text is None) or (text is None) != (lexicon is None):
-        raise InputError("nothing to align, expected --phones, or --text and --lexicon")
+    if (phones is None) == (text is None) or (text is None) != (pronunciations is None):
+        raise InputError("nothing to align, expected --phones, or --text with --lexicon or --g2p")
     reference = phones.split() if phones is not None else []
-    if text is not None and lexicon is not None:
-        reference = pronounce(text, lexicon, recognizer.bundle.inventory)
+    if text is not None and pronunciations is not None:
+        reference = [phone for _, found in pronounce(text, pronunciations, "text") for phone in found]
     aligned = recognizer.align(audio, reference)
     transcript = (
         aligned if notation is Notation.model else aligned.in_notation(notation.value, recognizer.bundle.inventory)
@@ -127,8 +131,10 @@ def _align_corpus(
 def _load_pronunciations(lexicon: Path | None, g2p: str, language: str) -> "WordPronunciations | None":
     """What knows the pronunciations of words; None if neither lexicon nor model is given."""
     from asr.corpus.lexicon import read_lexicon
-    from asr.inference.align_lexicon import WordPronunciations
+    from asr.corpus.pronunciations import WordPronunciations
 
+    if language and not g2p:
+        raise InputError(f"language: {language!r} without --g2p, expected --g2p espeak")
     if lexicon is None and not g2p:
         return None
     model: Callable[[str], Sequence[tuple[str, ...]]] | None = None
@@ -141,7 +147,7 @@ def _load_pronunciations(lexicon: Path | None, g2p: str, language: str) -> "Word
 
 def _read_corpus(source: Path, pronunciations: "WordPronunciations | None") -> "tuple[Items, Path | None]":
     """The utterances of a manifest or of a corpus in a known layout, and the folder that the tiers mirror, if any."""
-    from asr.inference.align_lexicon import split_words
+    from asr.corpus.pronunciations import split_words
     from asr.inference.align_utterance import Item, Problem
     from data_prep.auto import detect
     from data_prep.entries import Entry

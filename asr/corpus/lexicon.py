@@ -81,20 +81,3 @@ def _check_phones(
     if probability > 1:
         raise InputError(f"{location}: probability {probability}, expected 0 to 1")
     return pronunciation
-
-
-def pronounce(text: str, path: Path, phones: PhoneInventory) -> list[str]:
-    """Look up the phones of a text: each word's first pronunciation, in its own case if the lexicon has it, else any.
-
-    Raises:
-        InputError: the lexicon cannot be used, or lacks a word.
-    """
-    lexicon = read_lexicon(path, phones)
-    any_case = {word.lower(): pronunciations for word, pronunciations in reversed(lexicon.items())}
-    sequence: list[str] = []
-    for word in unicodedata.normalize("NFC", text).split():
-        pronunciations = lexicon.get(word) or any_case.get(word.lower())
-        if pronunciations is None:
-            raise InputError(f"{path}: no entry for word {word!r}, expected every word of the text")
-        sequence += pronunciations[0]
-    return sequence

@@ -16,7 +16,6 @@ Start with `recognizer`, which follows one recording from audio to transcript.
     align_anchors       where these words are (internal)
     align_sequences     two long sequences of symbols: what belongs together (internal)
     align_pronunciations  the most probable pronunciations of words, and their frames
-    align_lexicon       words of texts to pronunciations
     align_tiers         aligned utterances to a TextGrid
     realign             a manifest: the pronunciation of each word that fits its audio best
     verify              a manifest: which transcripts do not match their audio
@@ -32,7 +31,6 @@ Start with `recognizer`, which follows one recording from audio to transcript.
 
 __all__ = [
     "align_corpus",
-    "align_lexicon",
     "align_utterance",
     "bundle",
     "catalog",

@@ -5,7 +5,6 @@ the same command resumes. ``errors.tsv`` names all that does not fit; it is writ
 """
 
 import os
-import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,20 +65,20 @@ def align_corpus(
 ) -> Summary:
     """Write the tiers of every recording of a corpus to ``out``, at its path below ``root``.
 
-    Without ``root``, that is the folder that all audio has in common. ``jobs`` is the number of threads, 0 for one a
-    processor. Recordings with tiers are skipped unless ``force`` is set.
+    If audio lies elsewhere, or without ``root``, that is the folder that all audio has in common. ``jobs`` is the number
+    of threads, 0 for one a processor. Recordings with tiers are skipped unless ``force`` is set.
 
     Raises:
         InputError: no utterances, two recordings with the same tiers, or a folder that cannot be written.
     """
-    jobs = jobs or len(os.sched_getaffinity(0))
+    jobs = jobs or os.cpu_count() or 1
     counts, aligner = _survey(recognizer, items)
     targets = _find_targets(list(counts), out, root)
     make_folder(out)
     done = set() if force else {path for path in counts if targets[path].exists()}
     summary = Summary(skipped=len(done))
     recordings = {path: _Recording(count) for path, count in counts.items() if path not in done}
-    with _ErrorFile(out / ERRORS_FILE, {str(path) for path in done}, summary) as errors:
+    with _ErrorFile(out / ERRORS_FILE, {_cell(str(path)) for path in done}, summary) as errors:
         todo = _todo(items(), done, errors)
         count = sum(recording.left for recording in recordings.values())
         results = _align_all(aligner, todo, min(jobs, count))
@@ -106,24 +105,22 @@ def _survey(recognizer: Recognizer, items: Items) -> tuple[dict[Path, int], Utte
     if not counts:
         raise InputError("0 utterances to align, expected audio with its text")
     inventory = recognizer.bundle.inventory
-    known = {
-        inventory.encode([phone], "")[0]: count
-        for phone, count in phones.items()
-        if inventory.mapping.get(phone) is not None
-    }
+    known: Counter[int] = Counter()
+    for phone, count in phones.items():
+        if inventory.mapping.get(phone) is not None:
+            known[inventory.encode([phone], "")[0]] += count
     return dict(counts), UtteranceAligner(recognizer, phone_weights(known, len(inventory.symbols)))
 
 
 def _find_targets(paths: Sequence[Path], out: Path, root: Path | None) -> dict[Path, Path]:
     """The tiers' file of each recording."""
-    root = root or Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    if root is None or not all(path.absolute().is_relative_to(root.absolute()) for path in paths):
+        root = Path(os.path.commonpath([path.absolute().parent for path in paths]))
     targets: dict[Path, Path] = {}
     first: dict[Path, Path] = {}
     for path in paths:
         below = os.path.relpath(path.absolute(), root.absolute())
         target = (out / below).with_suffix(SUFFIX)
-        if below.startswith(os.pardir):
-            raise InputError(f"{path}: not in {root}, expected all audio there")
         if first.setdefault(target, path) != path:
             raise InputError(f"{path}: same tiers as {first[target]}, expected recordings with different names")
         targets[path] = target
@@ -258,13 +255,14 @@ class _ErrorFile:
 
     def __init__(self, path: Path, kept: set[str], summary: Summary) -> None:
         self.path, self.kept, self.summary = path, kept, summary
-        self.lock = threading.Lock()
 
     def __enter__(self) -> "_ErrorFile":
         lines = [_line(HEADER)]
         if self.path.exists():
             old = read_text(self.path, "problems of an alignment").splitlines(keepends=True)[1:]
-            lines += [line for line in old if line.endswith("\n") and self.kept.intersection(line.split("\t")[1:2])]
+            kept = [line for line in old if line.endswith("\n") and self.kept.intersection(line.split("\t")[1:2])]
+            self.summary.problems.update(line.rstrip("\n").split("\t")[2] for line in kept)
+            lines += kept
         write_text(self.path, "".join(lines))
         self.file = self.path.open("a", encoding="utf-8")
         return self
@@ -274,11 +272,14 @@ class _ErrorFile:
 
     def add(self, problem: Problem) -> None:
         """Add a problem to the file and to the counts."""
-        with self.lock:
-            self.summary.problems[problem.reason] += 1
-            self.file.write(_line(problem))
-            self.file.flush()
+        self.summary.problems[problem.reason] += 1
+        self.file.write(_line(problem))
+        self.file.flush()
 
 
 def _line(problem: Problem) -> str:
-    return "\t".join(" ".join(value.split()) for value in problem) + "\n"
+    return "\t".join(map(_cell, problem)) + "\n"
+
+
+def _cell(value: str) -> str:
+    return " ".join(value.split())

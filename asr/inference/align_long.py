@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from asr.corpus.audio import read_blocks
-from asr.features.frames import frame_count, frame_samples
+from asr.features.frames import frame_samples
 from asr.inference.align_anchors import EXTRA_PHONES, Match, Stretch, cut_segment, find_segments, match_phones
 from asr.inference.align_utterance import Aligned, Interval, Item, MisfitError, Problem, Unit, UtteranceAligner
 from asr.inference.verify import read_features
@@ -52,7 +52,7 @@ class LongRecording:
             MisfitError: it has few of them.
             InputError: the audio cannot be used.
         """
-        units = self._units()
+        units, label = self._units()
         known = [index for index, unit in enumerate(units) if unit.pronunciations]
         first_phones = [units[index].pronunciations[0] for index in known]
         edges = [0, *accumulate(map(len, first_phones))]
@@ -70,6 +70,8 @@ class LongRecording:
                 words += aligned.words
                 phones += aligned.phones
                 missing[inside] = False
+        if label and phones:  # phones that no words agree with: one interval has all words
+            words = [Interval(label, phones[0].start_s, phones[-1].end_s)]
         if missing.sum() > MAX_MISSING * len(units):
             found = len(units) - int(missing.sum())
             raise MisfitError("text does not fit the audio", f"{found} of {len(units)} words found")
@@ -81,20 +83,19 @@ class LongRecording:
     def _where(self) -> tuple[str, str]:
         return self.item.id, str(self.item.audio_path)
 
-    def _units(self) -> list[Unit]:
-        """The words, or without words that have the corpus's own phones, groups of phones.
+    def _units(self) -> tuple[list[Unit], str]:
+        """The words; or, if no words agree with the corpus's own phones, groups of these phones, and all words as a label.
 
         Raises:
             MisfitError: nothing to align.
         """
         units = self.aligner.units(self.item) if self.item.phones is not None else self.aligner.known_units(self.item)
-        if len(units) == 1:
-            firsts = units[0].pronunciations[:1]
-            groups = [each[i : i + GROUP_PHONES] for each in firsts for i in range(0, len(each), GROUP_PHONES)]
-            return [Unit("", (group,)) for group in groups]
         if not any(unit.pronunciations for unit in units):
             raise MisfitError("no pronunciation", f"0 of {len(units)} words")
-        return units
+        if len(units) > 1:
+            return units, ""
+        (first, *_), label = units[0].pronunciations, units[0].label
+        return [Unit("", (first[i : i + GROUP_PHONES],)) for i in range(0, len(first), GROUP_PHONES)], label
 
     def _cut(self, match: Match, edges: Sequence[int], segment: Stretch) -> list[Stretch]:
         shortest, longest = (round(seconds / self._frame_s) for seconds in (MIN_PIECE_S, PIECE_S))
@@ -102,10 +103,9 @@ class LongRecording:
 
     def _recognize(self) -> Tensor:
         """Compute natural-log probabilities (output frames, symbols) in windows, each normalized alone, and join them."""
-        bundle = self.aligner.recognizer.bundle
-        samples = round(self.duration_s * bundle.features.sample_rate_hz)
-        frames = -(-frame_count(samples, bundle.features) // bundle.model.time_reduction)
-        return join_windows(self._recognize_windows(), frames, len(bundle.inventory.symbols))
+        windows = list(self._recognize_windows())  # an MP3 may end before its header says, so these tell the frames
+        start, last = windows[-1]
+        return join_windows(windows, start + len(last), last.shape[1])
 
     def _recognize_windows(self) -> Iterator[tuple[int, Tensor]]:
         """Yield the first output frame of each window and its log-probabilities."""
@@ -153,13 +153,14 @@ class LongRecording:
 
     def _describe_missing(self, units: Sequence[Unit], missing: np.ndarray) -> Iterator[tuple[str, str]]:
         """The reason and the words of each run that is not aligned."""
-        unknown = np.array([not unit.pronunciations for unit in units])
+        unknown = np.array([not unit.pronunciations for unit in units], bool)
         for reason, left_out in (("no pronunciation", unknown), (TEXT_ONLY, missing & ~unknown)):
             edges = np.flatnonzero(np.diff(np.concatenate([[0], left_out, [0]]))).tolist()
             for first, stop in zip(edges[::2], edges[1::2], strict=True):
                 shown = " ".join(unit.label for unit in units[first : min(stop, first + SHOWN_WORDS)])
                 rest = " ..." if stop - first > SHOWN_WORDS else ""
-                yield reason, f"words {first + 1} to {stop} of {len(units)}: {shown}{rest}"
+                place = f"{first + 1} to {stop} of {len(units)}"
+                yield reason, f"words {place}: {shown}{rest}" if shown.strip() else f"groups of phones {place}"
 
     def _describe_extra(self, match: Match, segments: Sequence[Stretch]) -> Iterator[str]:
         """From when to when the recording has speech that the text lacks."""

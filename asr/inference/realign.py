@@ -5,23 +5,26 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from asr.corpus.manifest import Utterance, read_manifest
+from asr.corpus.pronunciations import Pronunciation, split_words
 from asr.errors import InputError
-from asr.inference.align_lexicon import Pronunciation, split_words
 from asr.inference.align_pronunciations import choose_pronunciations
 from asr.inference.align_utterance import split_phones
 from asr.inference.recognizer import Recognizer
-from asr.inference.verify import UTTERANCES_AT_ONCE, read_features
+from asr.inference.verify import UTTERANCES_AT_ONCE, read_features_or_error
 from asr.inference.windows import compute_log_probs
 from asr.system.progress import progress
 
 NO_WORDS, NO_PRONUNCIATION, TOO_LONG = "no words", "no pronunciation", "text too long for the audio"
+UNUSABLE = "audio that cannot be used"
 
 
 @dataclass
@@ -47,7 +50,7 @@ def realign(recognizer: Recognizer, cuts: Path, out: Path, find: Callable[[str],
     ``find`` gives all pronunciations of a word. An utterance whose phones change loses its phone times.
 
     Raises:
-        InputError: the manifest or its audio cannot be used, a phone is unknown to the model, or ``out`` cannot be written.
+        InputError: the manifest cannot be used, or ``out`` cannot be written. Audio that cannot be used is counted.
     """
     utterances = read_manifest(cuts)
     report = Realigned(utterances=len(utterances))
@@ -56,7 +59,9 @@ def realign(recognizer: Recognizer, cuts: Path, out: Path, find: Callable[[str],
     lines = zip(_read_lines(cuts), progress(phones, "realigning", len(utterances)), strict=True)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        with partial.open("wb") as file, ExitStack() as stack:
+            zipped = out.suffix == ".gz"
+            packed = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) if zipped else file
             for cut, chosen in lines:
                 if chosen is not None:
                     _set_phones(cut, chosen)
@@ -90,24 +95,46 @@ def _choose_all(
     report: Realigned,
 ) -> Iterator[Pronunciation | None]:
     """Yield the new phones of each utterance, None if they are the old ones."""
-    encode = recognizer.bundle.inventory.encode
     remaining = iter(utterances)
     while batch := list(islice(remaining, UTTERANCES_AT_ONCE)):
-        features = [read_features(recognizer, u.audio_path, u.start_s, u.duration_s) for u in batch]
-        for utterance, log_probs in zip(batch, compute_log_probs(recognizer.bundle, features), strict=True):
-            words = split_words(utterance.words)
-            found = [[each for each in find(word) if encode(each, f"{utterance.id}, word {word}")] for word in words]
-            path = None
-            if all(found):
-                path = choose_pronunciations(
-                    log_probs, [[encode(each, "") for each in each_word] for each_word in found]
-                )
-            if path is None or not words:
-                _count_kept(words, found, report)
+        features = [read_features_or_error(recognizer, utterance) for utterance in batch]
+        usable = [each for each in features if not isinstance(each, InputError)]
+        all_log_probs = iter(compute_log_probs(recognizer.bundle, usable))
+        for utterance, found in zip(batch, features, strict=True):
+            if isinstance(found, InputError):
+                report.kept[UNUSABLE] += 1
                 yield None
             else:
-                chosen = [each_word[choice] for each_word, choice in zip(found, path.choices, strict=True)]
-                yield _compare(utterance.phones, found, chosen, report)
+                yield _choose(recognizer, utterance, next(all_log_probs), find, report)
+
+
+def _choose(
+    recognizer: Recognizer,
+    utterance: Utterance,
+    log_probs: Tensor,
+    find: Callable[[str], Sequence[Pronunciation]],
+    report: Realigned,
+) -> Pronunciation | None:
+    """The new phones of an utterance, None if they are the old ones. Pronunciations that the model lacks do not count."""
+    words = split_words(utterance.words)
+    found, encoded = [], []
+    for word in words:
+        pairs = [(each, ids) for each in find(word) if (ids := _encode(recognizer, each))]
+        found.append([each for each, _ in pairs])
+        encoded.append([ids for _, ids in pairs])
+    path = choose_pronunciations(log_probs, encoded) if words and all(found) else None
+    if path is None:
+        _count_kept(words, found, report)
+        return None
+    chosen = [each_word[choice] for each_word, choice in zip(found, path.choices, strict=True)]
+    return _compare(utterance.phones, found, chosen, report)
+
+
+def _encode(recognizer: Recognizer, pronunciation: Pronunciation) -> list[int]:
+    try:
+        return recognizer.bundle.inventory.encode(pronunciation, "")
+    except InputError:
+        return []
 
 
 def _count_kept(words: Sequence[str], found: Sequence[Sequence[Pronunciation]], report: Realigned) -> None:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from asr.corpus.audio import read_audio
 from asr.corpus.manifest import Utterance
 from asr.decoding.best_path import best_path
+from asr.errors import InputError
 from asr.inference.recognizer import Recognizer
 from asr.inference.windows import compute_log_probs
 from asr.nn.ctc import BLANK_ID, required_frames
@@ -51,33 +52,55 @@ class Fit:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The fit of an utterance's reference phones, and what was recognized instead."""
+    """The fit of an utterance's reference phones, and what was recognized instead. With a problem, the fit is 0."""
 
     utterance: Utterance
     fit: Fit
     reference: tuple[str, ...]
     recognized: tuple[str, ...]
+    problem: str = ""
 
 
 def verify(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Iterator[Verdict]:
-    """Yield the verdict on each utterance, in order.
-
-    Raises:
-        InputError: audio that cannot be used, or a phone that is unknown to the model.
-    """
+    """Yield the verdict on each utterance, in order."""
     inventory = recognizer.bundle.inventory
-    references = [inventory.encode(utterance.phones, utterance.id) for utterance in utterances]
-    counts = Counter(token for reference in references for token in reference)
+    references = [_encode(recognizer, utterance) for utterance in utterances]
+    counts = Counter(token for reference in references if isinstance(reference, list) for token in reference)
     weights = phone_weights(counts, len(inventory.symbols))
     batches = range(0, len(utterances), UTTERANCES_AT_ONCE)
     for start in progress(batches, "verifying", len(batches)):
         batch = utterances[start : start + UTTERANCES_AT_ONCE]
-        features = [read_features(recognizer, u.audio_path, u.start_s, u.duration_s) for u in batch]
-        for index, log_probs in enumerate(compute_log_probs(recognizer.bundle, features), start):
-            recognized = recognize_tokens(log_probs)
-            fit = compute_fit(log_probs, references[index], recognized, weights)
-            reference, hypothesis = (tuple(inventory.decode(ids)) for ids in (references[index], recognized))
-            yield Verdict(utterances[index], fit, reference, hypothesis)
+        features = [read_features_or_error(recognizer, utterance) for utterance in batch]
+        usable = [each for each in features if not isinstance(each, InputError)]
+        all_log_probs = iter(compute_log_probs(recognizer.bundle, usable))
+        for index, found in enumerate(features, start):
+            utterance, reference = utterances[index], references[index]
+            recognized: list[int] = []
+            if not isinstance(found, InputError):
+                log_probs = next(all_log_probs)
+                recognized = recognize_tokens(log_probs)
+            problem = next((str(each) for each in (found, reference) if isinstance(each, InputError)), "")
+            hypothesis = tuple(inventory.decode(recognized))
+            if problem or isinstance(reference, InputError):
+                yield Verdict(utterance, Fit(0.0, 0.0), utterance.phones, hypothesis, problem)
+            else:
+                fit = compute_fit(log_probs, reference, recognized, weights)
+                yield Verdict(utterance, fit, tuple(inventory.decode(reference)), hypothesis)
+
+
+def _encode(recognizer: Recognizer, utterance: Utterance) -> list[int] | InputError:
+    try:
+        return recognizer.bundle.inventory.encode(utterance.phones, utterance.id)
+    except InputError as error:
+        return error
+
+
+def read_features_or_error(recognizer: Recognizer, utterance: Utterance) -> Tensor | InputError:
+    """The normalized features (frames, dim) of an utterance, or why its audio cannot be used."""
+    try:
+        return read_features(recognizer, utterance.audio_path, utterance.start_s, utterance.duration_s)
+    except InputError as error:
+        return error
 
 
 def read_features(recognizer: Recognizer, path: Path, start_s: float, duration_s: float) -> Tensor:
@@ -141,14 +164,15 @@ def _log_likelihoods(log_probs: Tensor, sequences: Sequence[Sequence[int]]) -> l
 
 
 def format_tsv(verdicts: Sequence[Verdict], threshold: float) -> str:
-    """A table of verdicts: utterance, fit, loss in nats per phone, whether suspicious, words, reference, recognized."""
-    lines = ["utterance\tfit\tloss\tsuspicious\twords\treference\trecognized\taudio\n"]
+    """A table of verdicts: fit, loss in nats per phone, whether suspicious, words, reference, recognized, problem."""
+    lines = ["utterance\tfit\tloss\tsuspicious\twords\treference\trecognized\taudio\tproblem\n"]
     for verdict in verdicts:
         flag = "yes" if verdict.fit.value < threshold else "no"
         words = " ".join(verdict.utterance.words.split())
         lines.append(
             f"{verdict.utterance.id}\t{verdict.fit.value:.3f}\t{verdict.fit.loss:.3f}\t{flag}\t{words}\t"
-            f"{' '.join(verdict.reference)}\t{' '.join(verdict.recognized)}\t{verdict.utterance.audio_path}\n"
+            f"{' '.join(verdict.reference)}\t{' '.join(verdict.recognized)}\t{verdict.utterance.audio_path}\t"
+            f"{verdict.problem}\n"
         )
     return "".join(lines)
 
@@ -165,6 +189,7 @@ def format_json(verdicts: Sequence[Verdict], threshold: float) -> str:
             "words": verdict.utterance.words,
             "reference": list(verdict.reference),
             "recognized": list(verdict.recognized),
+            "problem": verdict.problem,
         }
         for verdict in verdicts
     ]

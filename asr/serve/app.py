@@ -25,13 +25,14 @@ from prometheus_client import generate_latest
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
 from asr.corpus.notation import phone_symbols
+from asr.corpus.pronunciations import WordPronunciations, pronounce
 from asr.errors import InputError
 from asr.inference.recognizer import Recognizer
 from asr.inference.transcript_formats import Transcript
 from asr.serve.access import Access
 from asr.serve.answers import MEDIA_TYPES, json_answer, text_answer, verbose_answer
 from asr.serve.limits import Limits, Refusal
-from asr.serve.practice import Pronunciations, compare, pronounce
+from asr.serve.practice import compare
 from asr.serve.service import Service
 from asr.serve.stream_route import add_stream_route
 
@@ -45,10 +46,10 @@ def create_app(
     limits: Limits,
     hosts: list[str],
     key: str | None = None,
-    lexicon: Pronunciations | None = None,
+    words: WordPronunciations | None = None,
 ) -> FastAPI:
     """The server's application for one model; ``hosts`` and ``key`` as for `asr.serve.access.Access`."""
-    service = Service(name, recognizer, limits, lexicon or {})
+    service = Service(name, recognizer, limits, words or WordPronunciations({}))
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -140,7 +141,7 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
         """Each expected phone of a text, and what was heard in its place. This is no grade."""
         service.check_model(model)
         try:
-            words = pronounce(text, service.lexicon)
+            words = pronounce(text, service.words, "text")
         except InputError as error:
             raise Refusal(422, "text", str(error), "text") from None
         with service.admitted():

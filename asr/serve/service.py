@@ -11,21 +11,21 @@ from fastapi import UploadFile
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from asr.corpus.pronunciations import WordPronunciations
 from asr.errors import InputError
 from asr.inference.recognizer import Recognizer
 from asr.inference.transcript_formats import Transcript
 from asr.serve.batches import BatchRecognizer
 from asr.serve.limits import Limits, Refusal, too_busy, took_too_long
-from asr.serve.practice import Pronunciations
 from asr.serve.uploads import UploadReaders
 
 
 class Service:
     """A served model. Its methods are called from the event loop and do not block it."""
 
-    def __init__(self, name: str, recognizer: Recognizer, limits: Limits, lexicon: Pronunciations) -> None:
-        """``name`` is that of the model in requests and answers; the lexicon is for texts."""
-        self.name, self.limits, self.started_s, self.lexicon = name, limits, int(time.time()), lexicon
+    def __init__(self, name: str, recognizer: Recognizer, limits: Limits, words: WordPronunciations) -> None:
+        """``name`` is that of the model in requests and answers; ``words`` pronounces texts."""
+        self.name, self.limits, self.started_s, self.words = name, limits, int(time.time()), words
         self.registry = CollectorRegistry()
         self.requests = Counter("asr_requests", "requests", ["route", "status"], registry=self.registry)
         self.waiting = Gauge("asr_requests_waiting", "requests that wait or run", registry=self.registry)
