@@ -1,7 +1,7 @@
 """The schema of all settings: one dataclass for each Hydra group.
 
-All values are in ``conf/*.yaml``; no dataclass has a default. Settings are checked before any work starts. A misspelt or
-missing key, a wrong type, or a value out of range is an InputError that names the key.
+All values are in ``conf/*.yaml``; only what models of earlier releases lack has a default. Settings are checked before any
+work starts. A misspelt or missing key, a wrong type, or a value out of range is an InputError that names the key.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class FeatureConfig:
     preemphasis: float = _within(0, 1)
     energy: bool = _any()
     delta_order: int = _within(0, 2)
-    normalization: str = _one_of("none", "utterance", "speaker", "global", "whisper", "waveform")
+    normalization: str = _one_of("none", "utterance", "speaker", "global", "running", "whisper", "waveform")
 
 
 @dataclass
@@ -109,6 +109,8 @@ class ModelConfig:
     attention_layers: int = _within(0, 20)
     attention_heads: int = _within(1, 64)
     initial_uniform: float = _within(0, 10)
+    chunk_frames: int = field(default=0, metadata={"low": 0, "high": 10000})
+    look_ahead_frames: list[int] = field(default_factory=lambda: [0], metadata={"low": -1, "high": 10000})
 
 
 @dataclass

@@ -8,7 +8,6 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from asr.errors import InputError
 from data_prep.espeak import transcribe_texts
 from data_prep.espeak_ipa import Sound, read_sounds, to_phones
 from data_prep.espeak_languages import find_language
@@ -66,7 +65,10 @@ class EspeakG2P:
         self.tones = tones
 
     def pronounce(self, word: str) -> list[tuple[str, ...]]:
-        """The pronunciation of a word; none if it has no sound, or espeak-ng cannot read it in this language."""
+        """The pronunciation of a word; none if it has no sound, or espeak-ng cannot read it in this language.
+
+        Of several words, it is that in a sentence: with liaison in French, weak forms in English.
+        """
         if _unreadable(word, self._code):
             return []
         try:
@@ -74,21 +76,6 @@ class EspeakG2P:
         except Unusable:
             return []
         return [phones] if phones else []
-
-    def pronounce_text(self, text: str) -> tuple[str, ...]:
-        """The phones of a text. Words may have other phones than alone: liaison in French, weak forms in English.
-
-        Raises:
-            InputError: espeak-ng cannot read a part of the text in this language.
-        """
-        problem = _unreadable(text, self._code)
-        try:
-            phones = () if problem else self._transcribe(text)
-        except Unusable as unusable:
-            problem = unusable.reason
-        if problem:
-            raise InputError(f"text {text[:100]!r}: {problem}, expected a text in {self.language.name}")
-        return phones
 
     @property
     def _code(self) -> str:

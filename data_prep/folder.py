@@ -13,6 +13,9 @@ If these folders are called train, dev or test, they are the corpus's own splits
 recordings in SOURCE itself, the speaker is the part of the name before the first ``_`` or ``-`` if every one has such a
 part (``ann_1.wav``, ``bob-1.wav``), else each recording has a speaker of its own. The name of a tier goes before all this.
 
+**Tiers elsewhere**: with a folder of tiers, such as ``asr align`` writes and a phonetician corrects, the TextGrid of
+``SOURCE/ann/1.wav`` is ``TIERS/ann/1.TextGrid``, and no text in SOURCE is read.
+
 **Ids**: the path in SOURCE without suffix, with ``-`` for ``/``. The part of a recording has its times in milliseconds
 after that. White space in ids and speakers becomes ``_``. All text and names are NFC-normalized. Hidden files, and files
 that are neither audio nor text, are ignored. Links to files are followed, links to folders if they lead out of SOURCE.
@@ -33,36 +36,38 @@ from data_prep.folder_texts import TEXT_SUFFIXES, RecordingFiles, read_texts
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 """If recordings differ only in their suffix, the first of these is read."""
 
+TIERS_SUFFIXES = (".textgrid",)
+
 NAMED_SPEAKER = re.compile(r"([^_-]+)[_-]")
 
 
-def read_folder(source: Path) -> Iterator[Entry | LeftOut]:
+def read_folder(source: Path, tiers: Path | None = None) -> Iterator[Entry | LeftOut]:
     """Yield the entries of a folder of recordings, folder by folder, in the order of their names.
 
-    Memory holds the names in the largest folder, and the id of each recording.
+    ``tiers`` is a folder with the TextGrids, at the places of their recordings in ``source``. Memory holds the folders, and
+    the names in the largest one.
 
     Raises:
-        InputError: there is no such folder, or no recording in it; two recordings have one id, or two speakers one name,
-            once white space is replaced.
+        InputError: there is no such folder, or no recording in it; two speakers have one name once white space is replaced.
     """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder, expected one with recordings")
+    if tiers is not None and not tiers.is_dir():
+        raise InputError(f"{tiers}: no such folder, expected one with TextGrids")
     source = source.absolute()
     seen: list[LeftOut] = []
     folders = list(_walk(source, seen))
     yield from seen
     layout = _Layout(source, [folder for folder in folders if _has_audio(folder)])
-    ids: set[str] = set()
     for folder in folders:
-        for found in _list_recordings(folder, layout):
+        beside = folder if tiers is None else tiers.absolute() / folder.relative_to(source)
+        for found in _list_recordings(folder, beside, layout):
             if isinstance(found, LeftOut):
                 yield found
-                continue
-            if found.id in ids:
-                expected = "expected ids that differ (they have - for / and _ for white space)"
-                raise InputError(f"{found.audio_path}: id {found.id} is that of another recording, {expected}")
-            ids.add(found.id)
-            yield from read_texts(found, layout.speaker)
+            else:
+                yield from read_texts(found, layout.speaker)
+    if tiers is not None:
+        yield from _list_tiers_elsewhere(source, tiers.absolute())
 
 
 def refuse_archives(source: Path) -> None:
@@ -133,13 +138,17 @@ def _has_audio(folder: Path) -> bool:
         return any(_is_wanted(entry.name, AUDIO_SUFFIXES) for entry in entries)
 
 
-def _list_recordings(folder: Path, layout: _Layout) -> Iterator[RecordingFiles | LeftOut]:
-    """Yield the recordings in one folder. Audio and text belong together if their NFC-normalized stems are the same."""
+def _list_recordings(folder: Path, beside: Path, layout: _Layout) -> Iterator[RecordingFiles | LeftOut]:
+    """Yield the recordings in one folder, whose texts are in it, or ``beside`` it in a folder of TextGrids.
+
+    Audio and text belong together if their NFC-normalized stems are the same.
+    """
+    if beside == folder:
+        files = _list_files(folder, (*AUDIO_SUFFIXES, *TEXT_SUFFIXES))
+    else:
+        files = [*_list_files(folder, AUDIO_SUFFIXES), *_list_files(beside, TIERS_SUFFIXES)]
     stems: defaultdict[str, list[Path]] = defaultdict(list)
-    for name in sorted(os.listdir(folder), key=_sort_key):
-        path = folder / name
-        if not _is_wanted(name, (*AUDIO_SUFFIXES, *TEXT_SUFFIXES)) or path.is_dir():
-            continue
+    for path in files:
         if not path.exists():
             yield LeftOut(str(path), "link to a file that does not exist")
         elif not _is_utf8(str(path)):
@@ -159,6 +168,19 @@ def _list_recordings(folder: Path, layout: _Layout) -> Iterator[RecordingFiles |
         else:
             name = "-".join(map(to_name, (*prefix, stem)))
             yield RecordingFiles(name, audio[stem][0], tuple(texts[stem]), *speakers[stem])
+
+
+def _list_tiers_elsewhere(source: Path, tiers: Path) -> Iterator[LeftOut]:
+    """Yield the TextGrids in folders that ``source`` lacks."""
+    for folder in _walk(tiers, []):
+        if not (source / folder.relative_to(tiers)).is_dir():
+            yield from (LeftOut(str(path), "text without audio") for path in _list_files(folder, TIERS_SUFFIXES))
+
+
+def _list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of a folder with one of the suffixes; [] if there is no such folder."""
+    names = sorted(os.listdir(folder), key=_sort_key) if folder.is_dir() else []
+    return [folder / name for name in names if _is_wanted(name, suffixes) and not (folder / name).is_dir()]
 
 
 def _name_speakers(folder: Path, stems: Sequence[str], layout: _Layout) -> dict[str, tuple[str, str]]:

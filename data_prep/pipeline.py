@@ -60,8 +60,8 @@ def prepare(reader: Reader, out: Path, options: PrepareOptions | None = None) ->
     pronunciation and their counts. ``phones.txt`` has the phones of the training set.
 
     Raises:
-        InputError: the corpus, a setting or a file cannot be used; words have no pronunciation and that is an error; an id
-            occurs twice; nothing is left.
+        InputError: the corpus, a setting or a file cannot be used; words have no pronunciation and that is an error; no
+            utterance has phones and nothing pronounces words; an id occurs twice; nothing is left.
         Interrupted: Ctrl-C; the parts that are complete stay.
     """
     options = options or PrepareOptions()
@@ -94,7 +94,10 @@ def _check_options(options: PrepareOptions) -> None:
 
 
 def _refuse_missing(out: Path, speller: Speller) -> None:
-    """Write the words that the first pass has missed, and raise InputError if there are any."""
+    """Write the words that the first pass has missed, and raise InputError if there are any, or no phones for any words."""
+    if speller.without and not speller.with_phones:
+        expected = "expected a lexicon, a g2p, or units graphemes"
+        raise InputError(f"{speller.without}: words without phones, {expected}")
     if not speller.missing:
         return
     out.mkdir(parents=True, exist_ok=True)

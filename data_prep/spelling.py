@@ -37,7 +37,8 @@ class Speller:
     """Gives utterances their units, and counts what it meets until `reset`.
 
     ``sources`` counts the words by what pronounced them, ``missing`` those that nothing pronounces, ``dropped`` the
-    characters that are no graphemes.
+    characters that are no graphemes. ``with_phones`` tells whether `preview` has met phones of the corpus, and ``without``
+    where it met the first words that neither have phones nor can be pronounced.
     """
 
     def __init__(self, request: Pronouncing) -> None:
@@ -53,6 +54,7 @@ class Speller:
         self.words = WordPronunciations(lexicon)
         self.g2p = load_g2p(request.g2p, request.language) if request.g2p else None
         self.look_up = lru_cache(CACHED_WORDS)(self._look_up)
+        self.with_phones, self.without = False, ""
         self.reset()
 
     def reset(self) -> None:
@@ -63,15 +65,17 @@ class Speller:
         """Look at an utterance before any audio is read: count missing words if they are an error.
 
         Raises:
-            InputError: nothing gives the utterance phones, or the map lacks one of its phones.
+            InputError: the map lacks one of its phones.
         """
-        if self.request.units == "graphemes" or (entry.phones is not None and self.phones.map is None):
+        if self.request.units == "graphemes":
             return
         if entry.phones is not None:
-            with suppress(Unusable):  # of which the second pass tells
-                self._map(entry.phones, entry.where)
-        elif entry.words.strip() and not (self.request.lexicon or self.g2p):
-            raise InputError(f"{entry.where}: words without phones, expected a lexicon, a g2p, or units graphemes")
+            self.with_phones = True
+            if self.phones.map is not None:
+                with suppress(Unusable):  # of which the second pass tells
+                    self._map(entry.phones, entry.where)
+        elif entry.words.strip() and not self._pronounces:
+            self.without = self.without or entry.where
         elif self.request.oov == "error":
             self._count_missing(map(self.look_up, entry.words.split()))
 
@@ -86,6 +90,8 @@ class Speller:
             spelled = Spelled(self._spell_graphemes(entry.words))
         elif entry.phones is not None:
             spelled = self._keep_phones(entry.phones, entry)
+        elif not self._pronounces:
+            raise Unusable("words without phones, and no lexicon or g2p")
         else:
             spelled = Spelled(self._pronounce(entry.words))
         if not spelled.units:
@@ -95,6 +101,11 @@ class Speller:
     def needs_words(self, entry: Entry) -> bool:
         """Whether the units of an utterance come from its words."""
         return entry.phones is None or self.request.units == "graphemes"
+
+    @property
+    def _pronounces(self) -> bool:
+        """Whether words can have a pronunciation."""
+        return self.request.lexicon is not None or self.g2p is not None
 
     def _keep_phones(self, phones: Phones, entry: Entry) -> Spelled:
         """The corpus's own phones, without those that the map drops."""

@@ -76,17 +76,28 @@ def write_folder_lab(root: Path, splits: Splits) -> Path:
     return root
 
 
+def equal_edges(start_s: float, end_s: float, count: int) -> list[float]:
+    """The edges of equally long intervals."""
+    return [float(edge) for edge in np.linspace(start_s, end_s, count + 1)]
+
+
+def write_tiers(utterance: Utterance, phones: Sequence[str], path: Path) -> None:
+    """Write a TextGrid whose intervals of words and of phones are equally long."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid = textgrid.Textgrid(0, utterance.duration_s)
+    for name, labels in (("words", utterance.words.split()), ("phones", phones)):
+        edges = equal_edges(0, utterance.duration_s, len(labels))
+        entries = list(zip(edges[:-1], edges[1:], labels, strict=True))
+        grid.addTier(textgrid.IntervalTier(name, entries, 0, utterance.duration_s))
+    grid.save(str(path), "long_textgrid", includeBlankSpaces=True)
+
+
 def write_folder_textgrid(root: Path, splits: Splits) -> Path:
-    """SPLIT/SPEAKER/ID.wav and ID.TextGrid, whose intervals of words and phones are equally long."""
+    """SPLIT/SPEAKER/ID.wav and ID.TextGrid."""
     for split, utterance in utterances_of(splits):
         stem = root / split / utterance.speaker / utterance.id
         copy_audio(utterance, stem.with_suffix(".wav"))
-        grid = textgrid.Textgrid(0, utterance.duration_s)
-        for name, labels in (("words", utterance.words.split()), ("phones", utterance.phones)):
-            edges = np.linspace(0, utterance.duration_s, len(labels) + 1).tolist()
-            entries = list(zip(edges[:-1], edges[1:], labels, strict=True))
-            grid.addTier(textgrid.IntervalTier(name, entries, 0, utterance.duration_s))
-        grid.save(str(stem.with_suffix(".TextGrid")), "long_textgrid", includeBlankSpaces=True)
+        write_tiers(utterance, utterance.phones, stem.with_suffix(".TextGrid"))
     return root
 
 
@@ -249,9 +260,64 @@ def write_lhotse_several(root: Path, splits: Splits) -> Path:
     return root
 
 
+def name_speakers(splits: Splits, names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Give the speakers, in order, names of their sex."""
+    left = {sex: list(of_sex) for sex, of_sex in names.items()}
+    sexes = {utterance.speaker: utterance.sex for _, utterance in utterances_of(splits)}
+    return {speaker: left[sexes[speaker]].pop(0) for speaker in sorted(sexes)}
+
+
+L2_ARCTIC = {"f": ("SKA", "LXC", "NCC", "SVBI", "HJK", "YDCK"), "m": ("ABA", "BWC", "TXHC", "ASI", "HKK", "YKWK")}
+"""Some speakers of L2-ARCTIC by sex."""
+
+
+def write_l2arctic(root: Path, splits: Splits) -> Path:
+    """SPEAKER with wav, transcript, textgrid; every second utterance has an annotation of a substituted phone."""
+    names = name_speakers(splits, L2_ARCTIC)
+    for number, (_, utterance) in enumerate(utterances_of(splits)):
+        folder, first, rest = root / names[utterance.speaker], utterance.phones[0], utterance.phones[1:]
+        copy_audio(utterance, folder / "wav" / f"{utterance.id}.wav")
+        write_lines(folder / "transcript" / f"{utterance.id}.txt", [utterance.words])
+        canonical = ("ZH" if number % 2 else first, *rest)
+        write_tiers(utterance, canonical, folder / "textgrid" / f"{utterance.id}.TextGrid")
+        if number % 2:
+            heard = (f"ZH,{first},s", *rest)
+            write_tiers(utterance, heard, folder / "annotation" / f"{utterance.id}.TextGrid")
+    return root
+
+
+BUCKEYE = {"f": [f"s{number:02}" for number in range(1, 21)], "m": [f"s{number:02}" for number in range(21, 41)]}
+"""Speakers that stand for those of the Buckeye corpus."""
+
+BUCKEYE_MARGIN_S = 0.1
+"""Silence at both ends of an utterance, as the reader cuts it out of a conversation."""
+
+
+def write_buckeye(root: Path, splits: Splits) -> Path:
+    """sNN/sNN01a.wav with all utterances of a speaker, .phones and .words; phones in lower case."""
+    names = name_speakers(splits, BUCKEYE)
+    for utterances in splits.values():
+        for speaker, own in speakers_of(utterances):
+            stem = root / names[speaker] / f"{names[speaker]}01a"
+            times = join_audio(own, stem.with_suffix(".wav"))
+            phones, words = ["0.0 121 {B_TRANS}"], ["0.0 121 {B_TRANS}"]
+            for utterance, (start_s, end_s) in zip(own, times, strict=True):
+                begin, end = start_s + BUCKEYE_MARGIN_S, end_s - BUCKEYE_MARGIN_S
+                labels = [phone.lower() for phone in utterance.phones]
+                spoken = [f"{word}; {word[0].lower()}; {word[0].lower()}; NN" for word in utterance.words.split()]
+                for lines, each in ((phones, labels), (words, spoken)):
+                    lines.append(f"{begin!r} 121 <SIL>" if lines is words else f"{begin!r} 121 SIL")
+                    ends = equal_edges(begin, end, len(each))[1:]
+                    lines += [f"  {time_s!r} 121 {label}" for time_s, label in zip(ends, each, strict=True)]
+            for suffix, lines in ((".phones", phones), (".words", words)):
+                tail = f"{times[-1][1]!r} 121 {{E_TRANS}}"
+                write_lines(stem.with_suffix(suffix), ["signal x", "nfields 1", "#", *lines, tail])
+    return root
+
+
 WRITERS: dict[str, Callable[[Path, Splits], Path]] = {
     name.removeprefix("write_"): writer
     for name, writer in list(globals().items())
-    if name.startswith("write_") and name != "write_lines"
+    if name.startswith("write_") and name not in ("write_lines", "write_tiers")
 }
 """Name -> writer."""

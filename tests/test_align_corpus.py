@@ -1,9 +1,8 @@
 """Whole corpora to tiers, long recordings, and pronunciations chosen by alignment: a bundled model on synthetic speech."""
 
-import gzip
-import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,17 +23,23 @@ from asr.cli import alignment
 from asr.corpus.audio import read_audio
 from asr.corpus.lexicon import read_lexicon
 from asr.corpus.manifest import Utterance, read_manifest, write_corpus
+from asr.corpus.phones import PhoneInventory, make_inventory
 from asr.corpus.pronunciations import WordPronunciations, split_words
 from asr.errors import InputError
 from asr.inference import align_corpus as corpus_module
 from asr.inference import align_sequences
 from asr.inference.align_anchors import Match, find_segments
 from asr.inference.align_corpus import ERRORS_FILE, Summary, align_corpus
+from asr.inference.align_long import LongRecording
 from asr.inference.align_pronunciations import choose_pronunciations
-from asr.inference.align_utterance import Item, Problem, split_phones
+from asr.inference.align_tiers import overlaps, write_tiers
+from asr.inference.align_utterance import Aligned, Interval, Item, Problem, UtteranceAligner, split_phones
+from asr.inference.bundle import Bundle, build_model, save_bundle
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import Recognizer, load
+from asr.inference.verify import phone_weights
 from data_prep.made import prepare_made
+from tests.conftest import TINY_MODEL, settings
 
 MODEL = "speechocean762-small"
 LEXICON = """A AH0
@@ -275,6 +280,40 @@ def test_words_are_looked_up_as_texts_have_them() -> None:
     assert split_words("— a , b.") == ("a", "b.")
 
 
+# Tiers.
+
+
+def spans(labels: str, *edges_s: float) -> tuple[Interval, ...]:
+    """Intervals of labels from each edge to the next."""
+    return tuple(Interval(*values) for values in zip(labels.split(), edges_s, edges_s[1:], strict=False))
+
+
+def test_utterances_that_overlap_a_little_are_written_in_order(tmp_path: Path) -> None:
+    late = Aligned(spans("c", 1.0, 2.0), spans("C D", 1.0, 1.5, 2.0))
+    early = Aligned(spans("a b", 0.1, 0.5, 1.04), spans("A B", 0.1, 0.5, 1.04))
+    assert not overlaps(late, [early])
+    write_tiers(tmp_path / "a.TextGrid", {"ann": [late, early]}, 2.5)
+    tiers = read_tiers(tmp_path / "a.TextGrid")
+    assert tiers["words"] == [("a", 0.1, 0.5), ("b", 0.5, 1.0), ("c", 1.0, 2.0)]
+    assert tiers["phones"] == [("A", 0.1, 0.5), ("B", 0.5, 1.0), ("C", 1.0, 1.5), ("D", 1.5, 2.0)]
+
+
+def test_intervals_that_lose_their_length_are_left_out(tmp_path: Path) -> None:
+    first = Aligned(spans("a", 0.0, 1.0), (Interval("A", 0.0, 0.98), Interval("B", 0.98, 1.0)))
+    second = Aligned(
+        spans("b", 0.98, 2.0), (Interval("C", 0.98, 1.5), Interval("D", 1.5, 2.02), Interval("E", 2.0, 2.02))
+    )
+    write_tiers(tmp_path / "a.TextGrid", {"ann": [first, second]}, 2.0)
+    tiers = read_tiers(tmp_path / "a.TextGrid")
+    assert tiers["phones"] == [("A", 0.0, 0.98), ("C", 0.98, 1.5), ("D", 1.5, 2.0)]
+    assert tiers["words"] == [("a", 0.0, 0.98), ("b", 0.98, 2.0)]
+
+
+def test_a_tier_may_be_empty(tmp_path: Path) -> None:
+    write_tiers(tmp_path / "a.TextGrid", {"ann": [Aligned((), spans("A", 0.2, 0.4))]}, 1.0)
+    assert read_tiers(tmp_path / "a.TextGrid") == {"words": [], "phones": [("A", 0.2, 0.4)]}
+
+
 # A corpus.
 
 
@@ -447,6 +486,109 @@ def test_a_killed_alignment_resumes(folder: Path, lexicon: Path, tmp_path: Path)
     assert all((tmp_path / "again" / path.relative_to(tmp_path / "out")).read_text() == after[path] for path in after)
 
 
+def with_spoiled_part(made: Sequence[Utterance], folder: Path) -> Path:
+    """A manifest of two recordings: the first has an utterance with a phone that the model lacks, in a name with spaces."""
+    folder = folder / "two  spaces"
+    folder.mkdir()
+    both = [read_audio(utterance.audio_path) for utterance in made[:2]]
+    soundfile.write(folder / "both.wav", np.concatenate(both), 16000)
+    soundfile.write(folder / "one.wav", read_audio(made[2].audio_path), 16000)
+    first = replace(made[0], audio_path=folder / "both.wav")
+    start_s = len(both[0]) / 16000
+    wrong = replace(made[1], audio_path=folder / "both.wav", start_s=start_s, phones=("Ø",), phone_times_s=None)
+    write_corpus(folder, {"test": [first, wrong, replace(made[2], audio_path=folder / "one.wav")]}, {})
+    return folder / "cuts_test.jsonl.gz"
+
+
+def test_a_resumed_corpus_reports_as_an_uninterrupted_one(made: list[Utterance], tmp_path: Path) -> None:
+    arguments = ["align", MODEL, with_spoiled_part(made, tmp_path), "--out", tmp_path / "out"]
+    status, output, _ = run(*arguments)
+    assert (status, "left out: 1 (phones that the model lacks)" in output) == (1, True)
+    errors = (tmp_path / "out" / ERRORS_FILE).read_text()
+    for lost, recordings in (("one.TextGrid", 1), ("", 0)):
+        if lost:
+            (tmp_path / "out" / lost).unlink()
+        resumed, output, _ = run(*arguments)
+        assert resumed == status
+        assert f"{recordings} recordings" in output
+        assert "left out: 1 (phones that the model lacks)" in output
+        assert (tmp_path / "out" / ERRORS_FILE).read_text() == errors
+
+
+def tiny_bundle(phones: PhoneInventory) -> Bundle:
+    """A model of a few random weights."""
+    config = settings(*TINY_MODEL)
+    return Bundle(build_model(config.model, config.features, phones), config.model, config.features, phones, "plain")
+
+
+def test_phones_of_one_symbol_are_counted_together() -> None:
+    """Their frequencies weigh random phones, to which the fit of a text is compared."""
+    recognizer = Recognizer(tiny_bundle(make_inventory("two", {"AH": "AH", "AX": "AH", "T": "T"})))
+    item = Item("u", Path("a.wav"), ("A",), phones=("AH", "AH", "AX", "T"))
+    folded = replace(item, phones=("AH", "AH", "AH", "T"))
+    (_, first), (_, second) = (corpus_module._survey(recognizer, list(each).copy) for each in ([item], [folded]))
+    np.testing.assert_array_equal(first.weights, second.weights)
+    assert first.weights[1] > first.weights[2]
+
+
+def copy_twice(made: Sequence[Utterance], *folders: Path) -> list[Utterance]:
+    """Utterances in files of the same name in different folders."""
+    copied = []
+    for utterance, folder in zip(made, folders, strict=False):
+        folder.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "same.wav", read_audio(utterance.audio_path), 16000)
+        copied.append(replace(utterance, audio_path=folder / "same.wav"))
+    return copied
+
+
+@pytest.mark.parametrize("layout", ["kaldi", "cuts", "folder of cuts"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_tiers_of_audio_that_is_elsewhere(
+    layout: str, inside: bool, made: list[Utterance], lexicon: Path, tmp_path: Path
+) -> None:
+    """Audio may be outside of the folder that describes it, all or some of it; equal names get tiers of their own."""
+    source, out = tmp_path / "data" / "source", tmp_path / "out"
+    source.mkdir(parents=True)
+    first, second = copy_twice(made, (source if inside else tmp_path / "audio") / "a", tmp_path / "audio" / "b")
+    if layout == "kaldi":
+        rows = {"wav.scp": lambda u: u.audio_path, "text": lambda u: u.words, "utt2spk": lambda u: u.speaker}
+        for name, value in rows.items():
+            (source / name).write_text("".join(f"{u.id} {value(u)}\n" for u in (first, second)))
+    else:
+        write_corpus(source, {"test": [first, second]}, {})
+    given = source / "cuts_test.jsonl.gz" if layout == "cuts" else source
+    places = ("data/source/a", "audio/b") if inside else ("a", "b")
+    arguments = ["align", MODEL, given, "--lexicon", lexicon, "--out", out]
+    status, output, error = run(*arguments)
+    assert status == 0, (output, error)
+    assert sorted(out.rglob("*.TextGrid")) == sorted(out / place / "same.TextGrid" for place in places)
+    for place, utterance in zip(places, (first, second), strict=True):
+        words = read_tiers(out / place / "same.TextGrid")["words"]
+        assert [label for label, _, _ in words] in (utterance.words.split(), [utterance.words])
+    (out / places[0] / "same.TextGrid").write_text("corrected")
+    assert run(*arguments)[0] == 0
+    assert (out / places[0] / "same.TextGrid").read_text() == "corrected"
+
+
+def test_tiers_beside_the_audio_replace_none(folder: Path, lexicon: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for number, path in enumerate(sorted(folder.rglob("*.wav"))[:2]):
+        (corpus / str(number)).mkdir(parents=True)
+        (corpus / str(number) / "a.wav").write_bytes(path.read_bytes())
+        (corpus / str(number) / "a.lab").write_text(path.with_suffix(".lab").read_text())
+    (corpus / "0" / "a.lab").unlink()
+    own = '"ooTextFile" "TextGrid" 0 9 <exists> 1 "IntervalTier" "ann" 0 9 1 0 9 "MY MOTHER"'
+    (corpus / "0" / "a.TextGrid").write_text(own)
+    arguments = ["align", MODEL, corpus, "--lexicon", lexicon, "--out", corpus]
+    status, output, _ = run(*arguments)
+    assert (status, "1 recordings" in output, "skipped: 1 recordings" in output) == (0, True, True)
+    assert (corpus / "0" / "a.TextGrid").read_text() == own
+    assert "words" in read_tiers(corpus / "1" / "a.TextGrid")
+    _, _, error = run(*arguments, "--force")
+    assert "--force in the corpus itself" in str(error)
+    assert (corpus / "0" / "a.TextGrid").read_text() == own
+
+
 # A long recording.
 
 
@@ -512,6 +654,67 @@ def test_a_long_recording_with_the_text_of_another_is_refused(
     assert [problem[2] for problem in read_problems(tmp_path / "out")] == ["text does not fit the audio"]
 
 
+def test_a_long_recording_with_phones_that_no_words_agree_with(
+    recognizer: Recognizer, made: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_module, "LONG_S", 20.0)
+    texts, _ = join(made[:10], tmp_path / "long.wav")
+    phones = tuple(phone for utterance in made[:10] for phone in utterance.phones)
+    words = split_words(" ".join(texts))
+    align(recognizer, [Item("long", tmp_path / "long.wav", words, phones=phones)], tmp_path / "out")
+    tiers = read_tiers(tmp_path / "out" / "long.TextGrid")
+    found = [label for label, _, _ in tiers["phones"]]
+    assert len(found) >= 0.9 * len(phones)
+    assert tiers["words"] == [(" ".join(words), tiers["phones"][0][1], tiers["phones"][-1][2])]
+    more = Item("more", tmp_path / "long.wav", words, phones=(*phones, *phones[:120]))
+    align(recognizer, [more], tmp_path / "more")
+    lacking = [problem[3] for problem in read_problems(tmp_path / "more") if problem[2] == "text that the audio lacks"]
+    assert lacking
+    assert all(re.fullmatch(r"groups of phones \d+ to \d+ of \d+", detail) for detail in lacking)
+
+
+def test_a_long_recording_with_long_silences(
+    recognizer: Recognizer, made: list[Utterance], find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than a window of zeros, at the start, inside and at the end."""
+    monkeypatch.setattr(corpus_module, "LONG_S", 20.0)
+    silence, halves = np.zeros(70 * 16000, np.float32), (made[:6], made[6:12])
+    speech = [np.concatenate([read_audio(utterance.audio_path) for utterance in half]) for half in halves]
+    soundfile.write(tmp_path / "long.wav", np.concatenate([silence, speech[0], silence, speech[1], silence]), 16000)
+    words = split_words(" ".join(utterance.words for utterance in made[:12]))
+    item = Item("long", tmp_path / "long.wav", words, tuple(find(word) for word in words))
+    align(recognizer, [item], tmp_path / "out")
+    found = read_tiers(tmp_path / "out" / "long.TextGrid")["words"]
+    assert len(found) >= 0.6 * len(words)  # a window that is silent but for a second is recognized badly
+    ranges = [re.findall(r"\d+", detail)[:2] for _, _, _, detail in read_problems(tmp_path / "out")]
+    assert len(found) + sum(int(last) - int(first) + 1 for first, last in ranges) == len(words)
+    ends_s = [70 + len(speech[0]) / 16000, 140 + (len(speech[0]) + len(speech[1])) / 16000]
+    inside = [69.9 <= start <= ends_s[0] or ends_s[0] + 69.9 <= start <= ends_s[1] for _, start, _ in found]
+    assert np.mean(inside) >= 0.98
+
+
+def test_an_mp3_that_ends_before_its_header_says(
+    recognizer: Recognizer, made: list[Utterance], find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_module, "LONG_S", 20.0)
+    texts, _ = join(made[:8], tmp_path / "long.wav")
+    soundfile.write(tmp_path / "whole.mp3", soundfile.read(tmp_path / "long.wav")[0], 16000, format="MP3")
+    path = tmp_path / "long.mp3"
+    path.write_bytes((tmp_path / "whole.mp3").read_bytes()[:-1000])
+    stated, there = soundfile.info(path).frames, len(soundfile.read(path)[0])
+    assert 1000 < stated - there < 3 * 1152
+    words = split_words(" ".join(texts))
+    item = Item("long", path, words, tuple(find(word) for word in words))
+    aligner = UtteranceAligner(recognizer, phone_weights({}, len(recognizer.bundle.inventory.symbols)))
+    log_probs = LongRecording(aligner, item, stated / 16000)._recognize()
+    assert torch.allclose(log_probs.logsumexp(1), torch.zeros(len(log_probs)), atol=1e-3)
+    align(recognizer, [item, replace(item, id="whole", audio_path=tmp_path / "whole.mp3")], tmp_path / "out")
+    found, wanted = (read_tiers(tmp_path / "out" / f"{name}.TextGrid")["words"] for name in ("long", "whole"))
+    assert len(wanted) >= 0.7 * len(words)
+    assert [label for label, _, _ in found] == [label for label, _, _ in wanted]
+    assert found[-1][2] <= stated / 16000
+
+
 # The commands.
 
 
@@ -547,6 +750,12 @@ def test_the_command_names_what_is_left_out(folder: Path, lexicon: Path, tmp_pat
     [
         (["{folder}"], "a corpus without --out"),
         (["{folder}", "--out", "{tmp}/o", "--text", "A"], "a corpus with --phones or --text"),
+        (["{folder}", "--out", "{tmp}/o", "--phones", "AH"], "a corpus with --phones or --text"),
+        (["{folder}", "--out", "{tmp}/o", "--format", "textgrid"], "a corpus with --format or --notation"),
+        (["{folder}", "--out", "{tmp}/o", "--notation", "ipa"], "a corpus with --format or --notation"),
+        (["{tmp}/none.wav", "--phones", "AH", "--force"], "a single file with --force or --jobs"),
+        (["{tmp}/none.wav", "--phones", "AH", "--jobs", "2"], "a single file with --force or --jobs"),
+        (["{tmp}/none.wav", "--phones", "AH", "--language", "de"], "language: 'de' without --g2p"),
         (["{folder}", "--out", "{tmp}/o"], "words without phones, expected --lexicon or --g2p"),
         (["{tmp}/none", "--out", "{tmp}/o"], "no such file or folder"),
         (["{tmp}/none.wav"], "nothing to align"),
@@ -559,38 +768,33 @@ def test_bad_input_is_one_line(arguments: list[str], message: str, folder: Path,
     assert "\n" not in str(error)
 
 
+def test_a_row_without_phones_is_left_out_and_the_rest_is_aligned(made: list[Utterance], tmp_path: Path) -> None:
+    lines = [f"{u.id}\t{u.audio_path}\t{u.speaker}\t{u.words}\t{' '.join(u.phones)}" for u in made[:2]]
+    lines[0] = lines[0].rpartition("\t")[0] + "\t"
+    (tmp_path / "t.tsv").write_text("\n".join(["id\taudio\tspeaker\twords\tphones", *lines]))
+    status, output, _ = run("align", MODEL, tmp_path / "t.tsv", "--out", tmp_path / "out")
+    assert status == 1
+    assert "left out: 1 (words without phones, and no lexicon or g2p)" in output
+    assert [path.stem for path in (tmp_path / "out").glob("*.TextGrid")] == [made[1].audio_path.stem]
+    assert [problem[:2] for problem in read_problems(tmp_path / "out")] == [[made[0].id, str(made[0].audio_path)]]
+
+
+def test_one_file_with_words_that_espeak_pronounces(made: list[Utterance], tmp_path: Path) -> None:
+    from data_prep.espeak_g2p import EspeakG2P
+
+    expected = [phone for word in ("my", "cat") for phone in EspeakG2P("en-us").pronounce(word)[0]]
+    phones = make_inventory("spoken", {phone: phone for phone in sorted(set(expected))})
+    save_bundle(tiny_bundle(phones), tmp_path / "model", "card")
+    request = ["align", tmp_path / "model", made[0].audio_path, "--text", "My cat!"]
+    status, output, error = run(*request, "--g2p", "espeak", "--language", "en-us")
+    assert status == 0, error
+    assert [line.split()[4] for line in output.splitlines() if made[0].audio_path.stem in line] == expected
+    assert "expected --phones, or --text with --lexicon or --g2p" in str(run(*request)[2])
+
+
 def test_recordings_with_the_same_tiers_are_refused(recognizer: Recognizer, tmp_path: Path) -> None:
     items = [Item(name, tmp_path / name, ("A",), ((("AH",),),)) for name in ("a.wav", "a.flac")]
     with pytest.raises(InputError, match=r"a\.flac: same tiers as .*a\.wav"):
         align(recognizer, items, tmp_path / "out")
     with pytest.raises(InputError, match="0 utterances"):
         align(recognizer, [], tmp_path / "out")
-
-
-def test_realign_takes_the_uttered_pronunciations(made: list[Utterance], tmp_path: Path) -> None:
-    wrong = {"THE": "DH UW", "MY": "M IY", "CAT": "K OW T"}
-    lines = [*LEXICON.splitlines(), *(f"{word} {phones}" for word, phones in wrong.items())]
-    lines = [line for line in lines if line.split()[0] not in ("SCHOOL", "A")] + ["A AH0"]
-    (tmp_path / "lexicon.txt").write_text("\n".join(lines))
-    spoiled = []
-    for utterance in made:
-        phones = tuple(" ".join(utterance.phones).replace("M AY", "M IY").split())
-        spoiled.append(replace(utterance, phones=phones, phone_times_s=None, details={"note": "ü"}))
-    write_corpus(tmp_path, {"train": spoiled}, {})
-    out = tmp_path / "new" / "cuts_train.jsonl.gz"
-    status, output, _ = run(
-        "realign", MODEL, tmp_path / "cuts_train.jsonl.gz", out, "--lexicon", tmp_path / "lexicon.txt"
-    )
-    assert status == 0, output
-    before, after = read_manifest(tmp_path / "cuts_train.jsonl.gz"), read_manifest(out)
-    assert [(u.id, u.words, u.details, u.audio_path) for u in before] == [
-        (u.id, u.words, u.details, u.audio_path) for u in after
-    ]
-    kept = [u for u in made if "SCHOOL" in u.words.split()]
-    assert f"kept as they are: {len(kept)} utterances (no pronunciation)" in output
-    done = [(old, new) for old, new in zip(made, after, strict=True) if "SCHOOL" not in old.words.split()]
-    assert all("M IY AH" not in " ".join(new.phones) for _, new in done)
-    right = sum(" ".join(new.phones).count("M AY") == " ".join(old.phones).count("M AY") for old, new in done)
-    assert right >= 0.9 * len(done)
-    with gzip.open(out, "rt", encoding="utf-8") as file:
-        assert json.loads(file.readline())["supervisions"][0]["custom"]["note"] == "ü"

@@ -1,6 +1,7 @@
 """Folders of recordings in the layout of the Montreal Forced Aligner: names, texts, tiers, and what is wrong with them."""
 
 import os
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from asr.errors import InputError
 from data_prep.entries import Entry, LeftOut
 from data_prep.folder import read_folder
+from data_prep.pipeline import PrepareOptions, prepare
+from data_prep.pronouncing import Pronouncing
 from tests.test_prepare_tiers import LONG, write_grid
 
 
@@ -134,9 +137,42 @@ def test_white_space_letters_and_accents_in_names(tmp_path: Path) -> None:
     assert (second.id, second.speaker, second.words) == ("анна-привет_мир", "анна", "привет")
 
 
+def test_tiers_in_a_folder_of_their_own(tmp_path: Path) -> None:
+    """They take the place of the texts, also inside of the corpus; what has no counterpart is counted."""
+    source = write_recordings(tmp_path / "corpus", "ann/1", "ann/2", "bob/Ünder 3")
+    tiers = source / "tiers"
+    for name in ("ann/1", "ann/4", f"bob/{unicodedata.normalize('NFD', 'Ünder 3')}", "cid/5"):
+        phones = [(0.25, 0.5, "a"), (0.5, 0.75, "b")]
+        write_grid(tiers / f"{name}.TextGrid", 1.0, phones=phones, words=[(0.25, 0.75, "ab")])
+    write(tiers, {"errors.tsv": "utterance\n", "ann/2.lab": "words"})
+    found = list(read_folder(source, tiers))
+    entries = [item for item in found if isinstance(item, Entry)]
+    assert [(entry.id, entry.speaker, entry.words, entry.phones) for entry in entries] == [
+        (name, speaker, "ab", ("a", "b")) for name, speaker in (("ann-1", "ann"), ("bob-Ünder_3", "bob"))
+    ]
+    assert [entry.phone_times_s for entry in entries] == [((0.25, 0.5), (0.5, 0.75))] * 2
+    assert [entry.audio_path.parent.parent for entry in entries] == [source] * 2
+    assert [(Path(item.where).relative_to(source), item.reason) for item in found if isinstance(item, LeftOut)] == [
+        (Path("ann/2.wav"), "audio without text"),
+        (Path("tiers/ann/4.TextGrid"), "text without audio"),
+        (Path("tiers/cid/5.TextGrid"), "text without audio"),
+    ]
+    with pytest.raises(InputError, match="none: no such folder, expected one with TextGrids"):
+        list(read_folder(source, tmp_path / "none"))
+
+
 def test_ids_and_speakers_that_collide(tmp_path: Path) -> None:
-    refused(write_recordings(tmp_path / "ids", "a/b/c", "a/b-c", "d/e"), "a/b/c.wav: id a-b-c is that of another")
-    refused(write_recordings(tmp_path / "spaces", "a/b c", "a/b_c"), "a/b_c.wav: id a-b_c is that of another")
+    for name, paths, found in (
+        ("ids", ("a/b/c", "a/b-c", "d/e"), "a/b/c.lab: id 'a-b-c' is also that of"),
+        ("spaces", ("a/b c", "a/b_c"), "a/b_c.lab: id 'a-b_c' is also that of"),
+    ):
+        root = write_recordings(tmp_path / name, *paths)
+        with pytest.raises(InputError, match=re.escape(found)):
+            prepare(
+                lambda root=root: read_folder(root),
+                tmp_path / "out",
+                PrepareOptions(pronouncing=Pronouncing(units="graphemes")),
+            )
     refused(write_recordings(tmp_path / "speakers", "a b/c", "a_b/d"), "speakers 'a b' and 'a_b' are both a_b")
     refused(write_recordings(tmp_path / "missing") / "nothing", "no such folder, expected one with recordings")
     refused(write(tmp_path / "texts", {"a/b.lab": "one"}), "no recordings in it, expected some (.wav .flac")

@@ -8,14 +8,18 @@ import re
 import sys
 import tracemalloc
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from asr.corpus.audio import read_audio
 from asr.corpus.manifest import Utterance, read_manifest
 from asr.errors import InputError
 from data_prep import auto
@@ -30,8 +34,18 @@ from data_prep.lines import MAX_LINE_BYTES
 from data_prep.pipeline import PrepareOptions, prepare
 from data_prep.pronouncing import Pronouncing
 from data_prep.speechocean762 import prepare_speechocean762
+from data_prep.splits import SplitRequest
 from data_prep.table import read_table
-from tests.layouts import COLUMNS, WRITERS, write_lines
+from tests.layouts import (
+    BUCKEYE,
+    BUCKEYE_MARGIN_S,
+    COLUMNS,
+    L2_ARCTIC,
+    WRITERS,
+    equal_edges,
+    name_speakers,
+    write_lines,
+)
 from tests.test_prepare_speechocean762 import real  # noqa: F401  a fixture
 
 CHOSEN = {"train": ("0001", "0005", "0006"), "dev": ("0104", "1033"), "test": ("0120", "0736")}
@@ -102,9 +116,14 @@ READERS: dict[str, Callable[[Path], Iterable[Entry | LeftOut]]] = {
 """Layouts whose reader needs to be told something; `detect` finds the others."""
 
 HAS_PHONES = {"folder_textgrid", "kaldi_phones", "csv", "tsv", "jsonl", "parquet", "lhotse", "lhotse_several"}
+HAS_PHONES |= {"l2arctic", "buckeye"}
+HAS_TIMES = {"folder_textgrid", "lhotse_several", "l2arctic", "buckeye"}
 HAS_AGE = {"csv", "tsv", "jsonl", "parquet", "lhotse", "lhotse_several", "commonvoice"}
+HAS_LONG_RECORDINGS = {"kaldi_segments", "lhotse_several", "buckeye"}
 LAYOUT_NAMES = {"folder_lab": "folder", "folder_textgrid": "folder", "libritts": "librispeech"}
 LAYOUT_NAMES |= {"kaldi_segments": "kaldi", "lhotse_several": "lhotse"}
+OWN_SPEAKERS: dict[str, Mapping[str, Sequence[str]]] = {"l2arctic": L2_ARCTIC, "buckeye": BUCKEYE}
+"""Layouts that have speakers of their own, and no splits."""
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -126,29 +145,69 @@ def test_every_layout_gives_the_same_manifests(
     lexicon = tmp_path / "lexicon.txt"
     write_lines(lexicon, [f"{word} {phones}" for word, phones in chosen[1].items()])
     pronouncing = Pronouncing() if name in HAS_PHONES else Pronouncing(lexicon=lexicon)
-    prepare(reader, tmp_path / "out", PrepareOptions(pronouncing=pronouncing, jobs=1))
+    names = name_speakers(expected, OWN_SPEAKERS[name]) if name in OWN_SPEAKERS else {}
+    lists = {split: tuple(names[each] for each in CHOSEN[split]) for split in ("dev", "test")} if names else {}
+    prepare(reader, tmp_path / "out", PrepareOptions(split=SplitRequest(lists=lists), pronouncing=pronouncing, jobs=1))
     splits = read_splits(tmp_path / "out")
     for split, utterances in expected.items():
-        assert describe(splits[split], name) == describe(utterances, name)
+        renamed = [replace(u, speaker=names.get(u.speaker, u.speaker)) for u in utterances]
+        described, wanted = describe(splits[split], name), describe(renamed, name)
+        assert [fields for fields, _ in described] == [fields for fields, _ in wanted]
+        for (_, utterance), (_, original) in zip(described, wanted, strict=True):
+            check_audio(utterance, original, name)
+            check_times(utterance, name)
     counts = {split: len(utterances) for split, utterances in splits.items()}
     assert counts == {split: PER_SPEAKER * len(speakers) for split, speakers in CHOSEN.items()}
+    long = [utterance.start_s > 0 for utterances in splits.values() for utterance in utterances]
+    assert any(long) == (name in HAS_LONG_RECORDINGS)
 
 
-def describe(utterances: Iterable[Utterance], name: str) -> list[tuple]:
-    """What the layout called ``name`` can hold of the utterances: all but the path of the audio, words of phones, age."""
-    return sorted(
-        (
-            utterance.id.split("-")[-1] if "folder" in name else utterance.id,
+def describe(utterances: Iterable[Utterance], name: str) -> list[tuple[tuple, Utterance]]:
+    """What the layout called ``name`` can hold of the utterances: all but the path of the audio, words of phones, age.
+
+    Utterances of the Buckeye corpus are called after their times, so their order by speaker and text tells which is which.
+    """
+
+    def fields(utterance: Utterance) -> tuple:
+        phones = tuple(phone.upper() for phone in utterance.phones) if name == "buckeye" else utterance.phones
+        return (
+            "" if name == "buckeye" else re.split("[-_]", utterance.id)[-1] if name in RENAMED else utterance.id,
             utterance.speaker,
             "" if name == "kaldi_phones" else utterance.words,
-            utterance.phones,
+            phones,
             utterance.sample_rate_hz,
-            utterance.duration_s,
-            "" if "folder" in name else utterance.sex,
+            round(utterance.duration_s, 6),
+            "" if name in WITHOUT_SEX else utterance.sex,
             utterance.details.get("age") if name in HAS_AGE else None,
         )
-        for utterance in utterances
-    )
+
+    return sorted(((fields(utterance), utterance) for utterance in utterances), key=lambda pair: pair[0])
+
+
+RENAMED = {"folder_lab", "folder_textgrid", "l2arctic"}
+"""Layouts whose ids have the folder or the speaker before the name."""
+
+WITHOUT_SEX = {"folder_lab", "folder_textgrid", "buckeye"}
+
+
+def check_audio(utterance: Utterance, original: Utterance, name: str) -> None:
+    """The samples of a cut are those of the corpus; MP3 changes them a little."""
+    samples, wanted = (read_audio(u.audio_path, 16000, u.start_s, u.duration_s) for u in (utterance, original))
+    if name == "commonvoice":
+        assert np.corrcoef(samples, wanted)[0, 1] > 0.9
+    else:
+        np.testing.assert_array_equal(samples, wanted)
+
+
+def check_times(utterance: Utterance, name: str) -> None:
+    """Phone times are the equal intervals that the writers give, from the start of the cut."""
+    if name not in HAS_TIMES:
+        assert utterance.phone_times_s is None
+        return
+    margin_s = BUCKEYE_MARGIN_S if name == "buckeye" else 0
+    edges = equal_edges(margin_s, utterance.duration_s - margin_s, len(utterance.phones))
+    assert utterance.phone_times_s is not None
+    np.testing.assert_allclose(utterance.phone_times_s, list(pairwise(edges)), atol=1e-6)
 
 
 def split(items: Iterable[Entry | LeftOut]) -> tuple[dict[str, Entry], list[tuple[str, str]]]:

@@ -611,10 +611,21 @@ def test_missing_words_are_pronounced_by_a_model(audio: Path, lexicon: Path, tmp
 
 
 def test_words_without_phones_need_something(audio: Path, tmp_path: Path) -> None:
-    items = [entry(audio, 0, phones=None, words=" "), *texts(audio)]
+    items = [entry(audio, 9, phones=None, words=" "), *texts(audio)[:3]]
     refused(
         items, tmp_path / "out", "list: line 0: words without phones, expected a lexicon, a g2p, or units graphemes"
     )
+
+
+def test_a_row_without_phones_is_left_out_of_a_corpus_with_phones(audio: Path, tmp_path: Path) -> None:
+    items = [entry(audio, 0, phones=None, words="Bear, bear"), entry(audio, 1), entry(audio, 2, phones=None, words="")]
+    for jobs in (1, 2):
+        splits = run(items, tmp_path / "out", jobs=jobs, part_items=1)
+        assert [utterance.id for utterance in splits["train"]] == ["u001"]
+        reason = "words without phones, and no lexicon or g2p"
+        assert statistics(tmp_path / "out")["left_out"] == {reason: 1, "empty text": 1}
+        assert not (tmp_path / "out/oov.tsv").exists()
+        assert f"list: line 0\t{reason}\n" in (tmp_path / "out/left_out.tsv").read_text()
 
 
 def test_a_map_of_phones(audio: Path, lexicon: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ Start with `app.main`.
     pronunciation  `asr g2p`
     evaluation     `asr evaluate`, `score`, `compare`, `report`, `lm`, `tune-decoder`, `evaluate-words`, `explain`
     transcribe     `asr transcribe`
+    listen         `asr listen`, and the stream of `asr transcribe --stream -`
     alignment      `asr align`, `realign`, `verify`
     models         `asr models`, `export`, `import-lstm`
     server         `asr serve`
@@ -25,6 +26,7 @@ __all__ = [
     "describe",
     "evaluation",
     "layouts",
+    "listen",
     "models",
     "prepare",
     "pronunciation",

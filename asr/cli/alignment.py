@@ -66,6 +66,10 @@ def align(
             raise InputError(f"{audio}: a corpus with --phones or --text, expected its own texts")
         if out is None:
             raise InputError(f"{audio}: a corpus without --out, expected a folder for its tiers")
+        if force and out.resolve() == audio.resolve():
+            raise InputError(
+                f"{out}: --force in the corpus itself, expected another folder: its TextGrids would be lost"
+            )
         _align_corpus(model, audio, out, pronunciations, force, jobs, device)
     else:
         if force or jobs:
@@ -159,17 +163,21 @@ def _read_corpus(source: Path, pronunciations: "WordPronunciations | None") -> "
     print(f"asr: {source}: {found.name}, {found.why}", file=sys.stderr)
 
     def items() -> Iterator[Item | Problem]:
+        without, aligned = "", False
         for entry in reader():
             if not isinstance(entry, Entry):
                 yield Problem(entry.where, "", entry.reason)
-                continue
-            words = split_words(entry.words)
-            if entry.phones is None and pronunciations is None:
-                raise InputError(f"{entry.where}: words without phones, expected --lexicon or --g2p")
-            known = tuple(pronunciations.find(word) for word in words) if pronunciations is not None else ()
-            yield Item(
-                entry.id, entry.audio_path, words, known, entry.phones, entry.start_s, entry.end_s, entry.speaker
-            )
+            elif entry.phones is None and pronunciations is None:
+                without = without or entry.where
+                yield Problem(entry.id, str(entry.audio_path), "words without phones, and no lexicon or g2p")
+            else:
+                words, aligned = split_words(entry.words), True
+                known = tuple(pronunciations.find(word) for word in words) if pronunciations is not None else ()
+                yield Item(
+                    entry.id, entry.audio_path, words, known, entry.phones, entry.start_s, entry.end_s, entry.speaker
+                )
+        if without and not aligned:
+            raise InputError(f"{without}: words without phones, expected --lexicon or --g2p")
 
     return items, source if source.is_dir() else None
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli import alignment, describe, evaluation, models, prepare, pronunciation, server, transcribe
+from asr.cli import alignment, describe, evaluation, listen, models, prepare, pronunciation, server, transcribe
 from asr.cli.options import Model
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import TRAINING_KEPT_BYTES, tune_process
@@ -23,6 +23,7 @@ app.add_typer(pronunciation.commands, name="g2p")
 app.add_typer(describe.commands)
 app.add_typer(evaluation.commands)
 app.add_typer(transcribe.commands)
+app.add_typer(listen.commands)
 app.add_typer(alignment.commands)
 app.add_typer(models.commands)
 app.add_typer(server.commands)

@@ -95,7 +95,16 @@ def _layout(name: str) -> Callable[[Callable[..., None]], None]:
 
 
 @_layout("folder")
-def _prepare_folder(source: Source, out: Out, request: Request) -> None:
+def _prepare_folder(
+    source: Source,
+    out: Out,
+    tiers: Annotated[
+        Path | None,
+        typer.Option(help="folder of TextGrids to read instead of the texts, as `asr align --out` writes them"),
+    ] = None,
+    *,
+    request: Request,
+) -> None:
     """Prepare a folder of recordings with .lab, .txt or .TextGrid files beside them.
 
     Example: `asr prepare folder recordings data/mine --lexicon lexicon.txt`
@@ -104,7 +113,7 @@ def _prepare_folder(source: Source, out: Out, request: Request) -> None:
     """
     from data_prep.folder import read_folder
 
-    request.run(partial(read_folder, source), out)
+    request.run(partial(read_folder, source, tiers), out)
 
 
 @_layout("kaldi")

@@ -24,6 +24,9 @@ class Decoder(StrEnum):
     beam = "beam"
 
 
+Search = Annotated[Decoder, typer.Option(help="beam: the search that `asr tune-decoder` has tuned")]
+
+
 class Precision(StrEnum):
     """Numerical precision of recognition."""
 

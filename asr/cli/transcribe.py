@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.options import Arithmetic, Decoder, Device, Precision
+from asr.cli.listen import STREAMING_MODEL, read_standard_input, recognize
+from asr.cli.options import Arithmetic, Decoder, Device, Precision, Search
+from asr.errors import InputError
 from asr.inference.catalog import DEFAULT_MODEL, find_model
 
 commands = typer.Typer()
@@ -38,6 +40,8 @@ class Notation(StrEnum):
 Formats = Annotated[list[Format], typer.Option("--format", help="output format; with --out it may be repeated")]
 Written = Annotated[Notation, typer.Option("--notation", help="phone notation; model: the model's own symbols")]
 Out = Annotated[Path | None, typer.Option(help="output folder: one file per recording and format, same names")]
+Streamed = Annotated[bool, typer.Option("--stream", help="with -: 16-bit mono samples, phones while they are spoken")]
+SampleRate = Annotated[int, typer.Option(min=4000, max=192000, help="samples per second of --stream")]
 Force = Annotated[bool, typer.Option("--force", help="overwrite existing files")]
 
 
@@ -49,11 +53,11 @@ def transcribe(
     notation: Written = Notation.model,
     out: Out = None,
     force: Force = False,
-    decoder: Annotated[
-        Decoder, typer.Option(help="beam: the search that `asr tune-decoder` has tuned")
-    ] = Decoder.best_path,
+    decoder: Search = Decoder.best_path,
     device: Device = "cpu",
     precision: Arithmetic = Precision.auto,
+    stream: Streamed = False,
+    sample_rate: SampleRate = 16000,
 ) -> None:
     """Transcribe recordings to phones with times.
 
@@ -63,18 +67,19 @@ def transcribe(
     exist, so the same command resumes an interrupted batch. Recordings that cannot be used are named on standard error; the
     exit status is then 1, or 2 if none could be used.
     """
+    if stream:
+        if paths != ["-"] or out or notation is not Notation.model or len(formats) != 1:
+            raise InputError("--stream with other arguments, expected - and one --format")
+        chosen = STREAMING_MODEL if model == DEFAULT_MODEL else model
+        recognize(read_standard_input(sample_rate), sample_rate, chosen, formats[0].value, decoder)
+        return
     from asr.inference.write_transcripts import write_transcripts
 
     if model == DEFAULT_MODEL:
         print(f"asr: model {DEFAULT_MODEL}, which comes with asr", file=sys.stderr)
-    failed, done = write_transcripts(
-        find_model(model),
-        paths,
-        [each.value for each in formats],
-        None if notation is Notation.model else notation.value,
-        out,
-        force,
-        (device, precision.value, decoder.value),
-    )
+    written = None if notation is Notation.model else notation.value
+    loading = (device, precision.value, decoder.value)
+    names = [each.value for each in formats]
+    failed, done = write_transcripts(find_model(model), paths, names, written, out, force, loading)
     if failed:
         raise typer.Exit(1 if done else 2)

@@ -6,6 +6,8 @@ Start with `best_path.best_path`, then `beam_search.BeamSearch`.
 
     beam_search    CTC prefix beam search with a phone n-gram, and the decoder files of a model folder
     best_path      the most probable path, free or forced through given labels
+    prefix_search  its loops (internal)
+    streamed_search  the same search while the frames arrive
     ngram          Kneser-Ney n-grams, ARPA files, and the automaton that the beam search uses
     g2p            spelling to pronunciations, by a trained model
     g2p_alignment  letters and phones of a lexicon to graphones, by EM (internal)
@@ -14,4 +16,4 @@ Start with `best_path.best_path`, then `beam_search.BeamSearch`.
     words          words by a pronunciation lexicon and a word n-gram (flashlight-text)
 """
 
-__all__ = ["beam_search", "best_path", "g2p", "g2p_training", "ngram", "words"]
+__all__ = ["beam_search", "best_path", "g2p", "g2p_training", "ngram", "streamed_search", "words"]

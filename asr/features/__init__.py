@@ -10,6 +10,7 @@ Start with `filterbanks.extract`, then `dataset.Dataset`.
     frames            frame length, frame count, frame times
     digital_silence   frames without signal get the features of a quiet frame
     normalization     mean and variance normalization per utterance, per speaker or global
+    streamed          normalized features while the samples arrive
     augmentation      speed perturbation, SpecAugment, frequency warping
     dataset           utterances -> batches: cache, length bucketing, padding
 """
@@ -23,4 +24,5 @@ __all__ = [
     "frames",
     "mel",
     "normalization",
+    "streamed",
 ]

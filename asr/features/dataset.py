@@ -21,7 +21,7 @@ from asr.corpus.manifest import Utterance
 from asr.corpus.phones import PhoneInventory
 from asr.features.augmentation import augment_features, perturb_speed
 from asr.features.filterbanks import extract, feature_dim
-from asr.features.normalization import FeatureStatistics, compute_statistics, normalize
+from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics, compute_statistics, normalize
 
 LENGTH_JITTER = 0.1
 """Durations are scaled by a random factor within 1 +- this before sorting, so that batches differ between epochs."""
@@ -116,9 +116,9 @@ class Dataset:
     def learn_statistics(self) -> None:
         """Compute ``statistics`` from the utterances of this split at speed 1.
 
-        Normalization ``speaker`` needs those of each speaker, ``global`` those of the whole split under the key "".
+        Normalization ``speaker`` needs those of each speaker, others those of the whole split under the key "".
         """
-        if self.config.normalization not in ("speaker", "global"):
+        if self.config.normalization not in ("speaker", *NEEDS_STATISTICS):
             return
         groups: dict[str, list[Item]] = defaultdict(list)
         for index, utterance in enumerate(self.utterances):

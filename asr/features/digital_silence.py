@@ -31,6 +31,17 @@ def frame_ranges(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     return (largest.amax(1) - smallest.amin(1)) * INT16_SCALE
 
 
+def handle_digital_silence(static: Tensor, ranges: Tensor, config: FeatureConfig) -> Tensor:
+    """Replace the features (frames, dim) of digital silence, in place; ``ranges`` (frames,) come from `frame_ranges`.
+
+    For running normalization, which cannot know the later frames, they become NaN: it gives them a value of their own.
+    """
+    if config.normalization == "running":
+        static[ranges < SILENT_RANGE] = math.nan
+        return static
+    return replace_digital_silence(static, ranges)
+
+
 def replace_digital_silence(static: Tensor, ranges: Tensor) -> Tensor:
     """Replace the features (frames, dim) of digital silence, in place, by those of a quiet frame.
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from asr.config import FeatureConfig
-from asr.features.digital_silence import frame_ranges, replace_digital_silence
+from asr.features.digital_silence import frame_ranges, handle_digital_silence
 from asr.features.encoder_inputs import ENCODER_INPUTS, waveform, whisper_mel
 from asr.features.frames import FRAMES_AT_ONCE, INT16_SCALE, frame_count, frame_samples
 from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
@@ -54,7 +54,7 @@ def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     static = FRONT_ENDS[config.name](samples, config)
     if config.name in ENCODER_INPUTS:
         return static
-    return _append_deltas(replace_digital_silence(static, frame_ranges(samples, config)), config)
+    return _append_deltas(handle_digital_silence(static, frame_ranges(samples, config), config), config)
 
 
 def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: FeatureConfig) -> tuple[Tensor, int]:
@@ -76,7 +76,7 @@ def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: Featu
             pending, done = pending[frames * shift :], done + frames
     if config.name in ENCODER_INPUTS:
         return static[:done], count
-    return _append_deltas(replace_digital_silence(static[:done], ranges[:done]), config), count
+    return _append_deltas(handle_digital_silence(static[:done], ranges[:done], config), config), count
 
 
 def _append_deltas(static: Tensor, config: FeatureConfig) -> Tensor:

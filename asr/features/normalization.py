@@ -1,4 +1,7 @@
-"""Mean and variance normalization of features: per utterance, per speaker, or global (over the training set).
+"""Mean and variance normalization of features: per utterance, per speaker, global (over the training set), or running.
+
+Running normalization sees no frame before its time: it is for recognition while someone speaks. It begins with the training
+set's statistics and gives old frames less and less weight.
 
 The inputs of pretrained encoders are normalized as they were for the encoder's own training.
 """
@@ -16,6 +19,21 @@ from asr.features.frames import FRAMES_AT_ONCE, frame_samples
 
 STD_FLOOR = 1e-3
 """A feature with a smaller standard deviation is constant. Dividing by less would only amplify rounding errors."""
+
+NEEDS_STATISTICS = ("global", "running")
+"""Normalizations with the statistics of the training set."""
+
+PRIOR_FRAMES = 100.0
+"""The training set's statistics count as so many frames before the first one of a recording."""
+
+FORGETTING = 1 - 1 / 2000
+"""Weight of the past, for each frame of running normalization: it remembers about 2000 frames, 20 s."""
+
+FRAMES_OF_A_SCAN = 500
+"""Running sums are computed over so many frames at once, so that the weights stay within float64's range."""
+
+QUIET = -1.0
+"""What running normalization makes of digital silence: one standard deviation below the mean."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,7 @@ def compute_statistics(utterances: Iterable[Tensor]) -> FeatureStatistics:
     """
     count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for features in utterances:
+        features = features[~features.isnan().any(dim=1)]  # digital silence, if the normalization is running
         count += len(features)
         for piece in features.split(FRAMES_AT_ONCE):
             piece64 = piece.double()
@@ -51,6 +70,34 @@ def compute_statistics(utterances: Iterable[Tensor]) -> FeatureStatistics:
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(STD_FLOOR)
     return FeatureStatistics(mean.float(), std.float())
+
+
+class RunningNormalizer:
+    """Running normalization of one recording, whose frames may come in any pieces."""
+
+    def __init__(self, statistics: FeatureStatistics) -> None:
+        mean, std = statistics.mean.double(), statistics.std.double()
+        self._weight = PRIOR_FRAMES
+        self._sums = PRIOR_FRAMES * torch.stack([mean, std.square() + mean.square()])
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Normalize the next frames (frames, dim). Those of digital silence are NaN, and do not count."""
+        pieces = features.split(FRAMES_OF_A_SCAN) if len(features) else [features]
+        return torch.cat([self._normalize(piece) for piece in pieces])
+
+    def _normalize(self, features: Tensor) -> Tensor:
+        values = features.double()
+        silent = values.isnan().any(dim=1)
+        values = values.masked_fill(silent[:, None], 0)
+        fading = FORGETTING ** torch.arange(1, len(values) + 1, dtype=torch.float64)
+        counted = torch.cat([values.new_tensor([self._weight]), (~silent) / fading]).cumsum(0)[1:] * fading
+        moments = torch.stack([values, values.square()], dim=1) / fading[:, None, None]  # (frames, 2, dim)
+        sums = torch.cat([self._sums[None], moments]).cumsum(0)[1:] * fading[:, None, None]
+        mean, square = (sums / counted[:, None, None]).unbind(1)
+        std = (square - mean.square()).clamp_min(0).sqrt().clamp_min(STD_FLOOR)
+        if len(values):
+            self._weight, self._sums = float(counted[-1]), sums[-1]
+        return ((values - mean) / std).masked_fill(silent[:, None], QUIET).float()
 
 
 def normalize(
@@ -63,11 +110,11 @@ def normalize(
 ) -> Tensor:
     """Normalize features (frames, dim) as ``config.normalization`` says; ``in_place`` overwrites them.
 
-    ``statistics`` has those of each speaker by name, or those of the training set under the key "". An utterance of an
-    unknown speaker is normalized by its own statistics.
+    ``statistics`` has those of each speaker by name, or those of the training set under the key "" (global and running
+    normalization). An utterance of an unknown speaker is normalized by its own statistics.
 
     Raises:
-        InputError: the normalization is global and there are no statistics.
+        InputError: the normalization is global or running and there are no statistics.
     """
     if config.normalization == "none" or len(features) == 0:
         return features
@@ -77,7 +124,10 @@ def normalize(
         return normalize_waveform(features, frame_samples(config)[1])
     key = speaker if config.normalization == "speaker" else ""
     chosen = statistics.get(key) if statistics and config.normalization != "utterance" else None
-    if chosen is None and config.normalization == "global":
-        raise InputError("normalization: global without statistics, expected the statistics of the training set")
+    if chosen is None and config.normalization in NEEDS_STATISTICS:
+        expected = "expected the statistics of the training set"
+        raise InputError(f"normalization: {config.normalization} without statistics, {expected}")
+    if chosen and config.normalization == "running":
+        return RunningNormalizer(chosen)(features)
     chosen = chosen or compute_statistics([features])
     return chosen.apply_in_place(features) if in_place else chosen.apply(features)

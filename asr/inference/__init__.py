@@ -21,6 +21,8 @@ Start with `recognizer`, which follows one recording from audio to transcript.
     verify              a manifest: which transcripts do not match their audio
     transcript_formats  `Phone`, `Transcript`, and their file formats
     recognizer          one recording: audio to transcript, step by step
+    streaming           one recording while it is spoken: samples to phones, final and pending
+    utterances          a stream of speech and silence, cut into utterances
     transcribe          many recordings, in batches
     write_transcripts   many recordings to files: patterns, folders, formats (behind `asr transcribe`)
     evaluate            a manifest: hypotheses, phone error rate, calibration of confidences
@@ -41,9 +43,11 @@ __all__ = [
     "forced_alignment",
     "realign",
     "recognizer",
+    "streaming",
     "transcribe",
     "transcript_formats",
     "tune_decoder",
+    "utterances",
     "verify",
     "weights",
     "windows",

@@ -3,7 +3,7 @@
     config.yaml             features, model, inventory and scoring convention
     model.safetensors       weights
     phones.txt              one symbol per line; line i is symbol id i, the blank first
-    statistics.safetensors  mean and standard deviation of each feature, if the normalization is global
+    statistics.safetensors  mean and standard deviation of each feature, if the normalization needs them
     README.md               the model card: data, command, score
     checksums.txt           SHA-256 of the files above except the card
     aligner.safetensors     the aligner (`asr.inference.forced_alignment`), added after training
@@ -33,7 +33,7 @@ from asr.config import FeatureConfig, ModelConfig, from_mapping
 from asr.corpus.phones import BLANK, INVENTORIES, PhoneInventory, format_folding, inventory, read_folding
 from asr.errors import InputError
 from asr.features.filterbanks import feature_dim
-from asr.features.normalization import FeatureStatistics
+from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics
 from asr.inference.weights import read_weights
 from asr.nn.acoustic_model import AcousticModel
 from asr.nn.pretrained_encoder import EncoderSpec
@@ -162,7 +162,7 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     model = build_model(model_config, features, phones, encoder)
     model.load_state_dict(weights)
     statistics = {}
-    if features.normalization == "global":
+    if features.normalization in NEEDS_STATISTICS:
         size = torch.empty(feature_dim(features))
         statistics[""] = FeatureStatistics(**read_weights(path / STATISTICS_FILE, {"mean": size, "std": size}))
     model = model.to(device).eval()

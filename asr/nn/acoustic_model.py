@@ -55,7 +55,12 @@ class AcousticModel(nn.Module):
             dropout=config.dropout,
             projection=config.projection,
             layer_norm=config.layer_norm,
+            chunk=config.chunk_frames,
+            look_ahead=config.look_ahead_frames,
         )
+        if config.chunk_frames and (self.encoder or config.attention_layers or not config.look_ahead_frames):
+            chunks = f"configuration: model.chunk_frames is {config.chunk_frames}"
+            raise InputError(f"{chunks}, expected 0 with an encoder, with attention or without look_ahead_frames")
         width = self.recurrent.output_size
         self.attention = nn.ModuleList(
             SelfAttention(width, config.attention_heads, config.dropout) for _ in range(config.attention_layers)
@@ -114,11 +119,14 @@ def reduced_length(frames: Frames, time_reduction: int) -> Frames:
 
 
 class FrameStacking(nn.Module):
-    """Stack every ``reduction`` frames into one: (batch, frames, dim) -> (batch, ceil(frames / r), dim * r)."""
+    """Stack every ``reduction`` frames into one: (batch, frames, dim) -> (batch, ceil(frames / r), dim * r).
+
+    Output frame i sees no feature frame further than ``reach`` from frame i * r.
+    """
 
     def __init__(self, reduction: int) -> None:
         super().__init__()
-        self.reduction = reduction
+        self.reduction, self.reach = reduction, reduction - 1
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Stacked features and their lengths."""
@@ -129,11 +137,14 @@ class FrameStacking(nn.Module):
 
 
 class ConvolutionFrontEnd(nn.Module):
-    """3 x 3 convolutions over time and frequency; each halves the frequency axis, the last one also reduces time."""
+    """3 x 3 convolutions over time and frequency; each halves the frequency axis, the last one also reduces time.
+
+    Output frame i sees no feature frame further than ``reach`` from frame i * reduction.
+    """
 
     def __init__(self, feature_dim: int, channels: list[int], reduction: int) -> None:
         super().__init__()
-        self.reduction = reduction
+        self.reduction, self.reach = reduction, 0
         self.layers = nn.ModuleList()
         height = feature_dim
         for index, (in_channels, out_channels) in enumerate(zip([1, *channels], channels, strict=False)):
@@ -145,6 +156,7 @@ class ConvolutionFrontEnd(nn.Module):
             layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
             self.layers.append(layer)
             height = (height + 1) // 2
+            self.reach += padding[0]
         self.output_size = height * channels[-1]
         self.norm = nn.LayerNorm(self.output_size)
 

@@ -4,7 +4,7 @@
 utterance first, into a few dense segments. oneDNN runs them one after the other and carries the state over; the backward
 direction runs over each utterance reversed within its own length. The padding that remains follows all real frames in both
 directions, so it cannot affect them. The two directions run in parallel, each on half of the cores. On CUDA, cuDNN runs the
-packed batch; float32 training without AVX-512 uses `asr.nn.lstm_matmul`.
+packed batch; float32 training without AVX-512 uses `asr.nn.lstm_matmul`. With chunks, `asr.nn.chunks` packs the batch.
 
 Parameters have the names, shapes and order of `torch.nn.LSTM` and `torch.nn.GRU`: state dicts load in both directions.
 Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget gates (Gers et al., 2000), no peepholes.
@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from asr.nn.chunks import ChunkLayout, run_forward
 from asr.nn.parallel_directions import MIN_PARALLEL_THREADS, ParallelDirections, run_in_parallel
-from asr.nn.ragged import PackedLayout, length_mask
+from asr.nn.ragged import Cell, PackedLayout, length_mask
 from asr.system.processor import uses_avx512
 
 GATES = {"lstm": 4, "gru": 3}
@@ -48,11 +49,18 @@ class RecurrentStack(nn.Module):
         dropout: float = 0.0,
         projection: int = 0,
         layer_norm: bool = False,
+        chunk: int = 0,
+        look_ahead: Sequence[int] = (0,),
     ) -> None:
-        """``projection`` is the output size of each layer's projection, 0 for none; dropout acts between layers."""
+        """``projection`` is the output size of each layer's projection, 0 for none; dropout acts between layers.
+
+        With ``chunk`` frames, the backward direction sees the chunk and the frames of look-ahead, -1 for the whole
+        utterance. Each batch in training draws one of ``look_ahead``; otherwise it is the first.
+        """
         super().__init__()
+        self.chunk, self.look_ahead = chunk, tuple(look_ahead)
         self.cell, self.hidden, self.layers = cell, hidden, layers
-        self.suffixes = ("", "_reverse") if bidirectional else ("",)
+        self.input_size, self.suffixes = input_size, ("", "_reverse") if bidirectional else ("",)
         self.dropout = dropout
         width = hidden * len(self.suffixes)
         self.output_size = projection or width
@@ -73,14 +81,21 @@ class RecurrentStack(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """(batch, frames, input_size) with (batch,) lengths in frames -> (batch, frames, output_size), zero padded."""
-        if inputs.is_cuda:
+        layout = self._layout(lengths, inputs.shape[1])
+        if inputs.is_cuda and isinstance(layout, PackedLayout):
             return self.forward_packed(inputs, lengths)
-        layout = PackedLayout.from_lengths(lengths, inputs.shape[1])
         masks = self.dropout_masks(inputs)
         hidden = layout.pack(inputs)
         for layer in range(self.layers):
             hidden = self._finish_layer(self._run_layer(hidden, layer, layout), layer, masks, layout.utterance_index)
         return layout.unpack(hidden, len(lengths))
+
+    def _layout(self, lengths: Tensor, frames: int) -> PackedLayout | ChunkLayout:
+        """How a batch is packed: as whole utterances or in chunks."""
+        choice = int(torch.randint(len(self.look_ahead), ())) if self.chunk and self.training else 0
+        if not self.chunk or self.look_ahead[choice] < 0:
+            return PackedLayout.from_lengths(lengths.cpu(), frames)
+        return ChunkLayout.from_lengths(lengths, frames, self.chunk, self.look_ahead[choice])
 
     def forward_packed(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """The same with a PackedSequence, for cuDNN. Empty utterances run as one frame and return zeros."""
@@ -108,21 +123,47 @@ class RecurrentStack(nn.Module):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         return [self.get_parameter(f"{name}_l{layer}{suffix}") for name in names]
 
-    def _run_layer(self, hidden: Tensor, layer: int, layout: PackedLayout) -> Tensor:
+    def _run_layer(self, hidden: Tensor, layer: int, layout: PackedLayout | ChunkLayout) -> Tensor:
         """All directions of one layer: (packed, input_size) -> (packed, hidden * directions)."""
         autocast = torch.is_autocast_enabled("cpu") and hidden.dtype == torch.float32
         hidden = hidden.to(torch.get_autocast_dtype("cpu")) if autocast else hidden
         weights = [self.layer_weights(layer, suffix) for suffix in self.suffixes]
-        cells = [self._quantized.get((layer, suffix)) or partial(_run_cell, self.cell) for suffix in self.suffixes]
-        directions = [
-            partial(_run_direction, cell, layout, bool(suffix))
-            for cell, suffix in zip(cells, self.suffixes, strict=True)
-        ]
+        directions = [partial(layout.run, self._cell_of(layer, suffix), bool(suffix)) for suffix in self.suffixes]
         parallel = len(directions) == 2 and torch.get_num_threads() >= MIN_PARALLEL_THREADS
         if parallel and torch.is_grad_enabled():
             return ParallelDirections.apply(directions, hidden, *weights[0], *weights[1])
         calls = [partial(run, hidden, *own) for run, own in zip(directions, weights, strict=True)]
         return torch.cat(run_in_parallel(calls) if parallel else [call() for call in calls], dim=1)
+
+    def _cell_of(self, layer: int, suffix: str) -> Cell:
+        return self._quantized.get((layer, suffix)) or partial(_run_cell, self.cell)
+
+    def run_block(
+        self, block: Tensor, chunk: int, states: Sequence[Sequence[Tensor]]
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Run the next ``chunk`` frames of a stream, and those of its look-ahead that follow in ``block``.
+
+        Args:
+            block: (frames, input_size), the last ones of the stream if there are no more.
+            chunk: frames to advance by.
+            states: of each layer's forward direction, (1, 1, hidden) each; none at the start of the stream.
+
+        Returns:
+            (chunk, output_size), and the states for the next block.
+        """
+        hidden, after = block, []
+        for layer in range(self.layers):
+            frames, weights = hidden[:, None], self.layer_weights(layer, "")
+            zeros = [hidden.new_zeros(1, 1, self.hidden)] * 2
+            initial = states[layer] if states else zeros
+            output, end = run_forward(self._cell_of(layer, ""), frames, chunk, [1], initial, weights)
+            after.append(end)
+            outputs = [output]
+            if len(self.suffixes) == 2:
+                weights = self.layer_weights(layer, "_reverse")
+                outputs.append(self._cell_of(layer, "_reverse")(frames.flip(0), zeros, weights)[0].flip(0))
+            hidden = self._finish_layer(torch.cat(outputs, dim=2)[:, 0], layer, hidden, hidden)
+        return hidden[:chunk], after
 
     def quantize(self) -> None:
         """Use 8-bit weights from now on, on CPU. Parameters keep their values; the stack can no longer be trained."""
@@ -171,25 +212,6 @@ def locked_dropout_mask(shape: tuple[int, ...], probability: float, like: Tensor
     """Dropout factors: 0 with ``probability``, else 1 / (1 - probability), so that their mean is 1."""
     mask = torch.empty(shape, device=like.device)
     return mask.bernoulli_(1 - probability).div_(1 - probability) if probability else mask.fill_(1.0)
-
-
-Cell = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
-"""(frames, utterances, input_size), states (1, utterances, hidden), weights -> (frames, utterances, hidden), states."""
-
-
-def _run_direction(cell: Cell, layout: PackedLayout, backward: bool, hidden: Tensor, *weights: Tensor) -> Tensor:
-    """One direction of one layer, segment by segment: (packed, input_size) -> (packed, hidden)."""
-    if backward:
-        hidden = layout.reverse(hidden)
-    state = hidden.new_zeros(1, layout.segments[0][1], weights[1].shape[1])
-    states, outputs = [state, state], []
-    sizes = [frames * utterances for frames, utterances in layout.segments]
-    for segment, shape in zip(hidden.split(sizes), layout.segments, strict=True):
-        states = [state[:, : shape[1]].contiguous() for state in states]
-        output, *states = cell(segment.view(*shape, -1), states, weights)
-        outputs.append(output.flatten(0, 1))
-    output = torch.cat(outputs)
-    return layout.reverse(output) if backward else output
 
 
 def _run_cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:

@@ -4,11 +4,14 @@ In:  lengths (batch,) in frames, and padded values (batch, frames, dim).
 Out: packed values (packed, dim) for the recurrent layers, and padded values again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+Cell = Callable[[Tensor, Sequence[Tensor], Sequence[Tensor]], list[Tensor]]
+"""(frames, utterances, input_size), states (1, utterances, hidden), weights -> (frames, utterances, hidden), states."""
 
 # The sizes of a segment are multiples of the steps: oneDNN compiles its kernels again for each new shape.
 FRAME_STEP, UTTERANCE_STEP, MAX_SEGMENT_STEPS = 8, 4, 32
@@ -69,6 +72,20 @@ class PackedLayout(NamedTuple):
         """(packed, dim) -> (batch, frames, dim), zero beyond each length."""
         padded = _Gather.apply(packed, self.packed_index, self.padded_mask, self.padded_index, self.packed_mask)
         return padded.unflatten(0, (batch, -1))
+
+    def run(self, cell: Cell, backward: bool, hidden: Tensor, *weights: Tensor) -> Tensor:
+        """One direction of one layer, segment by segment: (packed, input_size) -> (packed, hidden)."""
+        if backward:
+            hidden = self.reverse(hidden)
+        state = hidden.new_zeros(1, self.segments[0][1], weights[1].shape[1])
+        states, outputs = [state, state], []
+        sizes = [frames * utterances for frames, utterances in self.segments]
+        for segment, shape in zip(hidden.split(sizes), self.segments, strict=True):
+            states = [state[:, : shape[1]].contiguous() for state in states]
+            output, *states = cell(segment.view(*shape, -1), states, weights)
+            outputs.append(output.flatten(0, 1))
+        output = torch.cat(outputs)
+        return self.reverse(output) if backward else output
 
     def reverse(self, packed: Tensor) -> Tensor:
         """(packed, dim) -> the same shape, each utterance reversed within its own length."""

@@ -9,6 +9,7 @@ from asr.corpus.manifest import read_manifest
 from asr.corpus.phones import PhoneInventory
 from asr.errors import InputError
 from asr.features.dataset import Batch, Dataset, Item, plan_training
+from asr.features.normalization import NEEDS_STATISTICS
 from asr.system.progress import progress
 from asr.training.objective import views_of
 from asr.training.pretrained import FrozenLayers
@@ -55,7 +56,7 @@ def load_datasets(
         for _ in progress(dataset.fill_cache(speeds), f"features of {name}", len(dataset) * len(speeds)):
             pass
     train_set.learn_statistics()
-    if features.normalization == "global":
+    if features.normalization in NEEDS_STATISTICS:
         dev_set.statistics = train_set.statistics
     else:
         dev_set.learn_statistics()

@@ -15,6 +15,7 @@ from asr.config import TrainConfig
 from asr.corpus.phones import PhoneInventory
 from asr.errors import InputError
 from asr.features.dataset import Dataset
+from asr.features.normalization import NEEDS_STATISTICS
 from asr.inference.bundle import Bundle, build_model, initialize_from
 from asr.inference.catalog import find_model
 from asr.nn.acoustic_model import AcousticModel
@@ -80,7 +81,7 @@ class Run:
         if config.init_from and not resumable(run_dir):
             self.uninitialized = initialize_from(model, phones, find_model(config.init_from))
         freeze(model, trainer.frozen)
-        known = train_set.statistics if features.normalization == "global" else {}
+        known = train_set.statistics if features.normalization in NEEDS_STATISTICS else {}
         convention = config.corpus.convention
         self.bundle = Bundle(model, config.model, features, phones, convention, known, encoder=spec)
         optimizer = make_optimizer(model, config.optimizer, config.encoder.learning_rate_factor)

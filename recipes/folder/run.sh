@@ -3,8 +3,8 @@
 #   recipes/folder/run.sh DIR [LEXICON] [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
 # Stages: 0 set up, 1 prepare, 2 train, 3 evaluate, 4 transcribe the test recordings, 5 align the whole folder.
 # LEXICON has a word and its phones on each line. With ESPEAK_LANGUAGE=de, espeak-ng pronounces the words that it lacks, or all
-# words without a LEXICON. A folder with phones, such as TextGrids, needs neither. SPLIT is as `asr prepare auto --split`.
-# DATA, RUN and TIERS change the output folders.
+# words without a LEXICON. A folder with phones, such as TextGrids, needs neither. OOV=drop leaves out utterances with words that
+# nothing pronounces. SPLIT is as `asr prepare auto --split`. DATA, RUN and TIERS change the output folders.
 set -euo pipefail
 invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
@@ -40,7 +40,7 @@ if at 0 "set up .venv"; then
   bash recipes/setup.sh synth ipa
 fi
 if at 1 "prepare $folder in $data"; then
-  asr prepare auto "$folder" "$data" ${pronouncing[@]+"${pronouncing[@]}"} ${SPLIT:+--split "$SPLIT"}
+  asr prepare auto "$folder" "$data" ${pronouncing[@]+"${pronouncing[@]}"} ${OOV:+--oov "$OOV"} ${SPLIT:+--split "$SPLIT"}
 fi
 if at 2 "train in $run"; then
   train_run "$run" corpus=folder corpus.dir="$data" ${overrides[@]+"${overrides[@]}"}
@@ -53,7 +53,8 @@ if at 4 "transcribe the test recordings to $run/transcripts"; then
   asr transcribe "${recordings[@]}" --model "$run/model" --format textgrid --format ctm --out "$run/transcripts" --force
 fi
 if at 5 "align $folder to $tiers"; then
-  asr align "$run/model" "$folder" ${pronouncing[@]+"${pronouncing[@]}"} --out "$tiers"
+  # status 1: some recordings are left out, and errors.tsv names them
+  asr align "$run/model" "$folder" ${pronouncing[@]+"${pronouncing[@]}"} --out "$tiers" || (($? == 1))
 fi
 cat << END
 corpus       $data (statistics: $data/stats.json; left out: $data/left_out.tsv if there is one)
@@ -61,6 +62,6 @@ model        $run/model (card: $run/model/README.md)
 figures      $run/test.json
 transcripts  $run/transcripts
 tiers        $tiers
-next         correct tiers in Praat, then: .venv/bin/asr prepare folder CORRECTED data/corrected
+next         correct tiers in Praat, then: .venv/bin/asr prepare folder $folder data/corrected --tiers $tiers --split train
              .venv/bin/asr adapt $run/model data/corrected/cuts_train.jsonl.gz --out $run/adapted
 END
