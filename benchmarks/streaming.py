@@ -1,11 +1,11 @@
 """Recognition while someone speaks: error rate against look-ahead, latency, phones taken back, and streams at once.
 
-    python -m benchmarks.streaming MODEL WHOLE CUTS [--limit N] [--json FILE]
+    python -m benchmarks.streaming MODEL WHOLE CUTS... [--limit N] [--plot FILE] [--json FILE]
 
 MODEL is a streaming model (`asr train experiment=streaming`), WHOLE needs whole recordings: its error rate is to be
 reached, and its alignment of the recognized phones tells when each one ended. Latency is the time from there to the phone's
 first output and to its final one: audio that had to arrive meanwhile, and computing. A phone is taken back if it was shown
-and then changed.
+and then changed. It is measured on the first of the CUTS; error rates on all, and drawn in the plot.
 """
 
 import time
@@ -23,6 +23,7 @@ from asr.inference.streaming import Stream
 from asr.system.progress import progress
 from benchmarks.timing import build_parser, format_table, report_results
 
+OTHER = "the other model, which sees whole utterances"
 PIECE_S = 0.02
 STREAMS = 20
 STREAM_S = 5.0
@@ -30,17 +31,50 @@ TIME_SHARE = "processing time / audio time"
 
 
 def error_rates(model: Recognizer, whole: Recognizer, cuts: Path) -> list[dict[str, object]]:
-    """PER by best path for each look-ahead that the model was trained for, -1 for all, and of the other model."""
+    """PER by best path on a set, for each look-ahead that the model was trained for, and of the other model."""
     rows: list[dict[str, object]] = []
     stack = model.bundle.model.recurrent
     trained, frame_ms = stack.look_ahead, model.bundle.model.time_reduction * model.bundle.features.frame_shift_ms
     for look_ahead in sorted(trained, key=lambda frames: frames % 10**6):
         stack.look_ahead = (look_ahead,)
         name = "whole utterance" if look_ahead < 0 else f"{look_ahead * frame_ms:g} ms"
-        rows.append({"look-ahead": name, **_error_rate(model, cuts)})
+        rows.append({"set": _set_name(cuts), "look-ahead": name, **_error_rate(model, cuts)})
     stack.look_ahead = trained
-    rows.append({"look-ahead": "the other model, whole utterance", **_error_rate(whole, cuts)})
+    rows.append({"set": _set_name(cuts), "look-ahead": OTHER, **_error_rate(whole, cuts)})
     return rows
+
+
+def _set_name(cuts: Path) -> str:
+    return f"{cuts.parent.name} {cuts.name.removeprefix('cuts_').removesuffix('.jsonl.gz')}"
+
+
+def plot(rates: Sequence[dict[str, object]], path: Path) -> None:
+    """Draw the error rate of each set against look-ahead, with that of the other model as a dashed line."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    for index, name in enumerate(dict.fromkeys(row["set"] for row in rates)):
+        rows = [row for row in rates if row["set"] == name]
+        pers = [float(str(row["PER %"])) for row in rows]
+        axes.plot(pers[:-1], marker="o", color=f"C{index}", label=f"{name}")
+        axes.axhline(pers[-1], ls="--", lw=1, color=f"C{index}")
+        axes.annotate(
+            f"{pers[0]:.1f}", (0, pers[0]), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
+        )
+        axes.annotate(
+            f"{pers[-2]:.1f}",
+            (len(pers) - 2, pers[-2]),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    axes.set_xticks(range(len(pers) - 1), [str(row["look-ahead"]) for row in rows[:-1]])
+    axes.set(xlabel="look-ahead beyond a chunk", ylabel="phone error rate, %, best path", ylim=(0, None))
+    axes.plot([], ls="--", lw=1, color="grey", label=OTHER)
+    axes.legend(fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)
 
 
 def _error_rate(model: Recognizer, cuts: Path) -> dict[str, object]:
@@ -119,14 +153,18 @@ def many_streams(model: Recognizer, samples: np.ndarray) -> dict[str, object]:
 def main() -> None:
     """Measure and print the tables."""
     parser = build_parser(__doc__)
-    for name in ("model", "whole", "cuts"):
+    for name in ("model", "whole"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("cuts", type=Path, nargs="+")
+    parser.add_argument("--plot", type=Path, help="draw the error rates to this file")
     parser.add_argument("--limit", type=int, default=40, help="utterances for latency")
     args = parser.parse_args()
     model, whole = load(args.model, precision="float32"), load(args.whole, precision="float32")
-    utterances = read_manifest(args.cuts)
+    utterances = read_manifest(args.cuts[0])
     chosen = utterances[:: max(1, len(utterances) // args.limit)][: args.limit]
-    rates = error_rates(model, whole, args.cuts)
+    rates = [row for cuts in args.cuts for row in error_rates(model, whole, cuts)]
+    if args.plot is not None:
+        plot(rates, args.plot)
     delays = []
     decoders = ["best_path", *(["beam"] if (args.model / "decoder.yaml").exists() else [])]
     for decoder in decoders:

@@ -1,11 +1,10 @@
 """`asr listen` and `asr transcribe --stream -`: phones while they are spoken."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import numpy as np
 import typer
@@ -15,6 +14,8 @@ from asr.errors import InputError
 from asr.inference.catalog import find_model
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from asr.inference.streaming import Update
 
 commands = typer.Typer()
@@ -76,9 +77,8 @@ def read_standard_input(rate_hz: int) -> Iterator[np.ndarray]:
         InputError: the last sample is incomplete.
     """
     rest = b""
-    while content := os.read(
-        sys.stdin.fileno(), 2 * round(READ_S * rate_hz)
-    ):  # what has arrived, without waiting for more
+    source = cast("BufferedReader", sys.stdin.buffer)
+    while content := source.read1(2 * round(READ_S * rate_hz)):  # what has arrived, without waiting for more
         content = rest + content
         whole = len(content) // 2 * 2
         rest = content[whole:]

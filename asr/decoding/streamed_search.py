@@ -1,8 +1,8 @@
 """Beam search while the frames arrive: what the probable hypotheses agree on is final, the rest may still change.
 
-Hypotheses that disagree with a final label are dropped. With `FINAL` at 1, where all of them must agree, the result is that of
-`BeamSearch.decode` over all frames. Memory does not grow: the tree keeps only the prefixes of the beam, from the last final
-label.
+Hypotheses that disagree with a final label are dropped. With `FINAL` at 1, where all of them must agree, the result is that
+of `BeamSearch.decode` over all frames. Memory does not grow: the tree keeps only the prefixes of the beam, from the last
+final label.
 """
 
 import numpy as np

@@ -7,13 +7,14 @@ Start with `app.create_app`; `run.serve` runs it. Only the command line imports 
     service          what the routes share: the model, what waits, the counters
     stream_route     samples -> phones while they are spoken, over a WebSocket
     streams          a stream: what is recognized again, and what is final
+    inside           a recording -> the page of `asr explain` about it
     practice         a sentence and a recording of it -> expected and heard phones
     run              addresses, limits and keys of a server, and its life
-    access           who may ask: hosts, keys, headers of each answer
+    access           who may ask: hosts, pages, keys, size and time; headers of each answer
     limits           how much may be asked, and the refusals
     uploads          audio of strangers -> samples, in processes of their own
     upload_process   such a process
-    batches          requests that arrive together -> one batch
+    batches          requests that arrive together -> one batch; other work of the model
     answers          transcripts -> the bodies of answers
 """
 
@@ -22,6 +23,7 @@ __all__ = [
     "answers",
     "app",
     "batches",
+    "inside",
     "limits",
     "practice",
     "run",

@@ -30,10 +30,13 @@ def json_answer(transcript: Transcript) -> dict[str, object]:
 
 
 def verbose_answer(transcript: Transcript, granularities: Sequence[str], unusual: bool) -> dict[str, object]:
-    """OpenAI's ``verbose_json``, with each phone as a word; and the phones with their confidences, which it lacks."""
+    """OpenAI's ``verbose_json``, with each phone as a word; and the phones with their confidences, which it lacks.
+
+    Its clients expect a language, which bundles do not state.
+    """
     answer: dict[str, object] = {
         "task": "transcribe",
-        "language": "english",
+        "language": "unknown",
         "duration": round(transcript.duration_s, 4),
         "text": " ".join(transcript.symbols),
         "phones": [{name: _rounded(value) for name, value in asdict(phone).items()} for phone in transcript.phones],

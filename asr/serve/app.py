@@ -3,25 +3,26 @@
 POST /v1/audio/transcriptions   a recording -> phones, as OpenAI's clients ask and expect
 POST /v1/align                  a recording and its phones -> their times
 POST /v1/practice               a recording and its text -> each expected phone, and what was heard
+POST /v1/explain                a recording -> the page that looks inside the model
 WS   /v1/stream                 samples -> phones while they are spoken
 GET  /v1/models                 the model that is served
 GET  /, /docs                   the page, and the description of this interface
 GET  /healthz, /metrics         for those who run it
 """
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, File, Form, Request, Response, UploadFile
-from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import generate_latest
+from starlette.exceptions import HTTPException
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
 from asr.corpus.notation import phone_symbols
@@ -31,6 +32,7 @@ from asr.inference.recognizer import Recognizer
 from asr.inference.transcript_formats import Transcript
 from asr.serve.access import Access
 from asr.serve.answers import MEDIA_TYPES, json_answer, text_answer, verbose_answer
+from asr.serve.inside import add_inside_route
 from asr.serve.limits import Limits, Refusal
 from asr.serve.practice import compare
 from asr.serve.service import Service
@@ -47,30 +49,35 @@ def create_app(
     hosts: list[str],
     key: str | None = None,
     words: WordPronunciations | None = None,
+    folder: Path | None = None,
 ) -> FastAPI:
-    """The server's application for one model; ``hosts`` and ``key`` as for `asr.serve.access.Access`."""
+    """The server's application for one model; ``hosts`` and ``key`` as for `asr.serve.access.Access`.
+
+    ``folder`` is that of the model, for the page that looks inside it.
+    """
     service = Service(name, recognizer, limits, words or WordPronunciations({}))
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
-        await run_in_threadpool(service.close)
+        await service.close()
 
     app = FastAPI(title="asr", summary="Phone recognition", lifespan=life, docs_url=None, redoc_url=None)
     app.openapi_version = "3.0.3"  # the newest that the description's page knows
-    app.add_middleware(Access, hosts=hosts, key=key, limits=limits)
+    app.add_middleware(Access, service=service, hosts=hosts, key=key)
     app.state.service = service
     _add_transcriptions(app, service)
     _add_alignment(app, service)
     _add_operations(app, service)
-    add_stream_route(app, service, set(hosts), key)
+    add_stream_route(app, service, key)
+    add_inside_route(app, service, folder)
     _add_pages(app)
-    _add_handlers(app, service)
+    _add_handlers(app)
     return app
 
 
-def _add_handlers(app: FastAPI, service: Service) -> None:
-    """Count every request, and answer invalid ones in the shape of the other errors."""
+def _add_handlers(app: FastAPI) -> None:
+    """Answer invalid requests in the shape of the other errors."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -79,22 +86,10 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
         refusal = Refusal(422, "invalid_value", f"{param}: {first['msg']}", param)
         return JSONResponse(refusal.body, refusal.status)
 
-    @app.middleware("http")
-    async def count(request: Request, call_next: Any) -> Response:
-        start_s = time.monotonic()
-        route, status = "other", 500
-        try:
-            response = await call_next(request)
-            status = response.status_code
-        except Refusal as refusal:
-            status = refusal.status
-            raise
-        finally:
-            if (found := request.scope.get("route")) is not None:
-                route = found.path
-            service.requests.labels(route, status).inc()
-            service.request_s.labels(route).observe(time.monotonic() - start_s)
-        return response
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        return JSONResponse(Refusal(error.status_code, code, error.detail).body, error.status_code, error.headers)
 
 
 def _add_transcriptions(app: FastAPI, service: Service) -> None:
@@ -110,8 +105,7 @@ def _add_transcriptions(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """The phones of a recording. As a word, each phone has its times; `phones` adds confidences."""
         service.check_model(model)
-        with service.admitted():
-            transcript = await service.transcript(await service.samples(file))
+        transcript = await service.transcript(await service.samples(file))
         unusual = service.recognizer.is_unusual(transcript)
         return _answer(transcript, response_format, notation, timestamp_granularities or ["segment"], unusual)
 
@@ -127,8 +121,7 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """The times of known phones in a recording."""
         service.check_model(model)
-        with service.admitted():
-            transcript = await service.aligned(await service.samples(file), phones.split())
+        transcript = await service.aligned(await service.samples(file), phones.split())
         return _answer(transcript, response_format, notation, ["word"], unusual=False)
 
     @app.post("/v1/practice")
@@ -144,10 +137,9 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
             words = pronounce(text, service.words, "text")
         except InputError as error:
             raise Refusal(422, "text", str(error), "text") from None
-        with service.admitted():
-            samples = await service.samples(file)
-            expected = await service.aligned(samples, [phone for _, phones in words for phone in phones])
-            heard = await service.transcript(samples)
+        samples = await service.samples(file)
+        expected = await service.aligned(samples, [phone for _, phones in words for phone in phones])
+        heard = await service.transcript(samples)
         symbols = {} if notation == "model" else phone_symbols(notation)
         return {"words": compare(words, expected, heard, symbols)}
 

@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,13 +16,19 @@ WAIT_S = 0.005
 """How long a request waits for others to share its batch."""
 
 
+T = TypeVar("T")
+
+
 class _Request(NamedTuple):
+    """Samples to recognize, or something else to do."""
+
+    result: "Future[Any]"
     samples: np.ndarray
-    result: "Future[Transcript]"
+    work: Callable[[], Any] | None = None
 
 
 class BatchRecognizer:
-    """One thread that recognizes all requests, in batches of those that wait."""
+    """One thread that does all the work of the model: it recognizes in batches of those that wait, and aligns."""
 
     def __init__(
         self, recognizer: Recognizer, on_batch: Callable[[int, float], None] = lambda size, seconds: None
@@ -37,22 +43,41 @@ class BatchRecognizer:
     def submit(self, samples: np.ndarray) -> "Future[Transcript]":
         """Recognize (samples,) float32 at the model's rate. A request that is cancelled while it waits is dropped."""
         result: Future[Transcript] = Future()
-        self._requests.put(_Request(samples, result))
+        self._requests.put(_Request(result, samples))
         return result
 
-    def close(self) -> None:
-        """Finish what waits, then end the thread."""
+    def call(self, work: Callable[[], T]) -> "Future[T]":
+        """Do something else with the model, after what waits. A call that is cancelled while it waits is dropped."""
+        result: Future[T] = Future()
+        self._requests.put(_Request(result, np.zeros(0, np.float32), work))
+        return result
+
+    def close(self, within_s: float | None = None) -> None:
+        """Finish what waits, then end the thread. Without an end ``within_s`` it is left to the end of the process."""
         self._requests.put(None)
-        self._thread.join()
+        self._thread.join(within_s)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
 
     def _run(self) -> None:
-        while (first := self._requests.get()) is not None:
-            batch, ended = self._collect(first)
-            running = [request for request in batch if request.result.set_running_or_notify_cancel()]
-            if running:
-                self._recognize(running)
-            if ended:
-                return
+        while self._run_batch():
+            pass
+
+    def _run_batch(self) -> bool:
+        """Do what waits, up to the size of a batch. Returns whether more may come."""
+        if (first := self._requests.get()) is None:
+            return False
+        batch, ended = self._collect(first)
+        running = [request for request in batch if request.result.set_running_or_notify_cancel()]
+        if recordings := [request for request in running if request.work is None]:
+            self._recognize(recordings)
+        for request in running:
+            if request.work is not None:
+                _work(request.result, request.work)
+        return not ended
 
     def _collect(self, first: _Request) -> tuple[list[_Request], bool]:
         """The requests that wait, up to the size of a batch, and whether the end has been reached."""
@@ -80,7 +105,16 @@ class BatchRecognizer:
             else:
                 for request in batch:
                     self._recognize([request])
+            del batch  # the error knows this frame, and would keep the samples
             return
         for request, transcript in zip(batch, transcripts, strict=True):
             request.result.set_result(transcript)
         self._on_batch(len(batch), sum(durations_s))
+
+
+def _work(result: "Future[T]", work: Callable[[], T]) -> None:
+    try:
+        result.set_result(work())
+    except Exception as error:  # whoever waits for it must get an answer
+        result.set_exception(error)
+        del result, work  # as above

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MESSAGE_BYTES = 2**20
+"""Size of a message of a stream."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -16,9 +19,13 @@ class Limits:
     streams: int = 16
     """Streams open at once."""
     request_s: float = 300.0
-    """Time of a request, from its first byte to its answer."""
+    """Time of a request, from the end of its headers to the end of its answer."""
     decoder_mb: int = 2048
     """Memory of a process that reads audio, where the system can limit it."""
+    decoded_s: float = 7200.0
+    """Audio of all requests together that is decoded and not yet recognized."""
+    align_cells: int = 2**28
+    """Output frames times phones of an alignment. So many take 0.4 GB and two seconds; one is made at a time."""
 
 
 class Refusal(Exception):  # noqa: N818  an answer, not an error of the program
@@ -50,6 +57,23 @@ def too_busy(limits: Limits) -> Refusal:
     return Refusal(503, "queue", f"{limits.queue} requests are waiting, expected fewer: try again later")
 
 
+def too_much_audio(limits: Limits) -> Refusal:
+    """Other requests have as much decoded audio as allowed."""
+    return Refusal(503, "decoded_s", f"{limits.decoded_s:g} s of audio are waiting, expected less: try again later")
+
+
+def too_many_cells(limits: Limits, frames: int, phones: int) -> Refusal:
+    """The alignment would take too much memory and time."""
+    found = f"{frames} output frames times {phones} phones"
+    message = f"{found}, expected a product of at most {limits.align_cells}: send shorter recordings"
+    return Refusal(422, "align_cells", message, "phones")
+
+
 def took_too_long(limits: Limits) -> Refusal:
     """The answer was not ready in time."""
     return Refusal(503, "request_s", f"no result within {limits.request_s:g} s: send a shorter recording, or try later")
+
+
+def stopping() -> Refusal:
+    """The server ends before the request has."""
+    return Refusal(503, "stopping", "the server is being stopped, expected a request that ends sooner: try again later")

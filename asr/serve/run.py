@@ -1,10 +1,12 @@
 """A server's life: checks before it starts, uvicorn, and an orderly end."""
 
 import ipaddress
+import os
 import sys
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 
 from asr.corpus.lexicon import read_lexicon
 from asr.corpus.pronunciations import WordPronunciations
@@ -12,11 +14,17 @@ from asr.errors import InputError
 from asr.inference.catalog import display_name
 from asr.inference.recognizer import Recognizer, load
 from asr.serve.app import create_app
-from asr.serve.limits import Limits
+from asr.serve.limits import MESSAGE_BYTES, Limits
 from asr.system.files import read_text
 
-STOP_S = 10
-"""Seconds that running requests have to finish when the server is told to stop."""
+STOP_S = 8
+"""Seconds that running requests have to finish when the server is told to stop. With what follows it ends within 10 s."""
+CONNECTIONS = 512
+"""Most connections; beyond them, each request is answered with 503."""
+KEEP_ALIVE_S = 5
+HEAD_BYTES = 16 * 1024
+"""Most bytes of a request's headers."""
+ANY_ADDRESS = ("0.0.0.0", "::")
 
 MIN_KEY = 16
 
@@ -31,7 +39,7 @@ def serve(
     limits: Limits,
     lexicon: Path | None = None,
     decoder: str = "best_path",
-    precision: str = "auto",
+    precision: str = "float32",
 ) -> None:
     """Serve a model until a signal comes.
 
@@ -43,24 +51,39 @@ def serve(
         raise InputError(f"host {host} is not loopback, expected --key-file FILE (or --open: anyone may ask)")
     name = Path(display_name(model)).name
     recognizer = load(model, precision=precision, decoder=decoder)
-    hosts = [host, "localhost", "127.0.0.1", "::1", *allow_hosts]
-    app = create_app(name, recognizer, limits, [each.lower() for each in hosts], key, _words(lexicon, recognizer))
+    hosts = [*allow_hosts, "localhost", "127.0.0.1", "::1", *([] if host in ANY_ADDRESS else [host])]
+    words = _words(lexicon, recognizer)
+    app = create_app(name, recognizer, limits, [each.lower() for each in hosts], key, words, model)
     shown = f"[{host}]" if ":" in host else host
     print(f"asr: model {name} at http://{shown}:{port}; its interface at http://{shown}:{port}/docs", file=sys.stderr)
-    config = uvicorn.Config(
+    server = uvicorn.Server(configuration(app, host, port))
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        if app.state.service.batches.alive:  # in the middle of a batch, a thread cannot be ended in order
+            os._exit(130)
+        raise
+    except SystemExit:
+        raise InputError(f"{host}:{port}: cannot listen there, expected a free port of this machine") from None
+
+
+def configuration(app: FastAPI, host: str, port: int) -> uvicorn.Config:
+    """The settings of uvicorn, which limits all but the time that a connection takes to send its headers."""
+    return uvicorn.Config(
         app,
         host,
         port,
-        log_level="warning",
-        timeout_graceful_shutdown=STOP_S,
-        server_header=False,
+        http="h11",  # the implementation that limits headers
         ws="websockets-sansio",
+        ws_max_size=2 * MESSAGE_BYTES,  # a little beyond its limit, a message is refused with an error that names it
+        ws_per_message_deflate=False,
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=STOP_S,
+        h11_max_incomplete_event_size=HEAD_BYTES,
     )
-    server = uvicorn.Server(config)
-    try:
-        server.run()
-    except SystemExit:
-        raise InputError(f"{host}:{port}: cannot listen there, expected a free port of this machine") from None
 
 
 def _words(path: Path | None, recognizer: Recognizer) -> WordPronunciations:

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 from fastapi import UploadFile
-from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from asr.corpus.pronunciations import WordPronunciations
@@ -16,8 +16,13 @@ from asr.errors import InputError
 from asr.inference.recognizer import Recognizer
 from asr.inference.transcript_formats import Transcript
 from asr.serve.batches import BatchRecognizer
-from asr.serve.limits import Limits, Refusal, too_busy, took_too_long
+from asr.serve.limits import Limits, Refusal, too_busy, too_many_cells, too_much_audio
 from asr.serve.uploads import UploadReaders
+
+CLOSE_S = 0.5
+"""How long the last batch may take when the server ends: by then, requests have had their time."""
+
+T = TypeVar("T")
 
 
 class Service:
@@ -28,7 +33,7 @@ class Service:
         self.name, self.limits, self.started_s, self.words = name, limits, int(time.time()), words
         self.registry = CollectorRegistry()
         self.requests = Counter("asr_requests", "requests", ["route", "status"], registry=self.registry)
-        self.waiting = Gauge("asr_requests_waiting", "requests that wait or run", registry=self.registry)
+        self.waiting = Gauge("asr_requests_waiting", "requests that arrive, wait or run", registry=self.registry)
         self.streams = Gauge("asr_streams", "open streams", registry=self.registry)
         self.audio_s = Counter("asr_audio_seconds", "seconds of audio recognized", registry=self.registry)
         self.batch_sizes = Histogram(
@@ -39,6 +44,7 @@ class Service:
         self.recognizer = recognizer
         self.batches = BatchRecognizer(recognizer, self._count_batch)
         self._pending = self._streams = 0
+        self._decoded: list[weakref.ref[np.ndarray]] = []
 
     def _count_batch(self, size: int, seconds: float) -> None:
         self.batch_sizes.observe(size)
@@ -46,7 +52,7 @@ class Service:
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Count a request while it waits or runs.
+        """Count a request while it arrives, waits or runs.
 
         Raises:
             Refusal: too many do.
@@ -84,30 +90,55 @@ class Service:
             raise Refusal(404, "model_not_found", f"model {model[:100]!r}, expected {self.name!r}", "model")
 
     async def samples(self, file: UploadFile) -> np.ndarray:
-        """Read an upload, (samples,) float32."""
-        return await run_in_threadpool(self.readers.read, await file.read())
+        """Read an upload, (samples,) float32.
+
+        Raises:
+            Refusal: it cannot be read, or as much audio as allowed is waiting.
+        """
+        samples = await self.readers.read(file)
+        others = [found for reference in self._decoded if (found := reference()) is not None]
+        waiting_s = (sum(map(len, others)) + len(samples)) / self.recognizer.sample_rate_hz
+        if others and waiting_s > self.limits.decoded_s:
+            raise too_much_audio(self.limits)
+        self._decoded = [weakref.ref(found) for found in (*others, samples)]
+        return samples
 
     async def transcript(self, samples: np.ndarray) -> Transcript:
         """Recognize in the next batch."""
         if len(samples) == 0:
             return Transcript((), 0.0)
-        return await self._in_time(self.batches.submit(samples))
+        try:
+            return await asyncio.wrap_future(self.batches.submit(samples))
+        except InputError as error:
+            raise _refused(error, 415, "unreadable_audio", "file") from None
 
     async def aligned(self, samples: np.ndarray, phones: list[str]) -> Transcript:
-        """Align phones with samples."""
+        """Align phones with samples.
+
+        Raises:
+            Refusal: unknown phones, more than the recording has frames for, or more than the limit.
+        """
+        recognizer = self.recognizer
+        bundle, rate_hz = recognizer.bundle, recognizer.sample_rate_hz
+        frame_s = bundle.features.frame_shift_ms / 1000 * bundle.model.time_reduction
+        frames = round(len(samples) / rate_hz / frame_s)
+        if frames * len(phones) > self.limits.align_cells:
+            raise too_many_cells(self.limits, frames, len(phones))
         try:
-            return await run_in_threadpool(self.recognizer.align, samples, phones, self.recognizer.sample_rate_hz)
+            return await self.run(lambda: recognizer.align(samples, phones, rate_hz))
         except InputError as error:
-            raise Refusal(422, "phones", str(error), "phones") from None
+            raise _refused(error, 422, "phones", "phones") from None
 
-    async def _in_time(self, result: "Future[Transcript]") -> Transcript:
-        try:
-            async with asyncio.timeout(self.limits.request_s):
-                return await asyncio.wrap_future(result)
-        except TimeoutError:
-            raise took_too_long(self.limits) from None
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do something else with the model, after what waits: all its work is done by one thread."""
+        return await asyncio.wrap_future(self.batches.call(work))
 
-    def close(self) -> None:
-        """Finish what runs, end the thread and the processes."""
-        self.batches.close()
-        self.readers.close()
+    async def close(self) -> None:
+        """End the processes and, if it can, the thread."""
+        await self.readers.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.batches.close, CLOSE_S)
+
+
+def _refused(error: InputError, status: int, code: str, param: str) -> Refusal:
+    """An error as a refusal. Its traceback knows the samples, and the futures that it came from live for a while."""
+    return Refusal(status, code, str(error.with_traceback(None)), param)

@@ -1,21 +1,33 @@
-"""Phones while they are spoken: the last seconds of a stream are recognized again and again as it grows.
+"""Phones while they are spoken, for the stream of one client.
 
-The model sees the whole of these seconds in both directions, so its last phones may change. A phone is final once
-`LOOK_AHEAD_S` of speech have followed it; final phones never change.
+A model made for streams (`asr.inference.streaming`) recognizes each sample once: `ModelStream`. With any other, the last
+seconds are recognized again and again as the stream grows: `Stream`. The model then sees the whole of these seconds in both
+directions, so its last phones may change; a phone is final once `LOOK_AHEAD_S` of speech have followed it.
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soxr
 
+from asr.errors import InputError
+from asr.inference import streaming
+from asr.inference.recognizer import Recognizer
 from asr.inference.transcript_formats import Phone, Transcript
+
+if TYPE_CHECKING:
+    from asr.serve.service import Service
 
 STEP_S = 0.3
 """New audio before the stream is recognized again."""
 CONTEXT_S = 5.0
 """Audio before the last final phone that is recognized again, for its context."""
 LOOK_AHEAD_S = 0.8
+MODEL_STEP_S = 0.1
+"""New audio before a model made for streams is run."""
+LONGEST_S = 10.0
+"""A phone that has lasted so long is final as it is: what is recognized again must not grow with the stream."""
 
 
 @dataclass
@@ -59,14 +71,57 @@ class Stream:
         ]
         new = [phone for phone in moved if (phone.start_s + phone.end_s) / 2 >= self.final_until_s]
         limit_s = float("inf") if ended else self._recognized_s - LOOK_AHEAD_S
-        final = [phone for phone in new if phone.end_s <= limit_s]
-        if final:
-            self.final_until_s = final[-1].end_s
-        elif not new:  # silence is final too
-            self.final_until_s = max(self.final_until_s, min(limit_s, self._recognized_s - LOOK_AHEAD_S))
-        return final, new[len(final) :]
+        final = [phone for phone in new if phone.end_s <= limit_s or phone.start_s < self._recognized_s - LONGEST_S]
+        pending = new[len(final) :]
+        silent_until_s = min([self._recognized_s - LOOK_AHEAD_S, *(phone.start_s for phone in pending[:1])])
+        self.final_until_s = max([self.final_until_s, silent_until_s, *(phone.end_s for phone in final[-1:])])
+        return final, pending
+
+    async def recognize(self, service: "Service", ended: bool) -> tuple[list[Phone], list[Phone]]:
+        """The phones that have become final, and those that may change."""
+        return self.update(await service.transcript(self.window()), ended)
 
     def _append(self, samples: np.ndarray, last: bool) -> None:
         resampled = self._resampler.resample_chunk(samples, last=last)
         self._samples = np.concatenate([self._samples, resampled])
         self.duration_s = self._start_s + len(self._samples) / self.model_rate_hz
+
+
+class ModelStream:
+    """The same for a model made for streams."""
+
+    def __init__(self, sample_rate_hz: int, recognizer: Recognizer) -> None:
+        """Raises InputError: the model needs whole recordings."""
+        self._stream = streaming.Stream(recognizer)
+        self._rate_hz = recognizer.sample_rate_hz
+        self._resampler = soxr.ResampleStream(sample_rate_hz, self._rate_hz, 1, dtype="float32", quality="HQ")
+        self._new: list[np.ndarray] = []
+        self.duration_s = self._recognized_s = 0.0
+
+    def add(self, content: bytes) -> bool:
+        """Add 16-bit little-endian samples; returns whether it is time to recognize."""
+        self._append(np.frombuffer(content, "<i2").astype(np.float32) / 32768, last=False)
+        return self.duration_s - self._recognized_s >= MODEL_STEP_S
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._append(np.zeros(0, np.float32), last=True)
+
+    async def recognize(self, service: "Service", ended: bool) -> tuple[list[Phone], list[Phone]]:
+        """The phones that have become final, and those that may change."""
+        samples, self._new = np.concatenate(self._new), []
+        self._recognized_s = self.duration_s
+        update = await service.run(lambda: self._stream.accept(samples, ended))
+        return update.final, update.pending
+
+    def _append(self, samples: np.ndarray, last: bool) -> None:
+        self._new.append(self._resampler.resample_chunk(samples, last=last))
+        self.duration_s += len(self._new[-1]) / self._rate_hz
+
+
+def open_stream(sample_rate_hz: int, recognizer: Recognizer) -> Stream | ModelStream:
+    """A stream for this model."""
+    try:
+        return ModelStream(sample_rate_hz, recognizer)
+    except InputError:
+        return Stream(sample_rate_hz, recognizer.sample_rate_hz)

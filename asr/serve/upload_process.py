@@ -13,14 +13,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from asr.corpus.audio import probe_audio, read_audio
+from asr.corpus.audio import MAX_AMPLITUDE, probe_audio, read_audio
 from asr.errors import InputError
 
 SAMPLES, UNREADABLE, TOO_LONG = b"S", b"U", b"L"
+HEAD_BYTES = 9
 
 
 def main(sample_rate_hz: int, max_duration_s: float, max_bytes: int) -> None:
@@ -40,7 +40,10 @@ def read_upload(content: bytes, sample_rate_hz: int, max_duration_s: float) -> t
             duration_s = probe_audio(path).duration_s
             if duration_s > max_duration_s:
                 return TOO_LONG, f"{duration_s:.0f} s of audio, expected at most {max_duration_s:g} s".encode()
-            return SAMPLES, read_audio(path, sample_rate_hz).astype("<f4").tobytes()
+            samples = read_audio(path, sample_rate_hz)
+            if not (np.abs(samples) <= MAX_AMPLITUDE).all():  # resampling overshoots
+                return UNREADABLE, b"a sample is not finite or out of range, expected numbers around 1"
+            return SAMPLES, samples.astype("<f4", copy=False).tobytes()
     except InputError as error:
         return UNREADABLE, str(error).removeprefix(f"{path}: ").encode()
     except MemoryError:
@@ -72,14 +75,9 @@ def _limit_memory(max_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
 
 
-def read_answer(stream: IO[bytes]) -> tuple[bytes, bytes]:
-    """Read one answer: (kind, content). EOFError if the process has ended."""
-    head = stream.read(9)
-    size = int.from_bytes(head[1:], "little")
-    content = stream.read(size) if len(head) == 9 else b""
-    if len(head) < 9 or len(content) < size:
-        raise EOFError
-    return head[:1], content
+def parse_head(head: bytes) -> tuple[bytes, int]:
+    """The kind of an answer, and the size of what follows, from its first `HEAD_BYTES`."""
+    return head[:1], int.from_bytes(head[1:], "little")
 
 
 def as_samples(content: bytes) -> np.ndarray:

@@ -1,86 +1,97 @@
 """Audio of strangers -> samples, read in processes of their own (`asr.serve.upload_process`)."""
 
+import asyncio
 import os
-import queue
-import subprocess
 import sys
-import threading
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
 
 import numpy as np
+from fastapi import UploadFile
 
-from asr.serve.limits import Limits, Refusal, took_too_long
-from asr.serve.upload_process import SAMPLES, TOO_LONG, as_samples, read_answer
+from asr.corpus.audio import FORMATS
+from asr.serve.limits import Limits, Refusal
+from asr.serve.upload_process import HEAD_BYTES, SAMPLES, TOO_LONG, as_samples, parse_head
+
+READERS = 2
+BLOCK_BYTES = 2**20
 
 
 class UploadReaders:
-    """A few processes that read uploads, each one upload at a time. One that dies or hangs is replaced."""
+    """A few processes that read uploads, each one upload at a time. One that dies or takes too long is replaced."""
 
-    def __init__(self, sample_rate_hz: int, limits: Limits, count: int = 2) -> None:
+    def __init__(self, sample_rate_hz: int, limits: Limits) -> None:
         """Processes start with the first uploads."""
-        self._limits = limits
-        self._command = [sys.executable, "-m", "asr.serve.upload_process", str(sample_rate_hz)]
+        # -P: no module is taken from the current folder.
+        self._command = [sys.executable, "-P", "-m", "asr.serve.upload_process", str(sample_rate_hz)]
         self._command += [str(limits.duration_s), str(limits.decoder_mb * 10**6)]
-        self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
-        for _ in range(count):
-            self._idle.put(None)
+        self._free = asyncio.Semaphore(READERS)
+        self._idle: list[Process] = []
+        self._busy: set[Process] = set()
 
-    def read(self, content: bytes) -> np.ndarray:
-        """The samples of a file, (samples,) float32 at the model's rate. Blocks; to be called in a thread.
+    async def read(self, file: UploadFile) -> np.ndarray:
+        """The samples of a file, (samples,) float32 at the model's rate.
 
         Raises:
-            Refusal: 413 too long; 415 not audio, or damaged; 503 not read in time.
+            Refusal: 413 too long; 415 not audio, or damaged.
         """
-        try:
-            process = self._idle.get(timeout=self._limits.request_s)
-        except queue.Empty:
-            raise took_too_long(self._limits) from None
-        try:
-            if process is None or process.poll() is not None:
-                process = self._start()
-            kind, answer = self._ask(process, content)
-        finally:
-            self._idle.put(process)
+        async with self._free:
+            kind, content = await self._ask(file)
         if kind == SAMPLES:
-            return as_samples(answer)
-        message = answer.decode()
+            return as_samples(content)
         if kind == TOO_LONG:
-            raise Refusal(413, "duration_s", message, "file")
-        raise Refusal(415, "unreadable_audio", message, "file")
+            raise Refusal(413, "duration_s", content.decode(), "file")
+        raise Refusal(415, "unreadable_audio", content.decode(), "file")
 
-    def close(self) -> None:
-        """End the processes."""
-        while not self._idle.empty():
-            if process := self._idle.get():
+    async def close(self) -> None:
+        """End the processes, also those that are reading."""
+        for process in self._busy:
+            with suppress(ProcessLookupError):
                 process.kill()
-                process.wait()
+        while self._idle:
+            await _end(self._idle.pop())
 
-    def _start(self) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-
-    def _ask(self, process: "subprocess.Popen[bytes]", content: bytes) -> tuple[bytes, bytes]:
-        """Send a file and wait for the answer; a process that takes too long is killed."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        late = threading.Event()
-
-        def kill() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(self._limits.request_s, kill)
-        timer.start()
+    async def _ask(self, file: UploadFile) -> tuple[bytes, bytes]:
+        """Send a file to a process that is free, and wait for its answer."""
+        process = self._idle.pop() if self._idle else await self._start()
+        if process.returncode is not None:
+            process = await self._start()
+        self._busy.add(process)
         try:
-            process.stdin.write(len(content).to_bytes(8, "little") + content)
-            process.stdin.flush()
-            return read_answer(process.stdout)
+            answer = await _exchange(process, file)
         except (EOFError, OSError):
-            process.kill()
-            process.wait()
-            if late.is_set():
-                raise took_too_long(self._limits) from None
-            raise Refusal(
-                415, "unreadable_audio", "the audio could not be read, expected WAV, FLAC, OGG, MP3 or SPHERE", "file"
-            ) from None
+            message = f"the audio could not be read, expected {FORMATS}"
+            raise Refusal(415, "unreadable_audio", message, "file") from None
+        else:
+            self._idle.append(process)
+            return answer
         finally:
-            timer.cancel()
+            self._busy.discard(process)
+            if process not in self._idle:  # it has died, or the request has been cancelled
+                await asyncio.shield(_end(process))
+
+    async def _start(self) -> Process:
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        # A session of its own: Ctrl-C in a terminal is for the server, which ends its processes.
+        return await asyncio.create_subprocess_exec(
+            *self._command, stdin=PIPE, stdout=PIPE, env=environment, start_new_session=True
+        )
+
+
+async def _exchange(process: Process, file: UploadFile) -> tuple[bytes, bytes]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write((file.size or 0).to_bytes(8, "little"))
+    while block := await file.read(BLOCK_BYTES):
+        process.stdin.write(block)
+        await process.stdin.drain()
+    await process.stdin.drain()
+    kind, size = parse_head(await process.stdout.readexactly(HEAD_BYTES))
+    return kind, await process.stdout.readexactly(size)
+
+
+async def _end(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    with suppress(OSError):
+        await process.communicate()

@@ -48,7 +48,7 @@ if at 3 "evaluate on held-out speakers and sentences"; then
 fi
 if at 4 "train $from_english from English in $run/$from_english-from-english"; then
   train_run "$run/$from_english-from-english" experiment=synth_language corpus.dir="$data/$from_english" \
-    init_from=speechocean762-small trainer.flat_start_epochs=0 ${overrides[@]+"${overrides[@]}"}
+    init_from=speechocean762-small ${overrides[@]+"${overrides[@]}"}
 fi
 if at 5 "evaluate $from_english from English, and compare"; then
   started="$run/$from_english-from-english"

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Train a model that recognizes speech while it is spoken, on speechocean762, and measure it against look-ahead.
+#   recipes/streaming/run.sh CORPUS_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
+# Stages: 0 set up, 1 prepare, 2 train, 3 tune the decoder, 4 evaluate on dev and test, 5 error rate against look-ahead, latency
+# and streams at once. The model learns from the bundled speechocean762-small. DATA and RUN change the folders.
+set -euo pipefail
+invoked_from="$PWD"
+# shellcheck source=recipes/stages.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export PATH="$PWD/.venv/bin:$PATH"
+data="${DATA:-data/speechocean762}"
+run="${RUN:-runs/streaming}"
+corpus="${rest[0]:-}"
+overrides=(${rest[@]+"${rest[@]:1}"})
+if [[ -z $corpus ]]; then
+  echo "$0: no CORPUS_DIR, expected the folder of the corpus" >&2
+  exit 2
+fi
+[[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
+
+if at 0 "set up .venv"; then
+  bash recipes/setup.sh microphone
+fi
+if at 1 "prepare speechocean762 in $data"; then
+  if [[ -f $data/stats.json ]]; then
+    echo "$data already exists"
+  else
+    asr prepare speechocean762 "$corpus" "$data"
+  fi
+fi
+if at 2 "train in $run"; then
+  train_run "$run" experiment=streaming corpus.dir="$data" ${overrides[@]+"${overrides[@]}"}
+fi
+if at 3 "tune the decoder"; then
+  asr lm "$data/cuts_train.jsonl.gz" "$run/phones.arpa" --order 5 --test "$data/cuts_dev.jsonl.gz"
+  asr tune-decoder "$run/model" "$data/cuts_dev.jsonl.gz" --lm "$run/phones.arpa"
+fi
+if at 4 "evaluate"; then
+  for set in dev test; do
+    for decoder in best_path beam; do
+      echo "-- $set, $decoder"
+      asr evaluate "$run/model" "$data/cuts_$set.jsonl.gz" --decoder "$decoder" --json "$run/${set}_$decoder.json"
+    done
+  done
+fi
+if at 5 "look-ahead, latency, streams at once"; then
+  python -m benchmarks.streaming "$run/model" asr/data/models/speechocean762-small "$data/cuts_test.jsonl.gz" \
+    --json "$run/streaming.json"
+fi
