@@ -46,5 +46,5 @@ if at 4 "evaluate"; then
 fi
 if at 5 "look-ahead, latency, streams at once"; then
   python -m benchmarks.streaming "$run/model" asr/data/models/speechocean762-small "$data/cuts_test.jsonl.gz" \
-    --json "$run/streaming.json"
+    --json "$run/streaming.json" --plot "$run/look_ahead.svg"
 fi
