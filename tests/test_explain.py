@@ -11,6 +11,7 @@ import torch
 from playwright.sync_api import Browser
 
 from asr.errors import InputError
+from asr.inference.catalog import find_model
 from asr.nn.lstm import Gates
 from asr.reports.explain import compute_gates, explain, heat_map, unit_order
 from asr.reports.gradient_reach import MAX_LAG, compare_gradient_norms, gradient_norm_by_lag
@@ -133,6 +134,12 @@ def test_the_page_works_in_a_browser(
     assert page.locator("#value").is_hidden()
     assert complaints == []
     page.close()
+
+
+def test_a_model_for_streams_is_shown_over_the_whole_recording(tone_corpus: Path, tmp_path: Path) -> None:
+    audio = sorted((tone_corpus / "train").glob("*.wav"))[0]
+    page = explain(find_model("streaming"), audio, tmp_path).read_text(encoding="utf-8")
+    assert "look-ahead: the whole recording" in page
 
 
 def test_what_cannot_be_explained_is_named(model: Path, tone_corpus: Path, tmp_path: Path) -> None:

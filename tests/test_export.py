@@ -169,6 +169,9 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     model = find_model("speechocean762-small")
     with pytest.raises(InputError, match=r"nowhere/x.onnx: cannot be written"):
         commands.export(model, tmp_path / "nowhere" / "x.onnx")
+    with pytest.raises(InputError, match="model: made for streams, expected one for whole recordings"):
+        commands.export(find_model("streaming"), tmp_path / "x.onnx")
+    assert not (tmp_path / "x.onnx").exists()
     monkeypatch.delitem(sys.modules, "asr.export.onnx", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(InputError, match=r"onnx: not installed, expected it from `pip install 'asr-phones\[onnx\]'`"):

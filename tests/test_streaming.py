@@ -110,11 +110,10 @@ def test_running_normalization_is_the_recursion_frame_by_frame() -> None:
     weight, sums = PRIOR_FRAMES, PRIOR_FRAMES * torch.tensor([[1.0], [5.0]]).double().expand(2, 5)
     expected = []
     for frame in features.double():
-        weight, sums = weight * FORGETTING, sums * FORGETTING
         if frame.isnan().any():
             expected.append(torch.full((5,), QUIET))
             continue
-        weight, sums = weight + 1, sums + torch.stack([frame, frame.square()])
+        weight, sums = weight * FORGETTING + 1, sums * FORGETTING + torch.stack([frame, frame.square()])
         mean, square = sums / weight
         expected.append(((frame - mean) / (square - mean.square()).sqrt()).float())
     assert torch.allclose(RunningNormalizer(statistics)(features), torch.stack(expected), atol=1e-6)
@@ -164,7 +163,7 @@ def stream_beam(search: BeamSearch, log_probs: np.ndarray, step: int) -> tuple[l
     for start in range(0, len(log_probs), step):
         final += stream.accept(log_probs[start : start + step])
         sizes.append(len(stream._search.tree.parents))
-    return final, stream.pending(ended=True), sizes
+    return final, stream.pending(ended=True)[0], sizes
 
 
 @pytest.mark.parametrize("step", [1, 3, 40, 1000])
@@ -205,13 +204,58 @@ def test_phones_of_beam_search_are_those_of_one_pass() -> None:
     assert [phone.symbol for phone in phones] == [phone.symbol for phone in expected]
     edges = [edge for phone in phones for edge in (phone.start_s, phone.end_s)]
     assert edges == sorted(edges)
+    middles = [(phone.start_s + phone.end_s) / 2 for phone in phones]
+    assert middles == pytest.approx([(phone.start_s + phone.end_s) / 2 for phone in expected], abs=0.15)
+
+
+def test_labels_that_are_not_shown_yet_are_aligned_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AA, then nearly as probable B or nothing, then AA in the last frame: the first AA is not placed on the second."""
+    bundle = bundle_of("model.time_reduction=3")
+    symbols = len(bundle.inventory.symbols)
+    logits = torch.zeros(12, symbols)
+    logits[:, 0] = 9
+    logits[1, 1] = logits[11, 1] = 20
+    logits[6, 5] = 8.9
+    log_probs = logits.log_softmax(1)
+    stream = Stream(Recognizer(bundle, decode=BeamSearch(10)))
+    parts = iter([*log_probs.split(4), log_probs[:0]])
+    monkeypatch.setattr(stream._model, "accept", lambda features, ended: next(parts))
+    updates = [stream.accept(np.zeros(1920, np.float32), ended=piece == 3) for piece in range(4)]
+    final = [phone for update in updates for phone in update.final]
+    assert [phone.symbol for phone in final if phone.symbol == final[0].symbol] == [bundle.inventory.symbols[1]] * 2
+    assert final[0].start_s <= 1.5 * 0.03 <= final[0].end_s
+    assert final[-1].start_s <= 11.5 * 0.03 <= final[-1].end_s + 0.015
+
+
+def test_streams_refuse_what_recordings_refuse() -> None:
+    stream = Stream(Recognizer(bundle_of()))
+    for samples, message in (
+        (np.zeros(10, np.int16), r"samples of a stream: int16 \(10,\), expected floating point"),
+        (np.zeros((10, 1), np.float32), r"float32 \(10, 1\), expected floating point \(samples,\)"),
+        (np.full(10, 1e30), "not finite or out of range"),
+        (np.full(10, np.nan), "not finite or out of range"),
+    ):
+        with pytest.raises(InputError, match=message):
+            stream.accept(samples)
+    stream.accept(np.zeros(10), ended=True)
+    with pytest.raises(InputError, match="after its end"):
+        stream.accept(np.zeros(10))
+
+
+def test_memory_does_not_grow_in_silence() -> None:
+    stream = Stream(Recognizer(bundle_of()))
+    stream._model.model.output.bias.data[0] = 1000
+    for _ in range(60):
+        assert stream.accept(speech(1.0)[8000:]).final == []
+    assert len(stream._log_probs) <= 25 + 4
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["features.frame_shift_ms=30"], "frames of 400 samples every 480"),
         (["model.chunk_frames=0"], "needs the whole recording"),
-        (["model.look_ahead_frames=[-1]"], "look-ahead is -1"),
+        (["model.look_ahead_frames=[-1]"], "look-ahead is -1 output frames, expected 0 to 0"),
         (["features=fbank"], "normalization utterance"),
         (["features.delta_order=1"], "1 deltas"),
     ],
@@ -219,6 +263,13 @@ def test_phones_of_beam_search_are_those_of_one_pass() -> None:
 def test_models_that_need_later_frames_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Stream(Recognizer(bundle_of(*overrides)))
+
+
+def test_a_look_ahead_beyond_training_is_refused() -> None:
+    with pytest.raises(InputError, match="look-ahead is 300 output frames, expected 0 to 3, for which"):
+        Stream(Recognizer(bundle_of()), 9.0)
+    with pytest.raises(InputError, match="look-ahead is 10 output frames, expected 0 to"):
+        Stream(Recognizer(bundle_of("model.bidirectional=false")), 0.3)
 
 
 def test_attention_needs_the_whole_recording() -> None:

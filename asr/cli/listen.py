@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from io import BufferedReader
 
     from asr.inference.streaming import Update
+    from asr.inference.transcript_formats import Phone
 
 commands = typer.Typer()
 
@@ -64,7 +65,10 @@ def read_microphone(device: str) -> Iterator[np.ndarray]:
         with sounddevice.InputStream(16000, device=chosen, channels=1, dtype="float32") as stream:
             print("asr: listening, Ctrl-C ends", file=sys.stderr)
             while True:
-                yield stream.read(round(READ_S * 16000))[0][:, 0]
+                samples, overflowed = stream.read(round(READ_S * 16000))
+                if overflowed:
+                    print("asr: samples were lost, because recognition was too slow", file=sys.stderr)
+                yield samples[:, 0]
     except (sounddevice.PortAudioError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"microphone {device or 'default'}: {reason}, expected one that records 16 kHz") from error
@@ -107,16 +111,16 @@ def recognize(
 
     recognizer = load(find_model(model), precision="float32", decoder=decoder.value)
     stream = UtteranceStream(recognizer, None if look_ahead_ms is None else look_ahead_ms / 1000)
+    print(f"asr: model {model}, at most {stream.latency_s:.2f} s behind", file=sys.stderr)
     if rate_hz != RATE_HZ:
         audio = _resample(audio, rate_hz, RATE_HZ)
     try:
         for samples in audio:
-            for update in stream.accept(samples):
-                _print(update, output)
+            _print(stream.accept(samples), output)
     except KeyboardInterrupt:
         pass
-    for update in stream.accept(np.zeros(0, np.float32), ended=True):
-        _print(update, output)
+    finally:
+        _print(stream.accept(np.zeros(0, np.float32), ended=True), output)
 
 
 def _resample(audio: Iterator[np.ndarray], rate_hz: int, target_hz: int) -> Iterator[np.ndarray]:
@@ -128,15 +132,20 @@ def _resample(audio: Iterator[np.ndarray], rate_hz: int, target_hz: int) -> Iter
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _print(update: "Update", output: str) -> None:
-    if output == "json":
-        print(json.dumps(asdict(update)), flush=True)
-        return
-    for phone in update.final:
-        if output == "ctm":
-            times = f"{phone.start_s:.3f} {phone.end_s - phone.start_s:.3f}"
-            print(f"stream 1 {times} {phone.symbol} {phone.confidence:.3f}", flush=True)
-        else:
-            print(phone.symbol, end=" ", flush=True)
-    if update.ended and output == "text":
-        print(flush=True)
+def _print(updates: "Iterator[Update]", output: str) -> None:
+    """Print what is new; in JSON, also what may still change."""
+    pending: list[Phone] = []
+    for update in updates:
+        if output == "json":
+            if update.final or update.ended or update.pending != pending:
+                print(json.dumps(asdict(update)), flush=True)
+            pending = update.pending
+            continue
+        for phone in update.final:
+            if output == "ctm":
+                times = f"{phone.start_s:.3f} {phone.end_s - phone.start_s:.3f}"
+                print(f"stream 1 {times} {phone.symbol} {phone.confidence:.3f}", flush=True)
+            else:
+                print(phone.symbol, end=" ", flush=True)
+        if update.ended and output == "text":
+            print(flush=True)

@@ -68,8 +68,15 @@ def transcribe(
     exit status is then 1, or 2 if none could be used.
     """
     if stream:
-        if paths != ["-"] or out or notation is not Notation.model or len(formats) != 1:
-            raise InputError("--stream with other arguments, expected - and one --format")
+        others = (
+            out,
+            notation is not Notation.model,
+            len(formats) != 1,
+            device != "cpu",
+            precision is not Precision.auto,
+        )
+        if paths != ["-"] or force or any(others):
+            raise InputError("--stream with other arguments, expected -, --model, --decoder and one --format")
         chosen = STREAMING_MODEL if model == DEFAULT_MODEL else model
         recognize(read_standard_input(sample_rate), sample_rate, chosen, formats[0].value, decoder)
         return

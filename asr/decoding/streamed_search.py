@@ -47,13 +47,13 @@ class StreamedSearch:
         )
         return self._commit()
 
-    def pending(self, ended: bool = False) -> list[int]:
-        """The symbol ids after the final ones that are probable enough to be shown; all of the best at the end."""
+    def pending(self, ended: bool = False) -> tuple[list[int], int]:
+        """The symbol ids of the best hypothesis after the final ones, and how many are probable enough to be shown."""
         tree = self._search.tree
         paths, scores = self._hypotheses(ended)
         best = paths[int(scores.argmax())]
-        agreed = len(best) if ended else _agreed(paths, scores, SHOWN)
-        return [int(tree.labels[node]) for node in best[:agreed]]
+        shown = len(best) if ended else _agreed(paths, scores, SHOWN)
+        return [int(tree.labels[node]) for node in best], shown
 
     def _hypotheses(self, ended: bool = False) -> tuple[list[list[int]], np.ndarray]:
         """The nodes of each prefix of the beam, and its natural-log score."""

@@ -39,7 +39,7 @@ def export_onnx(bundle: Bundle, path: Path, from_samples: bool = True, int8: boo
     ``int8`` gives the weights of LSTM, attention and linear layers 8 bits.
 
     Raises:
-        InputError: the file cannot be written, or the encoder cannot be exported.
+        InputError: the file cannot be written, or the encoder or a model for streams cannot be exported.
     """
     model = onnx_model(bundle, from_samples)
     content = (_quantize(model) if int8 else model).SerializeToString()
@@ -50,7 +50,13 @@ def export_onnx(bundle: Bundle, path: Path, from_samples: bool = True, int8: boo
 
 
 def onnx_model(bundle: Bundle, from_samples: bool = True) -> onnx.ModelProto:
-    """Build the ONNX model, from samples or from features, in float32."""
+    """Build the ONNX model, from samples or from features, in float32.
+
+    Raises:
+        InputError: the encoder or a model for streams cannot be exported.
+    """
+    if bundle.model_config.chunk_frames or bundle.features.normalization == "running":
+        raise InputError("model: made for streams, expected one for whole recordings in an ONNX file")
     g, config = Graph(), bundle.features
     if from_samples:
         inputs = [Port("samples", "float32", ("batch", "samples")), Port("num_samples", "int64", ("batch",))]

@@ -20,6 +20,7 @@ from asr.corpus.notation import detect
 from asr.corpus.phones import BLANK, INVENTORIES, PhoneInventory, inventory
 from asr.errors import InputError
 from asr.features.filterbanks import feature_dim
+from asr.features.normalization import NEEDS_STATISTICS
 from asr.inference.bundle import Bundle, build_model
 from asr.inference.weights import read_tensors
 from asr.nn.lstm import GATES
@@ -51,7 +52,7 @@ def import_state_dict(path: Path, config: TrainConfig, phones_file: Path | None)
     Raises:
         InputError: not readable, or not such a model; it names the tensors that do not fit. Or a pretrained encoder is set.
     """
-    _refuse_encoder(config)
+    _refuse_settings(config)
     tensors = {name: tensor.float() for name, tensor in read_tensors(path).items()}
     phones, order = output_symbols(config.corpus.inventory, phones_file, Path(config.corpus.dir))
     linear_weight, linear_bias = _find_linear(path, tensors, len(order))
@@ -75,12 +76,15 @@ def import_state_dict(path: Path, config: TrainConfig, phones_file: Path | None)
     return bundle, [(ours, theirs or "zeros", tuple(weights[ours].shape)) for ours, theirs in sources.items()]
 
 
-def _refuse_encoder(config: TrainConfig) -> None:
-    """A plain torch model has no encoder: the layers of the file take the features themselves."""
+def _refuse_settings(config: TrainConfig) -> None:
+    """A plain torch model has no encoder and no statistics: the layers of the file take the features themselves."""
     checkpoint, features = config.encoder.checkpoint, config.features.name
     if checkpoint or features == "pretrained":
         found = f"features are {features} and encoder.checkpoint is {checkpoint or 'empty'}"
         raise InputError(f"configuration: {found}, expected a model to import without a pretrained encoder")
+    if config.features.normalization in NEEDS_STATISTICS:
+        needs = f"features.normalization is {config.features.normalization}, which needs statistics of a training set"
+        raise InputError(f"configuration: {needs}, expected utterance, speaker or none")
 
 
 def imported_model_card(path: Path, mapping: WeightMapping) -> str:

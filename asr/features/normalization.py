@@ -81,7 +81,7 @@ class RunningNormalizer:
         self._sums = PRIOR_FRAMES * torch.stack([mean, std.square() + mean.square()])
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Normalize the next frames (frames, dim). Those of digital silence are NaN, and do not count."""
+        """Normalize the next frames (frames, dim). Those of digital silence are NaN, and change nothing."""
         pieces = features.split(FRAMES_OF_A_SCAN) if len(features) else [features]
         return torch.cat([self._normalize(piece) for piece in pieces])
 
@@ -89,7 +89,7 @@ class RunningNormalizer:
         values = features.double()
         silent = values.isnan().any(dim=1)
         values = values.masked_fill(silent[:, None], 0)
-        fading = FORGETTING ** torch.arange(1, len(values) + 1, dtype=torch.float64)
+        fading = FORGETTING ** (~silent).double().cumsum(0)
         counted = torch.cat([values.new_tensor([self._weight]), (~silent) / fading]).cumsum(0)[1:] * fading
         moments = torch.stack([values, values.square()], dim=1) / fading[:, None, None]  # (frames, 2, dim)
         sums = torch.cat([self._sums[None], moments]).cumsum(0)[1:] * fading[:, None, None]

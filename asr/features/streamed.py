@@ -19,6 +19,9 @@ class StreamedFeatures:
         Raises:
             InputError: the features need later frames.
         """
+        length, shift = frame_samples(config)
+        if shift > length:
+            raise InputError(f"features: frames of {length} samples every {shift}, expected no samples between them")
         if config.normalization != "running" or config.delta_order or statistics is None:
             found = f"normalization {config.normalization}, {config.delta_order} deltas"
             raise InputError(f"model: {found}, expected running and 0 for a stream (features=fbank_running)")

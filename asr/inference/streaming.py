@@ -4,8 +4,9 @@
     for samples in microphone:
         update = stream.accept(samples)
 
-The log-probabilities are those of the whole recording at once. With best path, a phone is final as soon as the next symbol
-begins. With beam search, it is final once nearly all hypotheses agree on it. Final phones never change.
+The log-probabilities are those of the whole recording at once in float32, whatever the bundle's precision. With best path,
+a phone is final as soon as the next symbol begins. With beam search, it is final once nearly all hypotheses agree on it.
+Final phones never change.
 """
 
 from collections.abc import Sequence
@@ -16,16 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr.corpus.audio import MAX_AMPLITUDE
 from asr.decoding.best_path import align_tokens, best_path, best_path_spans
 from asr.errors import InputError
 from asr.features.streamed import StreamedFeatures
 from asr.inference.recognizer import MAX_REACH_S, Recognizer
 from asr.inference.transcript_formats import Phone
-from asr.nn.ctc import required_frames
+from asr.nn.ctc import BLANK_ID, required_frames
 from asr.nn.streamed import StreamedModel
 from asr.scoring.calibration import evidence
 
 Span = tuple[int, int]
+
+IMPROBABLE = -20.0
+"""Natural-log probability of labels in a frame that is over."""
+BLANK_FRAMES = 25
+"""Output frames that are kept where nothing is recognized: a second of those of 40 ms."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Stream:
         self._log_probs = torch.zeros(0, len(bundle.inventory.symbols))  # after the last final phone
         self._first, self._last_end_s, self._samples = 0, 0.0, 0
         self._pending: list[Phone] = []
+        self._ended = False
 
     @property
     def latency_s(self) -> float:
@@ -74,38 +82,51 @@ class Stream:
         return (model.chunk + model.look_ahead) * self._frame_s + context / 1000
 
     def accept(self, samples: np.ndarray, ended: bool = False) -> Update:
-        """Take the next samples (samples,) float32, the last ones if ``ended``.
+        """Take the next samples (samples,) floating point, the last ones if ``ended``.
 
         Raises:
-            InputError: a sample is not finite.
+            InputError: the samples are not as expected, or the stream has ended.
         """
-        if not np.isfinite(samples).all():
-            raise InputError("a sample of the stream is not finite, expected numbers around 1")
-        self._samples += len(samples)
+        if self._ended or samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+            found = "after its end" if self._ended else f"{samples.dtype} {samples.shape}"
+            raise InputError(f"samples of a stream: {found}, expected floating point (samples,)")
+        if not (np.abs(samples) <= MAX_AMPLITUDE).all():
+            raise InputError("a sample of the stream is not finite or out of range, expected numbers around 1")
+        self._samples, self._ended = self._samples + len(samples), ended
         new = self._model.accept(self._features.accept(samples), ended)
         if len(new) == 0 and not ended:
             return Update([], self._pending)
         self._log_probs = torch.cat([self._log_probs, new])
-        tokens, final = self._decode(new, ended)
+        tokens, final, shown = self._decode(new, ended)
         spans = self._spans(tokens)
         phones = self._phones(tokens, spans)
         if final:
             self._last_end_s = phones[final - 1].end_s
-            self._first += spans[final - 1][1]
-            self._log_probs = self._log_probs[spans[final - 1][1] :]
-        self._pending = phones[final:]
+            self._forget(spans[final - 1][1])
+        elif not tokens:
+            self._forget(max(0, len(self._log_probs) - BLANK_FRAMES))
+        self._pending = phones[final:shown]
         return Update(phones[:final], self._pending, ended)
 
-    def _decode(self, new: Tensor, ended: bool) -> tuple[list[int], int]:
-        """The symbol ids after the last final phone, and how many of them are final."""
+    def _forget(self, frames: int) -> None:
+        """Drop output frames that are over. With beam search, a blank stays: later hypotheses may have a label there."""
+        self._first, self._log_probs = self._first + frames, self._log_probs[frames:]
+        if self._search:
+            blank = torch.full((1, self._log_probs.shape[1]), IMPROBABLE)
+            blank[0, BLANK_ID] = 0.0
+            self._first, self._log_probs = self._first - 1, torch.cat([blank, self._log_probs])
+
+    def _decode(self, new: Tensor, ended: bool) -> tuple[list[int], int, int]:
+        """The symbol ids after the last final phone, and how many of them are final, and final or to be shown."""
         if self._search:
             agreed = self._search.accept(new.numpy())
-            tokens = [*agreed, *self._search.pending(ended)]
-            return tokens, len(tokens) if ended else len(agreed)
+            best, shown = self._search.pending(ended)
+            tokens = [*agreed, *best]
+            return tokens, len(tokens) if ended else len(agreed), len(agreed) + shown
         spans = best_path_spans(self._log_probs)
         over = sum(stop < len(self._log_probs) for _, stop in spans)
         tokens = [int(self._log_probs[start].argmax()) for start, _ in spans]
-        return tokens, len(tokens) if ended else over
+        return tokens, len(tokens) if ended else over, len(tokens)
 
     def _spans(self, tokens: Sequence[int]) -> list[Span]:
         """The output frames of each token after the last final phone."""
@@ -127,7 +148,7 @@ class Stream:
         for index, (symbol, confidence) in enumerate(zip(bundle.inventory.decode(tokens), confidences, strict=True)):
             peak_s = peaks_s[index]
             following_s = (peak_s + peaks_s[index + 1]) / 2 if index + 1 < len(peaks_s) else now_s
-            start_s = min(max(end_s, peak_s - MAX_REACH_S), peak_s)
+            start_s = max(end_s, peak_s - MAX_REACH_S)
             end_s = max(start_s, min(following_s, peak_s + MAX_REACH_S, now_s))
             phones.append(Phone(symbol, start_s, end_s, confidence))
         return phones

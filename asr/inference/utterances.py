@@ -54,7 +54,7 @@ class UtteranceStream:
         if recognizer.sample_rate_hz != RATE_HZ:
             raise InputError(f"model: {recognizer.sample_rate_hz} Hz, expected {RATE_HZ} to find utterances")
         self._recognizer, self._look_ahead_s = recognizer, look_ahead_s
-        self._new_stream()
+        self.latency_s = self._new_stream().latency_s
         self._activity = VoiceActivity()
         self._stream: Stream | None = None
         self._start_s, self._seen, self._silence = 0.0, 0, 0  # of the utterance; samples so far; in the pause so far
@@ -63,7 +63,7 @@ class UtteranceStream:
 
     def accept(self, samples: np.ndarray, ended: bool = False) -> Iterator[Update]:
         """Take the next samples, the last ones if ``ended``; yield what is new."""
-        pending = np.concatenate([self._waiting, samples.astype(np.float32)])
+        pending = np.concatenate([self._waiting, samples])
         whole = len(pending) // BLOCK * BLOCK
         self._waiting = pending[whole:]
         for start in range(0, whole, BLOCK):

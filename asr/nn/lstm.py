@@ -81,21 +81,25 @@ class RecurrentStack(nn.Module):
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """(batch, frames, input_size) with (batch,) lengths in frames -> (batch, frames, output_size), zero padded."""
-        layout = self._layout(lengths, inputs.shape[1])
-        if inputs.is_cuda and isinstance(layout, PackedLayout):
+        look_ahead = self._choose_look_ahead()
+        layout: PackedLayout | ChunkLayout
+        if look_ahead >= 0:
+            layout = ChunkLayout.from_lengths(lengths, inputs.shape[1], self.chunk, look_ahead)
+        elif inputs.is_cuda:
             return self.forward_packed(inputs, lengths)
+        else:
+            layout = PackedLayout.from_lengths(lengths, inputs.shape[1])
         masks = self.dropout_masks(inputs)
         hidden = layout.pack(inputs)
         for layer in range(self.layers):
             hidden = self._finish_layer(self._run_layer(hidden, layer, layout), layer, masks, layout.utterance_index)
         return layout.unpack(hidden, len(lengths))
 
-    def _layout(self, lengths: Tensor, frames: int) -> PackedLayout | ChunkLayout:
-        """How a batch is packed: as whole utterances or in chunks."""
-        choice = int(torch.randint(len(self.look_ahead), ())) if self.chunk and self.training else 0
-        if not self.chunk or self.look_ahead[choice] < 0:
-            return PackedLayout.from_lengths(lengths.cpu(), frames)
-        return ChunkLayout.from_lengths(lengths, frames, self.chunk, self.look_ahead[choice])
+    def _choose_look_ahead(self) -> int:
+        """Frames of look-ahead for a batch, -1 for whole utterances."""
+        if not self.chunk:
+            return -1
+        return self.look_ahead[int(torch.randint(len(self.look_ahead), ())) if self.training else 0]
 
     def forward_packed(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """The same with a PackedSequence, for cuDNN. Empty utterances run as one frame and return zeros."""

@@ -1,7 +1,7 @@
 """The acoustic model while the features of a recording arrive.
 
 In:  normalized features (frames, dim), in any pieces.
-Out: log-probabilities (frames', symbols) as soon as the look-ahead allows, equal to those of the whole recording at once.
+Out: float32 log-probabilities (frames', symbols) as soon as the look-ahead allows, those of the whole recording at once.
 """
 
 import torch
@@ -29,10 +29,13 @@ class StreamedModel:
             raise InputError(
                 "model: needs the whole recording, expected one trained with model.chunk_frames or model=lstm"
             )
-        if look_ahead is None or not bidirectional:
+        if look_ahead is None:
             look_ahead = stack.look_ahead[0] if bidirectional else 0
-        if look_ahead < 0:
-            raise InputError(f"look-ahead is {look_ahead}, expected 0 or more output frames for a stream")
+        if not 0 <= look_ahead <= max(0, *stack.look_ahead):
+            limit = f"expected 0 to {max(0, *stack.look_ahead)}, for which the model was trained"
+            raise InputError(f"look-ahead is {look_ahead} output frames, {limit}")
+        if next(model.parameters()).device.type != "cpu":
+            raise InputError(f"model: on {next(model.parameters()).device}, expected it on cpu for a stream")
         self.model, self.chunk, self.look_ahead = model, stack.chunk or FORWARD_CHUNK, look_ahead
         self._features: list[Tensor] = []
         self._first, self._frames = 0, 0  # the first feature frame that is kept, and how many have arrived

@@ -48,6 +48,7 @@ def explain(model: Path, audio: Path, out: Path) -> Path:
     bundle, rate = recognizer.bundle, recognizer.sample_rate_hz
     if bundle.model_config.cell != "lstm":
         raise InputError(f"{model}: model.cell is {bundle.model_config.cell}, expected lstm")
+    bundle.model.recurrent.look_ahead = (-1,)  # of a model for streams: the layers are shown over the whole recording
     samples = read_audio(audio, rate)
     seconds = len(samples) / rate
     features, _ = recognizer.features(samples, rate)
@@ -70,6 +71,7 @@ def explain(model: Path, audio: Path, out: Path) -> Path:
     facts = [
         display_name(model),
         *encoder_facts(bundle),
+        *(["look-ahead: the whole recording"] if bundle.model_config.chunk_frames else []),
         f"{seconds:.2f} s",
         f"{len(transcript.phones)} {unit_of(bundle.inventory.notation)}s: {' '.join(transcript.symbols)}",
     ]

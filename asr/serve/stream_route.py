@@ -71,7 +71,7 @@ async def _check_key(socket: WebSocket, key: str) -> None:
 
 async def _serve(socket: WebSocket, service: Service) -> None:
     rate, symbols = _settings(socket)
-    stream, limits = open_stream(rate, service.recognizer), service.limits
+    stream, limits = await run_in_threadpool(open_stream, rate, service.recognizer), service.limits
     clock = asyncio.get_running_loop().time
     start_s = samples_s = clock()
     ended = False

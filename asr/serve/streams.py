@@ -1,6 +1,6 @@
 """Phones while they are spoken, for the stream of one client.
 
-A model made for streams (`asr.inference.streaming`) recognizes each sample once: `ModelStream`. With any other, the last
+A model made for streams (`asr.inference.streaming`) recognizes speech once: `ModelStream`. With others, the last
 seconds are recognized again and again as the stream grows: `Stream`. The model then sees the whole of these seconds in both
 directions, so its last phones may change; a phone is final once `LOOK_AHEAD_S` of speech have followed it.
 """
@@ -12,9 +12,9 @@ import numpy as np
 import soxr
 
 from asr.errors import InputError
-from asr.inference import streaming
 from asr.inference.recognizer import Recognizer
 from asr.inference.transcript_formats import Phone, Transcript
+from asr.inference.utterances import UtteranceStream
 
 if TYPE_CHECKING:
     from asr.serve.service import Service
@@ -91,8 +91,9 @@ class ModelStream:
     """The same for a model made for streams."""
 
     def __init__(self, sample_rate_hz: int, recognizer: Recognizer) -> None:
-        """Raises InputError: the model needs whole recordings."""
-        self._stream = streaming.Stream(recognizer)
+        """Raises InputError: the model needs whole recordings, or what finds speech is not installed."""
+        self._stream = UtteranceStream(recognizer)
+        self._pending: list[Phone] = []
         self._rate_hz = recognizer.sample_rate_hz
         self._resampler = soxr.ResampleStream(sample_rate_hz, self._rate_hz, 1, dtype="float32", quality="HQ")
         self._new: list[np.ndarray] = []
@@ -111,8 +112,9 @@ class ModelStream:
         """The phones that have become final, and those that may change."""
         samples, self._new = np.concatenate(self._new), []
         self._recognized_s = self.duration_s
-        update = await service.run(lambda: self._stream.accept(samples, ended))
-        return update.final, update.pending
+        updates = await service.run(lambda: list(self._stream.accept(samples, ended)))
+        self._pending = updates[-1].pending if updates else self._pending
+        return [phone for update in updates for phone in update.final], self._pending
 
     def _append(self, samples: np.ndarray, last: bool) -> None:
         self._new.append(self._resampler.resample_chunk(samples, last=last))
