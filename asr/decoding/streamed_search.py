@@ -19,7 +19,7 @@ from asr.decoding.prefix_search import (
 )
 from asr.nn.ctc import BLANK_ID
 
-FINAL, SHOWN = 0.999, 0.8
+FINAL, SHOWN = 0.99, 0.5
 """A label is final once hypotheses with so much of the beam's probability agree on it and all before; shown, with less."""
 
 MAX_PENDING = 40
