@@ -1,7 +1,7 @@
 """The schema of all settings: one dataclass for each Hydra group.
 
-All values are in ``conf/*.yaml``; only what models of earlier releases lack has a default. Settings are checked before any
-work starts. A misspelt or missing key, a wrong type, or a value out of range is an InputError that names the key.
+All values are in ``conf/*.yaml``; no dataclass has a default. Settings are checked before any work starts. A misspelt or
+missing key, a wrong type, or a value out of range is an InputError that names the key.
 """
 
 from collections.abc import Mapping
@@ -109,8 +109,8 @@ class ModelConfig:
     attention_layers: int = _within(0, 20)
     attention_heads: int = _within(1, 64)
     initial_uniform: float = _within(0, 10)
-    chunk_frames: int = field(default=0, metadata={"low": 0, "high": 10000})
-    look_ahead_frames: list[int] = field(default_factory=lambda: [0], metadata={"low": -1, "high": 10000})
+    chunk_frames: int = _within(0, 10000)
+    look_ahead_frames: list[int] = _within(-1, 10000)
 
 
 @dataclass

@@ -640,7 +640,7 @@ def test_a_long_recording_is_aligned_as_its_parts_are(
     start_s, end_s = map(float, reasons["audio that the text lacks"].removesuffix(" s").split(" to "))
     overlap_s = min(end_s, starts_s[lacking + 1]) - max(start_s, starts_s[lacking])
     assert overlap_s >= 0.5 * (end_s - start_s) > 0
-    assert summary.problems.total() == 3
+    assert 3 <= summary.problems.total() <= 4  # the text that the audio lacks may be named in two parts
 
 
 def test_a_long_recording_with_the_text_of_another_is_refused(

@@ -83,7 +83,7 @@ def speechlike(seconds: float, seed: int) -> np.ndarray:
 
 def features_of(samples: np.ndarray, bundle: Bundle) -> Tensor:
     """Input features of the model; if it does not normalize, at a similar scale."""
-    raw = normalize(extract(samples, bundle.features), bundle.features)
+    raw = normalize(extract(samples, bundle.features), bundle.features, "", bundle.statistics)
     return raw if bundle.features.normalization in ("utterance", "whisper") else (raw - 8) / 4
 
 
@@ -223,7 +223,7 @@ def test_a_file_read_in_blocks_of_any_size_is_recognized_as_a_whole(rate: int, t
         config = recognizer.bundle.features
         raw, count = extract_blocks(np.split(read, sorted(cuts)), len(read), config)
         assert count == len(read)
-        found = compute_log_probs(recognizer.bundle, [normalize(raw, config)])[0]
+        found = compute_log_probs(recognizer.bundle, [normalize(raw, config, "", recognizer.bundle.statistics)])[0]
         assert_same(found, whole)
 
     holds()

@@ -20,7 +20,7 @@ KEY_PATHS = ("/v1/", "/metrics", "/openapi.json")
 """What needs the key. The page, which asks for it, does not."""
 CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
 """Of form fields. Python knows others that take minutes for a megabyte."""
-DRAINED_BYTES, DRAIN_S = 2**20, 1.0
+DRAINED_BYTES, DRAIN_S = 2**24, 1.0
 """What of a refused request is still read. A client that is sending may miss the answer if the connection is closed."""
 
 SECURITY_HEADERS = {

@@ -28,3 +28,13 @@ def tune_process(kept_bytes: int = 2**25) -> None:
         allocator = ctypes.CDLL(None)
         allocator.mallopt(TRIM_THRESHOLD, 2**31 - 1)
         allocator.mallopt(MMAP_THRESHOLD, kept_bytes)
+
+
+def limit_kernel_caches() -> None:
+    """Keep compiled kernels for few shapes. Call it before torch is imported.
+
+    oneDNN and torch keep them for a thousand shapes each, with buffers. Where each batch has its own shape, as in a
+    server, memory would grow for hours: by 700 MB in 400 batches, against none after 250 with these settings.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "16")
