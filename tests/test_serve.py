@@ -42,6 +42,7 @@ from asr.serve.app import create_app
 from asr.serve.batches import BatchRecognizer
 from asr.serve.limits import Limits
 from asr.serve.practice import compare
+from asr.serve.service import Service
 from asr.serve.streams import CONTEXT_S, LONGEST_S, LOOK_AHEAD_S, Stream
 from asr.serve.upload_process import read_upload
 from tests.faults import serve as faults
@@ -438,11 +439,22 @@ def test_decoded_audio_that_waits_is_limited(recognizer: Recognizer, recording: 
             waiting[0].set_result(Transcript((), 2.0))
             assert first.result().status_code == 200
         batches.submit = submit
+        service = app.state.service
         for fields, status in (({"phones": "B"}, 200), ({"phones": "Q"}, 422), ({"phones": "B " * 999}, 422)) * 3:
             assert post(client, recording, "align", **fields).status_code == status
+            wait_until_forgotten(service)
         batches.submit = lambda samples: submit(samples * np.nan)
         for status in (415, 415, 415):
             assert post(client, recording).status_code == status
+            wait_until_forgotten(service)
+
+
+def wait_until_forgotten(service: Service) -> None:
+    """Wait until nothing holds the samples of requests that have been answered: the model's thread may for a moment."""
+    end_s = time.monotonic() + 10
+    while any(reference() is not None for reference in service._decoded):
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
 
 
 def test_alignments_are_limited_and_share_the_thread(recognizer: Recognizer, recording: Path) -> None:
