@@ -41,3 +41,23 @@ shared_overrides() {
     case "$override" in seed=* | model=* | model.*) shared+=("$override") ;; esac
   done
 }
+
+# Tune the beam search of RUN/model on the dev set, with a phone 5-gram of the train part.   tune_decoder RUN DATA [LM_OPTION...]
+tune_decoder() {
+  local run_dir=$1 data_dir=$2
+  shift 2
+  asr lm "$data_dir/cuts_train.jsonl.gz" "$run_dir/phones.arpa" --order 5 --test "$data_dir/cuts_dev.jsonl.gz" "$@"
+  asr tune-decoder "$run_dir/model" "$data_dir/cuts_dev.jsonl.gz" --lm "$run_dir/phones.arpa"
+}
+
+# Evaluate RUN/model on these sets by both decoders, to RUN/SET_DECODER.json.   evaluate_sets RUN DATA SET...
+evaluate_sets() {
+  local run_dir=$1 data_dir=$2 set decoder
+  shift 2
+  for set in "$@"; do
+    for decoder in best_path beam; do
+      echo "-- $set, $decoder"
+      asr evaluate "$run_dir/model" "$data_dir/cuts_$set.jsonl.gz" --decoder "$decoder" --json "$run_dir/${set}_$decoder.json"
+    done
+  done
+}

@@ -48,14 +48,8 @@ if at 4 "train in $run"; then
     ${overrides[@]+"${overrides[@]}"}
 fi
 if at 5 "tune the decoder"; then
-  asr lm "$data/cuts_train.jsonl.gz" "$run/phones.arpa" --order 5 --test "$data/cuts_dev.jsonl.gz"
-  asr tune-decoder "$run/model" "$data/cuts_dev.jsonl.gz" --lm "$run/phones.arpa"
+  tune_decoder "$run" "$data"
 fi
 if at 6 "evaluate"; then
-  for set in dev test; do
-    for decoder in best_path beam; do
-      echo "-- $set, $decoder"
-      asr evaluate "$run/model" "$data/cuts_$set.jsonl.gz" --decoder "$decoder" --json "$run/${set}_$decoder.json"
-    done
-  done
+  evaluate_sets "$run" "$data" dev test
 fi
