@@ -1,10 +1,11 @@
 """`asr listen`, `asr transcribe --stream -`, and the utterances of a stream."""
 
+import io
 import json
 import math
 import sys
 from itertools import pairwise
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,6 @@ def recognizer(monkeypatch: pytest.MonkeyPatch, loudness: None) -> Recognizer:
 
 def run(monkeypatch: pytest.MonkeyPatch, content: bytes, *arguments: str) -> Any:
     """Run `asr transcribe --stream -` with these bytes on standard input."""
-    monkeypatch.setattr(listen_module, "READ_S", 777 / RATE_HZ)
     return CliRunner().invoke(app, ["transcribe", "--stream", "-", *arguments], input=content)
 
 
@@ -146,6 +146,15 @@ def test_phones_are_printed_as_they_are_spoken(monkeypatch: pytest.MonkeyPatch, 
     assert [phone["symbol"] for update in as_json for phone in update["final"]] == " ".join(lines).split()
     assert sum(update["ended"] for update in as_json) == 2
     assert any(update["pending"] for update in as_json)
+
+
+def test_samples_arrive_in_any_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = content_of(two_utterances()[:5000])
+    source = io.BytesIO(content)
+    arrivals = SimpleNamespace(buffer=SimpleNamespace(read1=lambda size: source.read(min(size, 777))))
+    monkeypatch.setattr(listen_module.sys, "stdin", arrivals)
+    samples = np.concatenate(list(listen_module.read_standard_input(RATE_HZ)))
+    assert np.array_equal(samples, np.frombuffer(content, "<i2").astype(np.float32) / 32768)
 
 
 def test_other_rates_are_resampled(monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer) -> None:

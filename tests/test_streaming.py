@@ -146,12 +146,14 @@ def test_phones_are_those_of_one_pass(sizes: tuple[int, ...]) -> None:
 
 
 def log_probs_of(frames: int, certainty: float) -> np.ndarray:
-    """(frames, symbols) log-probabilities of random phones with blanks between them, and of noise."""
+    """(frames, symbols) log-probabilities of random phones of two frames with a blank after each, and of noise."""
     symbols = len(inventory("arpabet39").symbols)
     generator = np.random.default_rng(5)
     logits = generator.normal(size=(frames, symbols)) * 2
-    logits[::3] += certainty * np.eye(symbols)[generator.integers(1, symbols, len(logits[::3]))]
-    logits[1::3, 0] += certainty
+    phones = certainty * np.eye(symbols)[generator.integers(1, symbols, frames // 3)]
+    logits[::3] += phones
+    logits[1::3] += phones
+    logits[2::3, 0] += certainty
     return torch.from_numpy(logits).log_softmax(1).numpy()
 
 
@@ -180,8 +182,15 @@ def test_streamed_beam_search_is_that_of_the_whole(
     search, log_probs = BeamSearch(20, ngram, 0.6, 0.5), log_probs_of(300, 6)
     final, pending, _ = stream_beam(search, log_probs, step)
     assert final + pending == search.decode(log_probs)[0].tokens
-    assert len(final) > 30
+    assert len(final) > 10
     assert len(pending) > 0
+
+
+def test_a_label_that_goes_on_after_it_is_final_is_one_label() -> None:
+    logits = torch.zeros(5, 6)
+    logits[0, 2] = logits[1, 2] = logits[2, 2] = logits[3, 0] = logits[4, 3] = 20
+    final, pending, _ = stream_beam(BeamSearch(10), logits.log_softmax(1).numpy(), 1)
+    assert final + pending == [2, 3]
 
 
 def test_hypotheses_that_never_agree_are_dropped_and_memory_does_not_grow() -> None:
@@ -225,6 +234,23 @@ def test_labels_that_are_not_shown_yet_are_aligned_too(monkeypatch: pytest.Monke
     assert [phone.symbol for phone in final if phone.symbol == final[0].symbol] == [bundle.inventory.symbols[1]] * 2
     assert final[0].start_s <= 1.5 * 0.03 <= final[0].end_s
     assert final[-1].start_s <= 11.5 * 0.03 <= final[-1].end_s + 0.015
+
+
+def test_a_label_without_frames_of_its_own_is_a_phone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end, another hypothesis may be the best: with a label where the last final one was."""
+    bundle = bundle_of()
+    stream = Stream(Recognizer(bundle, decode=BeamSearch(10)))
+    logits = torch.zeros(2, len(bundle.inventory.symbols))
+    logits[1, 1] = 20
+    parts = iter([logits.log_softmax(1), logits[:0]])
+    monkeypatch.setattr(stream._model, "accept", lambda features, ended: next(parts))
+    monkeypatch.setattr(stream._search, "accept", lambda log_probs: [1] if len(log_probs) else [])
+    answers = iter([([], 0), ([2], 1)])
+    monkeypatch.setattr(stream._search, "pending", lambda ended: next(answers))
+    assert [phone.symbol for phone in stream.accept(speech(0.1)).final] == [bundle.inventory.symbols[1]]
+    (last,) = stream.accept(speech(0.1), ended=True).final
+    assert last.symbol == bundle.inventory.symbols[2]
+    assert last.confidence < 0.01
 
 
 def test_streams_refuse_what_recordings_refuse() -> None:

@@ -24,8 +24,6 @@ commands = typer.Typer()
 STREAMING_MODEL = "streaming"
 READ_S = 0.1
 """Audio that is read at once."""
-
-
 FORMATS = ("text", "ctm", "json")
 
 
@@ -115,8 +113,7 @@ def recognize(
     if rate_hz != RATE_HZ:
         audio = _resample(audio, rate_hz, RATE_HZ)
     try:
-        for samples in audio:
-            _print(stream.accept(samples), output)
+        _print((update for samples in audio for update in stream.accept(samples)), output)
     except KeyboardInterrupt:
         pass
     finally:

@@ -50,5 +50,6 @@ def _in_order(intervals: Iterable[Interval], duration_s: float) -> list[Interval
     """Sort intervals and end each where the next begins at the latest; without those that then have no length."""
     ordered = sorted(intervals, key=lambda interval: interval.start_s)
     ends_s = [*(interval.start_s for interval in ordered[1:]), duration_s]
-    ended = (interval._replace(end_s=min(interval.end_s, end_s)) for interval, end_s in zip(ordered, ends_s))  # noqa: B905
+    pairs = zip(ordered, ends_s, strict=False)  # without intervals there is one end too many
+    ended = (interval._replace(end_s=min(interval.end_s, end_s)) for interval, end_s in pairs)
     return [interval for interval in ended if interval.start_s < interval.end_s]
