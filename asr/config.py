@@ -5,8 +5,7 @@ missing key, a wrong type, or a value out of range is an InputError that names t
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from fnmatch import fnmatchcase
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from asr.errors import InputError
+from asr.system.value_rules import any_value, check_value, one_of, text_or_list, within
 
 T = TypeVar("T")
 
@@ -21,50 +21,47 @@ INVENTORIES, TABLES = ("timit61", "timit48", "timit39", "arpabet39"), ("*.txt", 
 """Phone inventories that ship with the package, and patterns of the paths of tables of phones."""
 
 
-def _any() -> Any:
-    """Any value of the type."""
-    return field()
-
-
-def _within(low: float, high: float = float("inf")) -> Any:
-    """A number, or a list of numbers, from ``low`` to ``high`` inclusive."""
-    return field(metadata={"low": low, "high": high})
-
-
-def _one_of(*choices: str) -> Any:
-    """A string, or a list of strings, from a fixed set. A choice may be a pattern: ``*.txt`` is any path that ends so."""
-    return field(metadata={"choices": choices})
-
-
 @dataclass
 class CorpusConfig:
-    """The manifests of a corpus, its phones and its scoring convention."""
+    """The manifests or shards of a corpus, its phones and its scoring convention. ``train`` may be several."""
 
     name: str
     dir: str
-    train: str
-    dev: str
-    test: str
-    inventory: str = _one_of(*INVENTORIES, *TABLES)
-    convention: str = _one_of("plain", "kaldi", "optional-sil", "merged-sil", "no-sil", "61")
+    train: Any = text_or_list()
+    dev: str = any_value()
+    test: str = any_value()
+    inventory: str = one_of(*INVENTORIES, *TABLES)
+    convention: str = one_of("plain", "kaldi", "optional-sil", "merged-sil", "no-sil", "61")
+
+
+@dataclass
+class SourcesConfig:
+    """How the sources of training data are mixed, and how shards are read (see `asr.training.sources`)."""
+
+    weights: list[float] = within(0, 1000)
+    shards_at_once: int = within(1, 100000)
+    skip_bad: bool = any_value()
+    spool_dir: str = any_value()
+    spool_gib: float = within(0, 1000000)
 
 
 @dataclass
 class FeatureConfig:
     """Acoustic features. ``pretrained`` stands for what the pretrained encoder takes: ``whisper_mel`` or ``waveform``."""
 
-    name: str = _one_of("fbank", "mfcc", "librosa_mel", "pretrained", "whisper_mel", "waveform")
-    sample_rate_hz: int = _within(4000, 48000)
-    bins: int = _within(4, 256)
-    cepstra: int = _within(1, 256)
-    frame_length_ms: float = _within(5, 200)
-    frame_shift_ms: float = _within(1, 100)
-    low_hz: float = _within(0, 24000)
-    high_hz: float = _within(-24000, 24000)
-    preemphasis: float = _within(0, 1)
-    energy: bool = _any()
-    delta_order: int = _within(0, 2)
-    normalization: str = _one_of("none", "utterance", "speaker", "global", "running", "whisper", "waveform")
+    name: str = one_of("fbank", "mfcc", "librosa_mel", "pretrained", "whisper_mel", "waveform")
+    sample_rate_hz: int = within(4000, 48000)
+    bins: int = within(4, 256)
+    cepstra: int = within(1, 256)
+    frame_length_ms: float = within(5, 200)
+    frame_shift_ms: float = within(1, 100)
+    padding_ms: float = within(0, 1000)
+    low_hz: float = within(0, 24000)
+    high_hz: float = within(-24000, 24000)
+    preemphasis: float = within(0, 1)
+    energy: bool = any_value()
+    delta_order: int = within(0, 2)
+    normalization: str = one_of("none", "utterance", "speaker", "global", "running", "whisper", "waveform")
 
 
 @dataclass
@@ -72,24 +69,24 @@ class EncoderConfig:
     """A pretrained encoder between the features and the recurrent layers; none if ``checkpoint`` is empty."""
 
     checkpoint: str
-    trained_layers: int = _within(-1, 1000)
-    mix_layers: bool = _any()
-    learning_rate_factor: float = _within(0, 100)
-    cache_dir: str = _any()
-    cache_gib: float = _within(0, 100000)
+    trained_layers: int = within(-1, 1000)
+    mix_layers: bool = any_value()
+    learning_rate_factor: float = within(0, 100)
+    cache_dir: str = any_value()
+    cache_gib: float = within(0, 100000)
 
 
 @dataclass
 class AugmentConfig:
     """Augmentation of audio (``speeds``) and features (``frequency_warp``, SpecAugment masks) in training."""
 
-    speeds: list[float] = _within(0.5, 2.0)
-    frequency_warp: float = _within(0, 0.5)
-    time_masks: int = _within(0, 20)
-    time_mask_frames: int = _within(0, 1000)
-    time_mask_fraction: float = _within(0, 1)
-    frequency_masks: int = _within(0, 20)
-    frequency_mask_bins: int = _within(0, 256)
+    speeds: list[float] = within(0.5, 2.0)
+    frequency_warp: float = within(0, 0.5)
+    time_masks: int = within(0, 20)
+    time_mask_frames: int = within(0, 1000)
+    time_mask_fraction: float = within(0, 1)
+    frequency_masks: int = within(0, 20)
+    frequency_mask_bins: int = within(0, 256)
 
 
 @dataclass
@@ -97,20 +94,20 @@ class ModelConfig:
     """The acoustic model: optional convolutional front end, recurrent layers, optional self-attention, output layer."""
 
     name: str
-    convolution_channels: list[int] = _within(1, 1024)
-    time_reduction: int = _within(1, 8)
-    cell: str = _one_of("lstm", "gru")
-    bidirectional: bool = _any()
-    layers: int = _within(1, 20)
-    hidden: int = _within(1, 4096)
-    projection: int = _within(0, 4096)
-    layer_norm: bool = _any()
-    dropout: float = _within(0, 0.95)
-    attention_layers: int = _within(0, 20)
-    attention_heads: int = _within(1, 64)
-    initial_uniform: float = _within(0, 10)
-    chunk_frames: int = _within(0, 10000)
-    look_ahead_frames: list[int] = _within(-1, 10000)
+    convolution_channels: list[int] = within(1, 1024)
+    time_reduction: int = within(1, 8)
+    cell: str = one_of("lstm", "gru")
+    bidirectional: bool = any_value()
+    layers: int = within(1, 20)
+    hidden: int = within(1, 4096)
+    projection: int = within(0, 4096)
+    layer_norm: bool = any_value()
+    dropout: float = within(0, 0.95)
+    attention_layers: int = within(0, 20)
+    attention_heads: int = within(1, 64)
+    initial_uniform: float = within(0, 10)
+    chunk_frames: int = within(0, 10000)
+    look_ahead_frames: list[int] = within(-1, 10000)
 
 
 @dataclass
@@ -118,10 +115,10 @@ class AdamWConfig:
     """Loshchilov and Hutter, "Decoupled weight decay regularization", 2019."""
 
     name: str
-    learning_rate: float = _within(0, 10)
-    weight_decay: float = _within(0, 1)
-    betas: list[float] = _within(0, 1)
-    epsilon: float = _within(0, 1)
+    learning_rate: float = within(0, 10)
+    weight_decay: float = within(0, 1)
+    betas: list[float] = within(0, 1)
+    epsilon: float = within(0, 1)
 
 
 @dataclass
@@ -129,10 +126,10 @@ class AdadeltaConfig:
     """Zeiler, "ADADELTA: an adaptive learning rate method", 2012."""
 
     name: str
-    learning_rate: float = _within(0, 10)
-    weight_decay: float = _within(0, 1)
-    rho: float = _within(0, 1)
-    epsilon: float = _within(0, 1)
+    learning_rate: float = within(0, 10)
+    weight_decay: float = within(0, 1)
+    rho: float = within(0, 1)
+    epsilon: float = within(0, 1)
 
 
 @dataclass
@@ -140,9 +137,9 @@ class SgdConfig:
     """Stochastic gradient descent with classical momentum."""
 
     name: str
-    learning_rate: float = _within(0, 10)
-    weight_decay: float = _within(0, 1)
-    momentum: float = _within(0, 1)
+    learning_rate: float = within(0, 10)
+    weight_decay: float = within(0, 1)
+    momentum: float = within(0, 1)
 
 
 @dataclass
@@ -150,9 +147,9 @@ class ProgressScheduleConfig:
     """Learning rate schedules that depend on progress only (``one_cycle``, ``warmup_cosine``, ``constant``)."""
 
     name: str
-    warmup_fraction: float = _within(0, 1)
-    start_factor: float = _within(0, 1)
-    final_factor: float = _within(0, 1)
+    warmup_fraction: float = within(0, 1)
+    start_factor: float = within(0, 1)
+    final_factor: float = within(0, 1)
 
 
 @dataclass
@@ -160,56 +157,56 @@ class DevScheduleConfig:
     """Schedules that multiply the learning rate by ``factor`` when dev PER stops improving (``plateau``, ``newbob``)."""
 
     name: str
-    factor: float = _within(0, 1)
-    patience: int = _within(0, 1000)
-    threshold: float = _within(0, 100)
+    factor: float = within(0, 1)
+    patience: int = within(0, 1000)
+    threshold: float = within(0, 100)
 
 
 @dataclass
 class TrainerConfig:
     """The training loop: duration, batches, precision, regularization, averaging, checkpoints."""
 
-    epochs: int = _within(1, 10000)
-    flat_start_epochs: int = _within(0, 1000)
-    batch_seconds: float = _within(0.1, 100000)
-    batch_utterances: int = _within(1, 100000)
-    accumulation: int = _within(1, 10000)
-    precision: str = _one_of("auto", "float32", "bfloat16")
-    loss_reduction: str = _one_of("sum", "utterance", "token")
-    consistency: float = _within(0, 100)
-    expected_errors: float = _within(0, 1)
-    teachers: list[str] = _any()
-    distillation: float = _within(0, 1)
-    gradient_clip: float = _within(0)
-    weight_noise: float = _within(0, 10)
-    average: str = _one_of("none", "best", "last", "ema")
-    average_count: int = _within(1, 1000)
-    ema_decay: float = _within(0, 1)
-    keep_best: int = _within(1, 1000)
-    checkpoint_minutes: float = _within(0, 100000)
-    early_stopping_epochs: int = _within(0, 10000)
-    aligner_epochs: int = _within(0, 1000)
-    frozen: list[str] = _any()
-    feature_cache_gib: float = _within(0, 10000)
-    device: str = _one_of("auto", "cpu", "cuda")
-    threads: int = _within(0, 1024)
-    trackers: list[str] = _one_of("tensorboard", "wandb", "mlflow")
+    epochs: int = within(1, 10000)
+    flat_start_epochs: int = within(0, 1000)
+    batch_seconds: float = within(0.1, 100000)
+    batch_utterances: int = within(1, 100000)
+    accumulation: int = within(1, 10000)
+    precision: str = one_of("auto", "float32", "bfloat16")
+    loss_reduction: str = one_of("sum", "utterance", "token")
+    consistency: float = within(0, 100)
+    expected_errors: float = within(0, 1)
+    teachers: list[str] = any_value()
+    distillation: float = within(0, 1)
+    gradient_clip: float = within(0)
+    weight_noise: float = within(0, 10)
+    average: str = one_of("none", "best", "last", "ema")
+    average_count: int = within(1, 1000)
+    ema_decay: float = within(0, 1)
+    keep_best: int = within(1, 1000)
+    checkpoint_minutes: float = within(0, 100000)
+    early_stopping_epochs: int = within(0, 10000)
+    aligner_epochs: int = within(0, 1000)
+    frozen: list[str] = any_value()
+    feature_cache_gib: float = within(0, 10000)
+    device: str = one_of("auto", "cpu", "cuda")
+    threads: int = within(0, 1024)
+    trackers: list[str] = one_of("tensorboard", "wandb", "mlflow")
 
 
 @dataclass
 class DecoderConfig:
     """The decoder from log-probabilities to phones."""
 
-    name: str = _one_of("best_path")
+    name: str = one_of("best_path")
 
 
 @dataclass
 class BeamConfig:
     """Prefix beam search with the n-gram in the same folder (see `asr.decoding.beam_search`)."""
 
-    beam: int = _within(1, 10000)
-    weight: float = _within(0, 100)
-    bonus: float = _within(-100, 100)
+    beam: int = within(1, 10000)
+    weight: float = within(0, 100)
+    bonus: float = within(-100, 100)
 
 
 OptimizerConfig = AdamWConfig | AdadeltaConfig | SgdConfig
@@ -221,6 +218,7 @@ class TrainConfig:
     """All settings of a training run."""
 
     corpus: CorpusConfig
+    sources: SourcesConfig
     features: FeatureConfig
     encoder: EncoderConfig
     augment: AugmentConfig
@@ -263,7 +261,7 @@ def from_mapping(schema: type[T], mapping: Mapping[str, Any] | DictConfig, where
         raise InputError(f"configuration: {key}: {one_line(error)}") from error
     assert isinstance(result, schema)
     for setting in fields(schema):  # type: ignore[arg-type]
-        _check_value(f"{where}.{setting.name}", getattr(result, setting.name), setting.metadata)
+        check_value(f"{where}.{setting.name}", getattr(result, setting.name), setting.metadata)
     return result
 
 
@@ -288,11 +286,3 @@ def variant(group: str, mapping: Any) -> type:
     if name not in VARIANTS[group]:
         raise InputError(f"configuration: {group}.name is {name!r}, expected one of {', '.join(VARIANTS[group])}")
     return VARIANTS[group][name]
-
-
-def _check_value(key: str, value: Any, rule: Mapping[str, Any]) -> None:
-    for item in value if isinstance(value, list) else [value]:
-        if "choices" in rule and not any(fnmatchcase(item, choice) for choice in rule["choices"]):
-            raise InputError(f"configuration: {key} is {item!r}, expected one of {', '.join(rule['choices'])}")
-        if "low" in rule and not rule["low"] <= item <= rule["high"]:
-            raise InputError(f"configuration: {key} is {item}, expected {rule['low']} to {rule['high']}")

@@ -26,8 +26,9 @@ def main() -> None:
     inputs = {"samples": samples[None], "num_samples": np.array([len(samples)])}
     log_probs, num_outputs = session.run(None, inputs)
     phones = metadata["phones"].split()
+    shift_ms, padding_ms = float(metadata["output_shift_ms"]), float(metadata["padding_ms"])
     for frame, symbol in best_path(log_probs[0, : num_outputs[0]]):
-        print(f"{frame * float(metadata['output_shift_ms']) / 1000:.2f} {phones[symbol]}")
+        print(f"{max(0.0, frame * shift_ms - padding_ms) / 1000:.2f} {phones[symbol]}")
 
 
 def read_samples(path: str) -> tuple[np.ndarray, int]:

@@ -67,6 +67,7 @@ def alone(bundle: Bundle, features: torch.Tensor) -> np.ndarray:
         ("model=cnn_blstm", "model.time_reduction=4", "model.convolution_channels=[4,4]"),
         ("model=blstm", "model.time_reduction=3"),
         ("model=lstm", "features=mfcc"),
+        ("model=blstm", "features.padding_ms=130"),
         ("model=gru", "model.layer_norm=true", "model.projection=10", "features=fbank_delta"),
         ("model=cnn_blstm_attention", "model.attention_heads=2", "features.energy=true"),
         ("model=blstm", "features=librosa_mel"),

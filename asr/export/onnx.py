@@ -7,9 +7,10 @@ weights it does a little, because the runtime also rounds activations to 8 bits,
       or features (batch, frames, dim) float32 not normalized, num_frames (batch,) int64
     -> log_probs (batch, frames', symbols) float32, natural log, and num_outputs (batch,) int64
 
-The metadata of the file hold the phones in the order of the symbols, the blank first, the sample rate and the output
-shift. If the model has a Whisper encoder, ``max_frames`` is the most feature frames of a batch, padding included (3000 are
-30 s). The runtime refuses more, in an operator that has this limit in its name.
+The metadata of the file hold the phones in the order of the symbols, the blank first, the sample rate, the output shift,
+and ``padding_ms``: the first output is so long before the recording. If the model has a Whisper encoder, ``max_frames`` is
+the most feature frames of a batch, padding included (3000 are 30 s). The runtime refuses more, in an operator that has
+this limit in its name.
 """
 
 import tempfile
@@ -75,6 +76,7 @@ def onnx_model(bundle: Bundle, from_samples: bool = True) -> onnx.ModelProto:
         "phones": " ".join(bundle.inventory.symbols),
         "sample_rate_hz": str(config.sample_rate_hz),
         "output_shift_ms": f"{config.frame_shift_ms * bundle.model.time_reduction:g}",
+        "padding_ms": f"{config.padding_ms:g}",
     }
     if bundle.model.max_frames:
         metadata["max_frames"] = str(bundle.model.max_frames)

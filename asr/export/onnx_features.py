@@ -14,7 +14,7 @@ from asr.export.onnx_graph import Graph, single
 from asr.features.digital_silence import QUIET_FRAME_DIVISOR, SILENT_RANGE
 from asr.features.encoder_inputs import POWER_FLOOR, RANGE, VARIANCE_FLOOR, slaney_filters
 from asr.features.filterbanks import DELTA_WINDOW, LOG_FLOOR
-from asr.features.frames import INT16_SCALE, frame_samples
+from asr.features.frames import INT16_SCALE, frame_samples, padding
 from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 from asr.features.normalization import STD_FLOOR, FeatureStatistics
 
@@ -22,6 +22,8 @@ from asr.features.normalization import STD_FLOOR, FeatureStatistics
 def add_features(g: Graph, samples: str, num_samples: str, config: FeatureConfig) -> tuple[str, str]:
     """(batch, samples) float32 and their counts (batch,) -> (batch, frames, dim), not normalized, and (batch,) lengths."""
     length, shift = frame_samples(config)
+    if config.padding_ms:
+        samples, num_samples = _pad(g, samples, num_samples, config)
     covered = g("Add", g("Sub", num_samples, np.array([length])), np.array([shift]))
     lengths = g("Div", g("Max", covered, np.array([0])), np.array([shift]))
     if config.name == "waveform":
@@ -43,6 +45,21 @@ def add_features(g: Graph, samples: str, num_samples: str, config: FeatureConfig
     for _ in range(config.delta_order):
         orders.append(_deltas(g, orders[-1], lengths))
     return (g("Concat", *orders, axis=2) if config.delta_order else static), lengths
+
+
+def _pad(g: Graph, samples: str, num_samples: str, config: FeatureConfig) -> tuple[str, str]:
+    """The noise of `asr.features.frames.pad` around each utterance: (batch, samples) and counts, both larger."""
+    before, after = padding(config.sample_rate_hz, config.padding_ms)
+    size = len(before)
+    padded = g("Pad", samples, np.array([0, size, 0, size]))
+    here = g("Unsqueeze", g.range(g.size(padded, 1)), np.array([0]))
+    beyond = g("Sub", here, g("Unsqueeze", g("Add", num_samples, np.array([size])), np.array([1])))  # (batch, samples)
+    ends = g("Gather", after, g("Min", g("Max", beyond, np.array([0])), np.array([size - 1])))
+    starts = g("Gather", before, g("Min", here, np.array([size - 1])))
+    padded = g("Where", g("Less", here, np.array([size])), starts, padded)
+    padded = g("Where", g("Less", beyond, np.array([0])), padded, ends)
+    long_enough = g("Cast", g("GreaterOrEqual", num_samples, np.array([frame_samples(config)[0]])), to=7)
+    return padded, g("Add", num_samples, g("Mul", long_enough, np.array([2 * size])))
 
 
 def _replace_digital_silence(g: Graph, static: str, lengths: str, samples: str, config: FeatureConfig) -> str:

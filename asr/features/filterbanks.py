@@ -10,7 +10,7 @@ One exception: a frame of digital silence becomes a copy of a quiet frame of the
 would distort the utterance's mean and variance (see `asr.features.digital_silence`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from asr.config import FeatureConfig
 from asr.features.digital_silence import frame_ranges, handle_digital_silence
 from asr.features.encoder_inputs import ENCODER_INPUTS, waveform, whisper_mel
-from asr.features.frames import FRAMES_AT_ONCE, INT16_SCALE, frame_count, frame_samples
+from asr.features.frames import FRAMES_AT_ONCE, INT16_SCALE, frame_count, frame_samples, pad, padding
 from asr.features.mel import dct, fft_size_of, mel_filters, povey_window, upper_edge_hz
 
 LOG_FLOOR = torch.finfo(torch.float32).eps
@@ -51,6 +51,7 @@ def extract(samples: np.ndarray, config: FeatureConfig) -> Tensor:
     Returns:
         (frames, feature_dim(config)) float32; 0 frames if the signal is shorter than a frame.
     """
+    samples = pad(samples, config)
     static = FRONT_ENDS[config.name](samples, config)
     if config.name in ENCODER_INPUTS:
         return static
@@ -63,12 +64,13 @@ def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: Featu
     ``num_samples`` is the expected number of samples. Memory holds the features and one block.
     """
     length, shift = frame_samples(config)
+    unpadded = replace(config, padding_ms=0.0)
     static = torch.empty(frame_count(num_samples, config) + SPARE_FRAMES, feature_dim(replace(config, delta_order=0)))
     ranges = torch.empty(len(static))
     pending, done, count = np.zeros(0, np.float32), 0, 0
-    for block in blocks:
-        pending, count = np.concatenate([pending, block]), count + len(block)
-        frames = frame_count(len(pending), config)
+    for block, is_audio in _padded_blocks(blocks, config):
+        pending, count = np.concatenate([pending, block]), count + len(block) * is_audio
+        frames = frame_count(len(pending), unpadded)
         if frames > 0:
             complete = pending[: (frames - 1) * shift + length]
             static[done : done + frames] = FRONT_ENDS[config.name](complete, config)
@@ -77,6 +79,19 @@ def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: Featu
     if config.name in ENCODER_INPUTS:
         return static[:done], count
     return _append_deltas(handle_digital_silence(static[:done], ranges[:done], config), config), count
+
+
+def _padded_blocks(blocks: Iterable[np.ndarray], config: FeatureConfig) -> Iterator[tuple[np.ndarray, bool]]:
+    """The blocks of a recording with the noise of `pad` around them, and whether each is of the recording."""
+    before, after = padding(config.sample_rate_hz, config.padding_ms)
+    count = 0
+    for block in blocks:
+        if count == 0 and len(block) >= frame_samples(config)[0]:
+            yield before, False
+        count += len(block)
+        yield block, True
+    if count >= frame_samples(config)[0]:
+        yield after, False
 
 
 def _append_deltas(static: Tensor, config: FeatureConfig) -> Tensor:

@@ -22,9 +22,11 @@ class StreamedFeatures:
         length, shift = frame_samples(config)
         if shift > length:
             raise InputError(f"features: frames of {length} samples every {shift}, expected no samples between them")
-        if config.normalization != "running" or config.delta_order or statistics is None:
-            found = f"normalization {config.normalization}, {config.delta_order} deltas"
-            raise InputError(f"model: {found}, expected running and 0 for a stream (features=fbank_running)")
+        if config.normalization != "running" or config.delta_order or config.padding_ms or statistics is None:
+            found = (
+                f"normalization {config.normalization}, {config.delta_order} deltas, padding {config.padding_ms:g} ms"
+            )
+            raise InputError(f"model: {found}, expected running, 0 and 0 for a stream (features=fbank_running)")
         self.config = config
         self._normalizer = RunningNormalizer(statistics)
         self._pending = np.zeros(0, np.float32)

@@ -50,8 +50,8 @@ PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 REQUIRED_FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
 STATISTICS_FILE, CHECKSUMS_FILE, ENCODER_FILE = "statistics.safetensors", "checksums.txt", "encoder.json"
 FOLDING_FILE = "phone_map.tsv"
-LATER_SETTINGS = {"chunk_frames": 0, "look_ahead_frames": [0]}
-"""Settings of models that earlier releases lack, and what they did."""
+LATER_SETTINGS = {"features": {"padding_ms": 0.0}, "model": {"chunk_frames": 0, "look_ahead_frames": [0]}}
+"""Settings that bundles of earlier releases lack, and what they did."""
 ENCODER_SETTINGS = {"trained_layers": int, "mix_layers": bool}
 CHECKSUMMED_FILES = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE, ENCODER_FILE, FOLDING_FILE)
 
@@ -152,10 +152,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     symbols = tuple(read_text(path / "phones.txt", "one phone per line").split())
     if config.get("format") != FORMAT:
         raise InputError(f"{path}/config.yaml: format {config.get('format')!r}, expected {FORMAT}")
-    features = from_mapping(FeatureConfig, config.get("features", {}), f"{path}/config.yaml: features")
-    model_config = from_mapping(
-        ModelConfig, _with_later_settings(config.get("model", {})), f"{path}/config.yaml: model"
-    )
+    groups = {name: _with_later_settings(config.get(name, {}), later) for name, later in LATER_SETTINGS.items()}
+    features = from_mapping(FeatureConfig, groups["features"], f"{path}/config.yaml: features")
+    model_config = from_mapping(ModelConfig, groups["model"], f"{path}/config.yaml: model")
     phones = _load_inventory(path, str(config.get("inventory")), symbols, str(config.get("notation", "")))
     encoder = _load_encoder(path, config.get("encoder"))
     with torch.device(
@@ -176,9 +175,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     return Bundle(model, model_config, features, phones, convention, statistics, precision, encoder)
 
 
-def _with_later_settings(model: Any) -> Any:
-    """The settings of a model, with those that releases before them did not write."""
-    return {**LATER_SETTINGS, **model} if isinstance(model, Mapping) else model
+def _with_later_settings(settings: Any, later: Mapping[str, Any]) -> Any:
+    """A group of settings, with those that releases before them did not write."""
+    return {**later, **settings} if isinstance(settings, Mapping) else settings
 
 
 def initialize_from(model: AcousticModel, phones: PhoneInventory, path: Path) -> list[str]:

@@ -221,7 +221,8 @@ class Recognizer:
         config = self.bundle.features
         peaks = [(start + stop) / 2 * self.bundle.model.time_reduction for start, stop in spans]
         if self.aligner is None:
-            return _times_around_peaks(peaks, config.frame_shift_ms / 1000, duration_s)
+            peaks_s = [peak * config.frame_shift_ms / 1000 - config.padding_ms / 1000 for peak in peaks]
+            return _times_around_peaks([min(max(peak_s, 0.0), duration_s) for peak_s in peaks_s], duration_s)
         positions = non_silence_positions(tokens, self.bundle.inventory)
         classes = [tokens[position] for position in positions]
         segments = align_phones(self.aligner, features, classes, [peaks[position] for position in positions])
@@ -244,9 +245,8 @@ class Recognizer:
         return Transcript(tuple(Phone(symbol, *time_s, confidence) for symbol, time_s, confidence in parts), duration_s)
 
 
-def _times_around_peaks(peaks: Sequence[float], frame_shift_s: float, duration_s: float) -> list[tuple[float, float]]:
-    """Let each phone extend from its peak, in frames, half way to its neighbours, at most `MAX_REACH_S`."""
-    peaks_s = [min(peak * frame_shift_s, duration_s) for peak in peaks]
+def _times_around_peaks(peaks_s: Sequence[float], duration_s: float) -> list[tuple[float, float]]:
+    """Let each phone extend from its peak half way to its neighbours, at most `MAX_REACH_S`."""
     edges_s = [0.0, *((before + after) / 2 for before, after in pairwise(peaks_s)), duration_s]
     return [
         (max(peak_s - MAX_REACH_S, start_s), min(peak_s + MAX_REACH_S, end_s))

@@ -167,8 +167,8 @@ def positions(architecture: Mapping[str, Any]) -> int | None:
     return FRAMES_PER_OUTPUT * int(architecture["max_source_positions"]) if whisper else None
 
 
-def input_features(architecture: Mapping[str, Any]) -> FeatureConfig:
-    """The features that an encoder takes."""
+def input_features(architecture: Mapping[str, Any], padding_ms: float = 0.0) -> FeatureConfig:
+    """The features that an encoder takes, of padded recordings."""
     whisper = family_of(architecture) == "whisper"
     window, shift = (400, 160) if whisper else window_and_shift(architecture)
     return FeatureConfig(
@@ -178,6 +178,7 @@ def input_features(architecture: Mapping[str, Any]) -> FeatureConfig:
         cepstra=13,
         frame_length_ms=1000 * window / SAMPLE_RATE_HZ,
         frame_shift_ms=1000 * shift / SAMPLE_RATE_HZ,
+        padding_ms=padding_ms,
         low_hz=0.0,
         high_hz=0.0,
         preemphasis=0.0,

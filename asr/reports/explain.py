@@ -5,6 +5,7 @@ Out: DIR/index.html, self-contained.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from asr.corpus.audio import read_audio
 from asr.decoding.best_path import best_path_spans
 from asr.errors import InputError
+from asr.features.frames import pad
 from asr.inference.bundle import Bundle
 from asr.inference.catalog import display_name
 from asr.inference.recognizer import Recognizer, load
@@ -62,8 +64,9 @@ def explain(model: Path, audio: Path, out: Path) -> Path:
         )
     transcript = recognizer.transcribe(samples, rate)
     check = f"The log-probabilities recomputed through these gates match the model's own to within {difference:.1g}."
+    heard = pad(samples, bundle.features)
     parts = [
-        _recognition(recognizer, samples, log_probs, transcript.phones),
+        _recognition(recognizer, samples, heard, log_probs, transcript.phones),
         *_encoder(bundle, features),
         *(_layer(layer, suffix, layer_gates, check) for (layer, suffix), layer_gates in gates.items()),
         _effective_context(bundle, features, log_probs),
@@ -75,13 +78,14 @@ def explain(model: Path, audio: Path, out: Path) -> Path:
         f"{seconds:.2f} s",
         f"{len(transcript.phones)} {unit_of(bundle.inventory.notation)}s: {' '.join(transcript.symbols)}",
     ]
-    return write_tracks(out, audio.name, facts, parts, samples, rate)
+    return write_tracks(out, audio.name, facts, parts, heard, rate)
 
 
 def _longest_s(bundle: Bundle) -> float:
     """The longest recording that a page has room for and the model's encoder sees at once."""
     frames = bundle.model.max_frames
-    return min(MAX_S, frames * bundle.features.frame_shift_ms / 1000) if frames else MAX_S
+    padding_s = 2 * bundle.features.padding_ms / 1000
+    return min(MAX_S, frames * bundle.features.frame_shift_ms / 1000 - padding_s) if frames else MAX_S
 
 
 def compute_gates(bundle: Bundle, features: Tensor) -> tuple[Tensor, dict[tuple[int, str], Gates], float]:
@@ -114,37 +118,46 @@ def _similar_first(traces: np.ndarray) -> np.ndarray:
     return leaves_list(linkage(traces.T, "average", optimal_ordering=True))
 
 
-def _recognition(recognizer: Recognizer, samples: np.ndarray, log_probs: Tensor, phones: Sequence[Phone]) -> Part:
+def _recognition(
+    recognizer: Recognizer, samples: np.ndarray, heard: np.ndarray, log_probs: Tensor, phones: Sequence[Phone]
+) -> Part:
+    """What the model takes in and what it finds. ``heard`` are the samples with the model's padding; all tracks have it."""
     bundle = recognizer.bundle
+    padding_s = (len(heard) - len(samples)) / 2 / recognizer.sample_rate_hz
     symbols = bundle.inventory.symbols
     picture = draw_features(samples, bundle.features)
     posteriors = log_probs.exp().numpy()
     active = [index for index in range(1, len(symbols)) if posteriors[:, index].max() > 0.05]
     order = sort_by_manner(symbols[1:], bundle.inventory.notation)
     active.sort(key=lambda index: order.index(symbols[index]))
-    step_s = len(samples) / recognizer.sample_rate_hz / len(posteriors)
+    step_s = len(heard) / recognizer.sample_rate_hz / len(posteriors)
     path = [
         Phone(phone.symbol, start * step_s, stop * step_s, phone.confidence)
         for phone, (start, stop) in zip(phones, best_path_spans(log_probs), strict=True)
     ]
+    aligned = [replace(one, start_s=one.start_s + padding_s, end_s=one.end_s + padding_s) for one in phones]
     labels = ["blank", *(symbols[index] for index in active)]
     height_rem = 0.75 * len(labels)
     shown = posteriors[:, [0, *active]].T
     bins = [str(index) for index in reversed(range(picture.values.shape[1]))]
     tracks = [
-        waveform_track(samples),
+        waveform_track(heard),
         heat_map(picture.name, picture.values.T[::-1], picture.value, bins),
         heat_map(
             "posteriors", shown, "probability of", labels, labelled=True, low=0.0, high=1.0, height_rem=height_rem
         ),
         Track("best path", phones=path),
-        Track("alignment", phones=phones),
+        Track("alignment", phones=aligned),
     ]
     text = [
         "CTC posteriors are narrow peaks separated by blanks. The best path consists of these peaks. The alignment shows "
         "where each phone begins and ends. It comes from the aligner, a small separate network, if the model has one. "
         "Point at an image to read its values."
     ]
+    if padding_s:
+        text.append(
+            f"The model puts {padding_s:g} s of faint noise before and after a recording. The tracks begin with it."
+        )
     if bundle.features.name == "waveform":
         text.append(
             "The input of this model is the waveform itself. The log-mel spectrogram is only its picture, that of Whisper."

@@ -51,13 +51,14 @@ class Checkpoint:
             return None
         folder = find_checkpoint(name)
         spec = EncoderSpec(read_architecture(folder), config.encoder.trained_layers, config.encoder.mix_layers)
-        return cls(folder, spec, input_features(spec.architecture), digest_of(folder))
+        return cls(folder, spec, input_features(spec.architecture, config.features.padding_ms), digest_of(folder))
 
     @property
     def longest_s(self) -> float:
         """The longest utterance in seconds that the encoder sees at once."""
         frames = positions(self.spec.architecture)
-        return math.inf if frames is None else frames * self.features.frame_shift_ms / 1000
+        frames_s = math.inf if frames is None else frames * self.features.frame_shift_ms / 1000
+        return frames_s - 2 * self.features.padding_ms / 1000
 
     def load_into(self, encoder: PretrainedEncoder) -> None:
         """Copy the checkpoint's weights into an encoder."""
@@ -76,7 +77,8 @@ class FrozenLayers:
         self.encoder = PretrainedEncoder(checkpoint.spec).eval()
         checkpoint.load_into(self.encoder)
         self.encoder.to(device)
-        self._key = f"{checkpoint.digest} {self.encoder.first_trained} {checkpoint.spec.mix_layers}".encode()
+        padding = f" {self.features.padding_ms:g}" if self.features.padding_ms else ""
+        self._key = f"{checkpoint.digest} {self.encoder.first_trained} {checkpoint.spec.mix_layers}{padding}".encode()
         self._limit = config.cache_gib * 2**30
         make_folder(folder)
         self._size = float(self._remove_oldest())
