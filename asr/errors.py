@@ -19,6 +19,10 @@ class Interrupted(Exception):  # noqa: N818  not an error of the program
         super().__init__(message)
         self.number = number
 
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        """Lets processes send it to each other."""
+        return type(self), (str(self), self.number)
+
 
 class TrainingError(Exception):
     """Training cannot continue although its input is valid: a value is not finite, or a process died.

@@ -40,9 +40,10 @@ from asr.nn.lstm import RecurrentStack
 from asr.nn.ragged import length_mask
 from asr.system.processor import choose_precision
 from asr.training import data
-from asr.training.data import plan_epoch
+from asr.training.data import plan_updates
 from asr.training.loop import prepare
 from asr.training.run import Run
+from asr.training.sections import Section
 from benchmarks.timing import CPU, SeparateProcess, build_parser, describe_machine, format_table, report_results
 
 EPOCH = 3
@@ -95,9 +96,14 @@ def without_progress_bar(items: Any, *_: object) -> Any:
     return items
 
 
+def section_of(run: Run) -> Section:
+    """Return the epoch's utterances."""
+    return run.sections.open(EPOCH, 0, {})
+
+
 def batches_of(run: Run, part: float) -> list[list[list[Item]]]:
     """Return the epoch's groups, of one batch each, or the given part of them."""
-    plan = plan_epoch(run, EPOCH)
+    plan = plan_updates(run, section_of(run))
     return plan[: max(1, round(part * len(plan)))]
 
 
@@ -116,14 +122,14 @@ def make_epoch(corpus: str, part: float, packed: bool, precision: str, cached: b
     run = start_run(corpus, precision, 2.0 if cached else 0.0)
     if packed:
         pack(run)
-    groups = batches_of(run, part)
+    section, groups = section_of(run), batches_of(run, part)
 
     def epoch() -> dict[str, float]:
         run.model.train()
         with timed_stages() as seconds, patch("asr.training.data.progress", without_progress_bar):
             started = time.perf_counter()
-            for group, shares in data.shares(run, groups, EPOCH):
-                asr.training.loop.update_weights(run, shares, data.loss_divisor(run, group), 1e-4)
+            for group, shares in data.shares(run, section, groups):
+                asr.training.loop.update_weights(run, shares, data.loss_divisor(run, section, group), 1e-4)
             seconds["all"] = time.perf_counter() - started
         return dict(seconds)
 
@@ -158,7 +164,7 @@ def as_method(function: Callable[..., Any]) -> Callable[..., Any]:
 def check(corpus: str) -> float:
     """Return the largest difference of ours from packed: log-probabilities and gradients, each relative to its largest."""
     run = start_run(corpus, "float32", 0.0)
-    batch = next(run.train_set.batches(plan_epoch(run, EPOCH)[0]))
+    batch = next(section_of(run).dataset.batches(plan_updates(run, section_of(run))[0]))
     ours = outputs_and_gradients(run, batch)
     pack(run)
     packed = outputs_and_gradients(run, batch)
@@ -189,7 +195,8 @@ def time_speechbrain(python: str, corpus: str, count: int) -> dict[str, float]:
     Returns utterances per second, the number of utterances, and the model's number of parameters.
     """
     run = start_run(corpus, "float32", 0.0)
-    plan = sorted((batch for (batch,) in plan_epoch(run, EPOCH)), key=len)
+    section = section_of(run)
+    plan = sorted((batch for (batch,) in plan_updates(run, section)), key=len)
     warm_up = plan[len(plan) // 2]
     timed = [plan[round(index)] for index in np.linspace(0, len(plan) - 1, count + 2)[1:-1]]
     batches = [
@@ -198,10 +205,10 @@ def time_speechbrain(python: str, corpus: str, count: int) -> dict[str, float]:
                 "path": str(utterance.audio_path),
                 "start_s": utterance.start_s,
                 "duration_s": utterance.duration_s,
-                "tokens": list(map(int, run.train_set.tokens[item.utterance])),
+                "tokens": list(map(int, section.dataset.tokens[item.utterance])),
             }
             for item in batch
-            for utterance in [run.train_set.utterances[item.utterance]]
+            for utterance in [section.dataset.utterances[item.utterance]]
         ]
         for batch in [warm_up, *timed]
     ]

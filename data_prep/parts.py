@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from pathlib import Path
@@ -170,7 +170,12 @@ def _write_member(stem: Path, split: str, lines: Sequence[bytes]) -> int:
     return len(member)
 
 
-_writers: list[PartWriter] = []
+def make_writer(pronouncing: Pronouncing, check: str) -> Callable[[Part], None]:
+    """What writes parts in a process that has nothing of the preparation yet."""
+    return PartWriter(Speller(pronouncing), check).write
+
+
+_writers: list[Callable[[Part], None]] = []
 """The one writer of a worker process."""
 
 
@@ -180,12 +185,12 @@ def start_worker(pronouncing: Pronouncing, check: str) -> None:
     parent = parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    _writers.append(PartWriter(Speller(pronouncing), check))
+    _writers.append(make_writer(pronouncing, check))
 
 
 def write_part(part: Part) -> None:
     """Write a part in a worker process."""
-    _writers[0].write(part)
+    _writers[0](part)
 
 
 def _end_with(sentinel: int) -> None:

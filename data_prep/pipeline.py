@@ -12,10 +12,11 @@ import shutil
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import active_children, get_context
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from asr.system.progress import progress
 from data_prep.entries import Entry, Reader
 from data_prep.joining import OOV, join_parts, write_counts
 from data_prep.listing import Listing, in_parts, list_corpus
-from data_prep.parts import Part, PartWriter, is_complete, start_worker, write_part
+from data_prep.parts import Part, PartWriter, is_complete, make_writer, start_worker, write_part
 from data_prep.pronouncing import Pronouncing
 from data_prep.recordings import CHECKS
 from data_prep.resuming import describe_request, keep_or_clear
@@ -43,7 +44,8 @@ class PrepareOptions:
     """How to prepare a corpus.
 
     ``check`` is one of `CHECKS`. ``jobs`` is the number of processes, 1 for none but this one, and ``part_items`` the
-    number of utterances in a part. Neither changes the utterances and their order.
+    number of utterances in a part. Neither changes the utterances and their order. ``spread`` writes the parts elsewhere,
+    in place of processes: it maps what makes a writer, parts and their number to None for each part that is written.
     """
 
     split: SplitRequest = field(default_factory=SplitRequest)
@@ -51,6 +53,7 @@ class PrepareOptions:
     check: str = "samples"
     jobs: int = 2
     part_items: int = PART_ITEMS
+    spread: Callable[[Callable[[], Callable[[Part], None]], Iterator[Part], int], Iterator[None]] | None = None
 
 
 def prepare(reader: Reader, out: Path, options: PrepareOptions | None = None) -> None:
@@ -126,7 +129,12 @@ def _write_parts(parts: Iterator[Part], stems: list[Path], speller: Speller, opt
         Interrupted: Ctrl-C.
     """
     jobs = min(options.jobs, len(stems))
-    written = map(PartWriter(speller, options.check).write, parts) if jobs == 1 else _in_processes(parts, options, jobs)
+    if options.spread is not None:
+        written = options.spread(partial(make_writer, options.pronouncing, options.check), parts, len(stems))
+    elif jobs == 1:
+        written = map(PartWriter(speller, options.check).write, parts)
+    else:
+        written = _in_processes(parts, options, jobs)
     try:
         for _ in progress(written, "preparing", len(stems)):
             pass

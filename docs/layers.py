@@ -72,7 +72,7 @@ ROLES = {
     "errors": "exceptions with exit status",
     "config": "the schema of all settings",
     "system": "files, locks, processor, progress",
-    "corpus": "audio, phones, manifests",
+    "corpus": "audio, phones, manifests, shards",
     "features": "filterbanks, batches",
     "nn": "BLSTM, acoustic model, CTC",
     "decoding": "best path, beam search, n-gram",
@@ -82,6 +82,8 @@ ROLES = {
     "reports": "pages about errors and models",
     "export": "ONNX, foreign weights",
     "serve": "server and page",
+    "cluster": "bulk work on Ray",
+    "search": "settings, by Optuna",
     "cli": "the asr command",
 }
 """What a box says below its name."""

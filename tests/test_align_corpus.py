@@ -27,9 +27,9 @@ from asr.corpus.phones import PhoneInventory, make_inventory
 from asr.corpus.pronunciations import WordPronunciations, split_words
 from asr.errors import InputError
 from asr.inference import align_corpus as corpus_module
-from asr.inference import align_sequences
+from asr.inference import align_recordings, align_sequences
 from asr.inference.align_anchors import Match, find_segments
-from asr.inference.align_corpus import ERRORS_FILE, Summary, align_corpus
+from asr.inference.align_corpus import Summary, align_corpus
 from asr.inference.align_long import LongRecording
 from asr.inference.align_pronunciations import choose_pronunciations
 from asr.inference.align_tiers import overlaps, write_tiers
@@ -37,6 +37,7 @@ from asr.inference.align_utterance import Aligned, Interval, Item, Problem, Utte
 from asr.inference.bundle import Bundle, build_model, save_bundle
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import Recognizer, load
+from asr.inference.result_files import ERRORS_FILE, HEADER
 from asr.inference.verify import phone_weights
 from data_prep.made import prepare_made
 from tests.conftest import TINY_MODEL, settings
@@ -435,7 +436,8 @@ def test_existing_tiers_are_skipped_and_their_problems_stay(
     redone.unlink()
     errors = tmp_path / ERRORS_FILE
     lines = [f"{name}\t{items[index].audio_path}\treason\t\n" for name, index in (("x", 0), ("y", 1))]  # type: ignore[union-attr]
-    errors.write_text(errors.read_text() + "".join(lines) + "z\tcut off")
+    assert not errors.exists()
+    errors.write_text("".join([HEADER.line(), *lines, "z\tcut off"]))
     summary = align(recognizer, items, tmp_path)
     assert (summary.recordings, summary.skipped) == (1, 3)
     assert (kept.stat().st_mtime_ns, redone.read_text()) == (times, redone_text)
@@ -456,7 +458,7 @@ def test_threads_change_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(corpus_module, "BATCH_UTTERANCES", 3)
+    monkeypatch.setattr(corpus_module, "UNIT_UTTERANCES", 3)
     for jobs in (1, 3):
         align(recognizer, items_of(folder, made, find), tmp_path / str(jobs), jobs=jobs)
     for path in (tmp_path / "1").rglob("*.TextGrid"):
@@ -466,7 +468,7 @@ def test_threads_change_nothing(
 def test_a_killed_alignment_resumes(folder: Path, lexicon: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from asr.cli.alignment import commands; commands()"]
     arguments = ["align", MODEL, str(folder), "--lexicon", str(lexicon), "--out", str(tmp_path / "out"), "--jobs", "1"]
-    slow = "import asr.inference.align_corpus as a; a.BATCH_UTTERANCES = 1; " + command[-1]
+    slow = "import asr.inference.align_corpus as a; a.UNIT_UTTERANCES = 1; " + command[-1]
     process = subprocess.Popen([*command[:-1], slow, *arguments], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 240
     while len(list((tmp_path / "out").rglob("*.TextGrid"))) < 3 and time.monotonic() < deadline:
@@ -526,9 +528,9 @@ def test_phones_of_one_symbol_are_counted_together() -> None:
     recognizer = Recognizer(tiny_bundle(make_inventory("two", {"AH": "AH", "AX": "AH", "T": "T"})))
     item = Item("u", Path("a.wav"), ("A",), phones=("AH", "AH", "AX", "T"))
     folded = replace(item, phones=("AH", "AH", "AH", "T"))
-    (_, first), (_, second) = (corpus_module._survey(recognizer, list(each).copy) for each in ([item], [folded]))
-    np.testing.assert_array_equal(first.weights, second.weights)
-    assert first.weights[1] > first.weights[2]
+    (_, first), (_, second) = (corpus_module.survey(recognizer, list(each).copy) for each in ([item], [folded]))
+    np.testing.assert_array_equal(first, second)
+    assert first[1] > first[2]
 
 
 def copy_twice(made: Sequence[Utterance], *folders: Path) -> list[Utterance]:
@@ -613,7 +615,7 @@ def word_starts(recognizer: Recognizer, made: Sequence[Utterance], find: Find, o
 def test_a_long_recording_is_aligned_as_its_parts_are(
     recognizer: Recognizer, made: list[Utterance], find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus_module, "LONG_S", 20.0)
+    monkeypatch.setattr(align_recordings, "LONG_S", 20.0)
     expected = word_starts(recognizer, made, find, tmp_path / "parts")
     texts, starts_s = join(made, tmp_path / "long.wav")
     lacking, extra = 5, 11  # the text lacks one utterance, and has one that the recording lacks
@@ -646,7 +648,7 @@ def test_a_long_recording_is_aligned_as_its_parts_are(
 def test_a_long_recording_with_the_text_of_another_is_refused(
     recognizer: Recognizer, made: list[Utterance], find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus_module, "LONG_S", 20.0)
+    monkeypatch.setattr(align_recordings, "LONG_S", 20.0)
     join(made[:8], tmp_path / "long.wav")
     words = ("SCHOOL", "TEACHER", "YELLOW", "BOOK", "FATHER") * 20
     item = Item("long", tmp_path / "long.wav", words, tuple(find(word) for word in words))
@@ -657,7 +659,7 @@ def test_a_long_recording_with_the_text_of_another_is_refused(
 def test_a_long_recording_with_phones_that_no_words_agree_with(
     recognizer: Recognizer, made: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus_module, "LONG_S", 20.0)
+    monkeypatch.setattr(align_recordings, "LONG_S", 20.0)
     texts, _ = join(made[:10], tmp_path / "long.wav")
     phones = tuple(phone for utterance in made[:10] for phone in utterance.phones)
     words = split_words(" ".join(texts))
@@ -677,7 +679,7 @@ def test_a_long_recording_with_long_silences(
     recognizer: Recognizer, made: list[Utterance], find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than a window of zeros, at the start, inside and at the end."""
-    monkeypatch.setattr(corpus_module, "LONG_S", 20.0)
+    monkeypatch.setattr(align_recordings, "LONG_S", 20.0)
     silence, halves = np.zeros(70 * 16000, np.float32), (made[:6], made[6:12])
     speech = [np.concatenate([read_audio(utterance.audio_path) for utterance in half]) for half in halves]
     soundfile.write(tmp_path / "long.wav", np.concatenate([silence, speech[0], silence, speech[1], silence]), 16000)
@@ -696,7 +698,7 @@ def test_a_long_recording_with_long_silences(
 def test_an_mp3_that_ends_before_its_header_says(
     recognizer: Recognizer, made: list[Utterance], find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus_module, "LONG_S", 20.0)
+    monkeypatch.setattr(align_recordings, "LONG_S", 20.0)
     texts, _ = join(made[:8], tmp_path / "long.wav")
     soundfile.write(tmp_path / "whole.mp3", soundfile.read(tmp_path / "long.wav")[0], 16000, format="MP3")
     path = tmp_path / "long.mp3"

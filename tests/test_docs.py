@@ -259,6 +259,7 @@ train(config, Path(config.run_dir))
 """
 
 
+@pytest.mark.slow
 def test_the_patches_of_the_pages_apply_and_train(tone_corpus: Path, tmp_path: Path) -> None:
     for part in ("asr", "conf"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("models", "__pycache__"))

@@ -91,6 +91,7 @@ def test_digital_silence_is_the_same_in_blocks() -> None:
         torch.testing.assert_close(found, extract(samples, config()), atol=1e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_appended_digital_silence_hardly_changes_the_phones(real_utterances: list[Utterance]) -> None:
     recognizer = asr.load("speechocean762-small")
     changed = phones = 0

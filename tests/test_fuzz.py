@@ -9,10 +9,10 @@ import pytest
 from tests.faults.fuzz import fuzz
 from tests.faults.soak import Usage, is_constant, transcribe_files
 
-READERS = ["audio", "cuts", "phn", "transcripts", "lexicon", "arpa", "evaluation", "yaml", "overrides", "bundle"]
+READERS = ["audio", "cuts", "phn", "transcripts", "lexicon", "arpa", "evaluation", "yaml", "overrides"]
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", [*READERS, pytest.param("bundle", marks=pytest.mark.slow)])
 def test_damaged_files_end_in_success_or_one_line(name: str, tmp_path: Path) -> None:
     outcomes, findings = fuzz(name, 60, 7, tmp_path)
     assert findings == []

@@ -219,6 +219,7 @@ def test_given_times_are_learned(model: Path, tone_corpus: Path) -> None:
     assert boundary_errors_s(model, tone_corpus, TIMES_S).max() <= 0.01
 
 
+@pytest.mark.slow
 def test_without_times_they_are_near_where_the_peaks_of_ctc_have_them(
     model: Path, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def try_out(asr: Path, folder: Path) -> None:
     assert len(run(asr, "transcribe", "--model", "run/model", "data/TIMIT/TEST", cwd=folder).stdout.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_the_wheel_works_without_the_repository(wheel: Path, tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
     venv.create(tmp_path / "venv", with_pip=True)
@@ -91,6 +92,7 @@ def test_the_wheel_installs_in_an_empty_environment(wheel: Path, tmp_path: Path)
     try_out(tmp_path / "venv" / "bin" / "asr", tmp_path)
 
 
+@pytest.mark.slow
 def test_the_recipe_end_to_end_and_again(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
     places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run"), "SPEAKERS": "3", "UTTERANCES": "2"}

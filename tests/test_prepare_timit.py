@@ -358,6 +358,7 @@ def test_jobs_below_one(timit: Path) -> None:
         prepare(timit, jobs=0)
 
 
+@pytest.mark.slow
 def test_the_synthetic_corpus_has_timits_layout(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
     make_synthetic_timit(tmp_path / "TIMIT", train=2, test=75)

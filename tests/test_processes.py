@@ -18,6 +18,7 @@ def test_two_processes_give_the_losses_of_one(tone_corpus: Path, tmp_path: Path)
     assert processes.compare_losses(tone_corpus, tmp_path, 50) <= processes.TOLERANCE
 
 
+@pytest.mark.slow
 def test_the_death_of_one_ends_the_other_and_two_go_on(tone_corpus: Path, tmp_path: Path) -> None:
     assert processes.kill_and_resume(tone_corpus, tmp_path, 0, 2, ["trainer.epochs=60"]) == []
 

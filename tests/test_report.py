@@ -191,7 +191,7 @@ def test_a_browser_shows_it_plays_it_and_sorts_it(browser: Browser, page: Path, 
     tab.close()
 
 
-@pytest.mark.parametrize("number", [0, 1, 5000])
+@pytest.mark.parametrize("number", [0, 1, pytest.param(5000, marks=pytest.mark.slow)])
 def test_pages_of_none_one_and_many(number: int, browser: Browser, tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     phones = inventory("timit61").symbols[1:]

@@ -830,6 +830,7 @@ def test_the_command_ends_in_the_middle_of_a_batch(tmp_path: Path) -> None:
         server.process.kill()
 
 
+@pytest.mark.slow
 def test_load_and_faults_for_a_moment(capsys: pytest.CaptureFixture[str]) -> None:
     """The long run is a program of its own; memory has no time to settle here."""
     with ThreadPoolExecutor(1) as pool:

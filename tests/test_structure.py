@@ -22,6 +22,8 @@ PACKAGES = [
     "export",
     "reports",
     "serve",
+    "cluster",
+    "search",
     "cli",
 ]
 """In the order of the pipeline. A package imports from those before it."""

@@ -27,7 +27,7 @@ from asr.inference.evaluate import evaluate, recognize
 from asr.scoring.alignment import count_errors
 from asr.system.signals import StopRequest
 from asr.training.checkpoint_files import load_checkpoint, save_checkpoint
-from asr.training.data import plan_epoch
+from asr.training.data import plan_updates
 from asr.training.distillation import Teachers
 from asr.training.loop import prepare, train
 from asr.training.optimization import weight_noise
@@ -109,6 +109,11 @@ def killed_after_two_epochs(corpus: Path, run_dir: Path, *overrides: str) -> Non
 
 def start(corpus: Path, run_dir: Path, *overrides: str) -> Run:
     return prepare(config(corpus, run_dir, *overrides), run_dir)
+
+
+def train_set_of(parts: Run) -> Dataset:
+    assert parts.sections.whole is not None
+    return parts.sections.whole
 
 
 def test_training_starts_from_another_models_weights(tone_corpus: Path, tmp_path: Path) -> None:
@@ -281,7 +286,7 @@ def test_teachers_know_each_speed(tone_corpus: Path, tmp_path: Path) -> None:
     parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "trainer.consistency=0.2")
     assert parts.teachers
     items = [Item(0, 0.9), Item(3, 1.1)]
-    (batch,) = parts.train_set.batches([items], parts.config.augment, (1, 0), views=2)
+    (batch,) = train_set_of(parts).batches([items], parts.config.augment, (1, 0), views=2)
     assert batch.items == (*items, *items)
     found = parts.teachers.posteriors(batch)
     _, lengths = parts.plain_model(batch.features, batch.feature_lengths)
@@ -294,7 +299,7 @@ def test_teachers_know_each_speed(tone_corpus: Path, tmp_path: Path) -> None:
 def test_teachers_do_not_bring_back_what_is_left_out(tone_corpus: Path, tmp_path: Path) -> None:
     teacher = run(tone_corpus, tmp_path / "teacher")
     parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "trainer.flat_start_epochs=0")
-    (batch,) = parts.train_set.batches([[Item(0, 1.0), Item(1, 1.0)]])
+    (batch,) = train_set_of(parts).batches([[Item(0, 1.0), Item(1, 1.0)]])
     tokens = torch.nn.functional.pad(batch.tokens, (0, 500), value=1)
     lengths = torch.stack([torch.tensor(500), batch.token_lengths[1]])
     losses = asr.training.loop.batch_losses(parts, replace(batch, tokens=tokens, token_lengths=lengths))
@@ -310,7 +315,7 @@ def test_a_teacher_that_does_not_fit_is_refused(tone_corpus: Path, tmp_path: Pat
     parts = start(tone_corpus, tmp_path / "run")
     student = replace(parts.bundle, inventory=inventory("timit61"))
     with pytest.raises(InputError, match="has the 39 phones of arpabet39, expected those of timit61$"):
-        Teachers([teacher], student, parts.train_set, [1.0], "float32")
+        Teachers([teacher], student, train_set_of(parts), [1.0], "float32")
 
 
 def test_seeds_decide(tone_corpus: Path, tmp_path: Path) -> None:
@@ -505,7 +510,7 @@ def test_every_weight_that_is_not_finite_is_named_at_the_step(tone_corpus: Path,
     everything = ("model=cnn_blstm_attention", "model.projection=8", "model.layer_norm=true")
     parts = start(tone_corpus, tmp_path, *everything, "model.layers=2", "model.hidden=16")
     parts.progress.epoch = epoch
-    (batch,) = parts.train_set.batches(plan_epoch(parts, 0)[0][:1])
+    (batch,) = train_set_of(parts).batches(plan_updates(parts, parts.sections.open(0, 0, {}))[0][:1])
     weights = dict(parts.plain_model.named_parameters())
     assert len(weights) > 20
     for name, weight in weights.items():

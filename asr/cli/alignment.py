@@ -1,13 +1,15 @@
 """`asr align`, `asr realign` and `asr verify`: known words or phones, and where they are in the audio."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.options import Device, Model
+from asr.cli.options import Cluster, Device, Model, Workers, choose_run
 from asr.cli.transcribe import Format, Notation, Written
 from asr.errors import InputError
 from asr.inference.catalog import find_model
@@ -15,7 +17,10 @@ from asr.inference.catalog import find_model
 if TYPE_CHECKING:
     from asr.corpus.pronunciations import WordPronunciations
     from asr.inference.align_corpus import Items
+    from asr.inference.align_shards import Pronounce
     from asr.inference.realign import Realigned
+    from asr.inference.sources import Source
+    from asr.inference.units import Run
 
 commands = typer.Typer()
 
@@ -36,7 +41,9 @@ Cuts = Annotated[Path, typer.Argument(help="manifest, for example data/timit/cut
 @commands.command()
 def align(
     model: Annotated[str, typer.Argument(help="model folder, or a name from `asr models`")],
-    audio: Annotated[Path, typer.Argument(help="audio file; with --out a corpus: a folder, a manifest or a table")],
+    audio: Annotated[
+        str, typer.Argument(help="audio file; with --out a corpus: a folder, a manifest, a table or shards")
+    ],
     phones: Annotated[str | None, typer.Option(help='reference phones in the model\'s inventory: "HH AH L OW"')] = None,
     text: Annotated[str | None, typer.Option(help="reference words, with --lexicon")] = None,
     lexicon: Lexicon = None,
@@ -48,33 +55,94 @@ def align(
     force: Annotated[bool, typer.Option("--force", help="overwrite existing tiers")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="threads for a corpus; 0: one a processor")] = 0,
     device: Device = "cpu",
+    cluster: Cluster = "",
+    workers: Workers = 0,
 ) -> None:
     """Align a recording, or a whole corpus, with its reference phones or words.
 
     Example: `asr align runs/first/model hello.wav --phones "HH AH L OW" --format textgrid`
 
     A corpus: `asr align english corpus/ --lexicon cmudict.dict --out tiers` reads any layout of `asr prepare` and writes a
-    TextGrid with words and phones for each recording, also of an hour, to the same place below tiers. What exists is
-    skipped, so the same command resumes. What does not fit is named in tiers/errors.tsv; the exit status is then 1, or 2
-    if nothing could be aligned.
+    TextGrid for each recording to the same place below tiers, of shards a tar file of TextGrids. What exists is skipped, so
+    the same command resumes. What does not fit is in tiers/errors.tsv; the exit status is then 1, or 2 if nothing fits.
     """
-    pronunciations = _load_pronunciations(lexicon, g2p, language)
-    if out is not None or audio.is_dir() or audio.name.lower().endswith(CORPUS_SUFFIXES):
+    path, pronounce = Path(audio), partial(_load_pronunciations, lexicon, g2p, language)
+    sources = _find_shards(audio)
+    if sources or out is not None or path.is_dir() or path.name.lower().endswith(CORPUS_SUFFIXES):
         if formats is not Format.ctm or notation is not Notation.model:
             raise InputError(f"{audio}: a corpus with --format or --notation, expected TextGrids in the model's phones")
         if phones is not None or text is not None:
             raise InputError(f"{audio}: a corpus with --phones or --text, expected its own texts")
         if out is None:
             raise InputError(f"{audio}: a corpus without --out, expected a folder for its tiers")
-        if force and out.resolve() == audio.resolve():
-            raise InputError(
-                f"{out}: --force in the corpus itself, expected another folder: its TextGrids would be lost"
-            )
-        _align_corpus(model, audio, out, pronunciations, force, jobs, device)
+        if force and (sources or out.resolve() == path.resolve()):
+            raise InputError(f"{out}: --force in the corpus itself, or with shards, expected another folder")
+        request = {"pronunciation": _describe_pronunciation(lexicon, g2p, language)}
+        with choose_run(cluster, workers, device) as run:
+            _align_corpus(model, sources or path, out, pronounce, request, force, jobs, device, run)
     else:
-        if force or jobs:
-            raise InputError(f"{audio}: a single file with --force or --jobs, expected a corpus")
-        _align_file(model, audio, phones, text, pronunciations, formats, notation, device)
+        if force or jobs or cluster or workers:
+            raise InputError(f"{audio}: a single file with --force or --jobs or --cluster, expected a corpus")
+        _align_file(model, path, phones, text, pronounce(), formats, notation, device)
+
+
+def _align_corpus(
+    model: str,
+    source: "Path | list[Source]",
+    out: Path,
+    pronounce: "Pronounce",
+    request: dict[str, str],
+    force: bool,
+    jobs: int,
+    device: str,
+    run: "Run",
+) -> None:
+    """Write the tiers of a corpus or of shards, and print what was done."""
+    from asr.inference.align_corpus import Spread, align_corpus
+    from asr.inference.align_shards import align_shards
+    from asr.inference.recognizer import load
+    from asr.inference.result_files import ERRORS_FILE
+    from asr.inference.sources import describe_request
+    from asr.inference.units import fix_precision, run_here
+
+    folder, loading, here = find_model(model).absolute(), fix_precision((device, "auto", "best_path")), run is run_here
+    recognizer = load(folder, *loading) if here else load(folder)
+    threads = partial(run_here, threads=jobs or os.cpu_count() or 1)
+    spread = Spread(threads, lambda: recognizer) if here else Spread(run, partial(load, folder, *loading))
+    if isinstance(source, list):
+        described = describe_request("tiers 1", folder, loading, source) | request
+        summary = align_shards(source[0], recognizer, pronounce, described, out, spread)
+    else:
+        items, root = _read_corpus(source, pronounce())
+        summary = align_corpus(recognizer, items, out, root, force, spread=spread)
+    what = "shards" if isinstance(source, list) else "recordings"
+    hours = summary.seconds / 3600
+    print(f"{summary.recordings} {what}, {summary.utterances} utterances, {hours:.2f} hours of audio -> {out}")
+    if summary.skipped:
+        print(f"skipped: {summary.skipped} {what}, tiers exist")
+    for reason, count in sorted(summary.problems.items()):
+        print(f"left out: {count} ({reason}) -> {out / ERRORS_FILE}")
+    if summary.problems:
+        raise typer.Exit(1 if summary.recordings or summary.skipped else 2)
+
+
+def _find_shards(location: str) -> "list[Source]":
+    """The shards at a location, if there are any."""
+    from asr.corpus.shards import INDEX
+    from asr.corpus.stores import is_url
+
+    if not is_url(location) and not (Path(location) / INDEX).is_file():
+        return []
+    from asr.inference.sources import open_sources
+
+    return open_sources([location])
+
+
+def _describe_pronunciation(lexicon: Path | None, g2p: str, language: str) -> str:
+    """The pronunciations that tiers depend on. Files count with their content."""
+    from data_prep.resuming import digest_file
+
+    return " ".join([g2p, language, digest_file(lexicon) if lexicon else "", digest_file(Path(g2p)) if g2p else ""])
 
 
 def _align_file(
@@ -103,33 +171,6 @@ def _align_file(
         aligned if notation is Notation.model else aligned.in_notation(notation.value, recognizer.bundle.inventory)
     )
     print(FORMATS[formats.value][1](transcript, audio), end="")
-
-
-def _align_corpus(
-    model: str,
-    source: Path,
-    out: Path,
-    pronunciations: "WordPronunciations | None",
-    force: bool,
-    jobs: int,
-    device: str,
-) -> None:
-    """Write the tiers of a corpus and print what was done."""
-    from asr.inference.align_corpus import ERRORS_FILE, align_corpus
-    from asr.inference.recognizer import load
-
-    items, root = _read_corpus(source, pronunciations)
-    summary = align_corpus(load(find_model(model), device), items, out, root, force, jobs)
-    print(
-        f"{summary.recordings} recordings, {summary.utterances} utterances, {summary.seconds / 3600:.2f} hours of "
-        f"audio -> {out}"
-    )
-    if summary.skipped:
-        print(f"skipped: {summary.skipped} recordings, tiers exist")
-    for reason, count in sorted(summary.problems.items()):
-        print(f"left out: {count} ({reason}) -> {out / ERRORS_FILE}")
-    if summary.problems:
-        raise typer.Exit(1 if summary.recordings or summary.skipped else 2)
 
 
 def _load_pronunciations(lexicon: Path | None, g2p: str, language: str) -> "WordPronunciations | None":

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli import alignment, describe, evaluation, listen, models, prepare, pronunciation, server, transcribe
+from asr.cli import alignment, describe, evaluation, listen, models, prepare, pronunciation, server, shards, transcribe
 from asr.cli.options import Model
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import TRAINING_KEPT_BYTES, tune_process
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.add_typer(prepare.commands, name="prepare")
 app.add_typer(pronunciation.commands, name="g2p")
 app.add_typer(describe.commands)
+app.add_typer(shards.commands)
 app.add_typer(evaluation.commands)
 app.add_typer(transcribe.commands)
 app.add_typer(listen.commands)
@@ -55,18 +56,22 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Hydra overrides and options, such as -m or --cfg job")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="with -m: Ray cluster for the runs, `local`, HOST:PORT or ray://HOST:PORT")
+    ] = None,
 ) -> None:
     """Train a model with Hydra settings and write it to RUN_DIR/model.
 
     Example: `asr train experiment=speechocean762 corpus.dir=data/speechocean762 run_dir=runs/first`
 
     Resume an interrupted run: the same command with `resume=true`. Sweep: `asr train -m seed=1,2,3 run_dir=runs/seeds`.
+    Search with Optuna: `asr train -m sweep=speechocean762 ...`.
     """
     from asr.cli.compose import run_hydra
     from asr.training.loop import train as train_model
 
     tune_process(TRAINING_KEPT_BYTES)
-    run_hydra(train_model, [*(overrides or []), *context.args])
+    run_hydra(train_model, [*(overrides or []), *context.args], cluster)
 
 
 @app.command()

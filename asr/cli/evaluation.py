@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.options import Arithmetic, Decoder, Device, Model, Precision
+from asr.cli.options import Arithmetic, Cluster, Decoder, Device, Model, Precision, SkipBad, Workers, choose_run
+from asr.errors import InputError
 
 if TYPE_CHECKING:
     from asr.scoring.results import Evaluation
@@ -29,27 +30,42 @@ class Folding(StrEnum):
 @commands.command()
 def evaluate(
     model: Model,
-    cuts: Annotated[Path, typer.Argument(help="manifest, for example data/timit/cuts_test.jsonl.gz")],
+    cuts: Annotated[str, typer.Argument(help="manifest, for example data/timit/cuts_test.jsonl.gz, or shards")],
     json_file: Figures = None,
     report: Annotated[Path | None, typer.Option(help="also write an error report into this folder")] = None,
     device: Device = "cpu",
     precision: Arithmetic = Precision.auto,
     decoder: Decoding = Decoder.best_path,
+    out: Annotated[
+        Path | None, typer.Option(help="also write hypotheses to this folder; the same command resumes from there")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace the hypotheses in --out")] = False,
+    cluster: Cluster = "",
+    workers: Workers = 0,
+    skip_bad: SkipBad = False,
 ) -> None:
-    """Evaluate a model on a manifest.
+    """Evaluate a model on a manifest or on shards.
 
     Example: `asr evaluate runs/first/model data/speechocean762/cuts_test.jsonl.gz --json per.json --report report`
 
     Prints PER with counts and 95 % interval, under every scoring convention and by speaker.
     """
-    from asr.inference.evaluate import evaluate as evaluate_model
-
-    if report is None:
-        result = evaluate_model(model, cuts, device, precision, decoder)
-    else:
+    if report is not None:
+        if out is not None or force or cluster or workers or skip_bad:
+            raise InputError(
+                "--report with --out, --force, --cluster, --workers or --skip-bad, expected it without them"
+            )
         from asr.reports.model_report import evaluate_and_report
 
-        result = evaluate_and_report(model, cuts, report, device, precision, decoder)
+        result = evaluate_and_report(model, Path(cuts), report, device, precision, decoder)
+    else:
+        from asr.inference.evaluate import EvaluationRequest, evaluate_corpus
+
+        if cluster not in ("", "local") and out is None:
+            raise InputError(f"--cluster {cluster} without --out, expected a folder that all machines see")
+        request = EvaluationRequest(model.absolute(), cuts, device, precision, decoder)
+        with choose_run(cluster, workers, device) as run:
+            result = evaluate_corpus(request, out, run, skip_bad, force)
     _print_and_write(result, json_file)
     print(f"asr: computed in {result.precision}", file=sys.stderr)
     if report is not None:

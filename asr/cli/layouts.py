@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -10,10 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from asr.cli.options import Cluster, Workers, choose_run
 from asr.errors import InputError
 
 if TYPE_CHECKING:
     from data_prep.entries import Reader
+    from data_prep.parts import Part
+
+    Spread = Callable[[Callable[[], Callable[[Part], None]], Iterator[Part], int], Iterator[None]]
 
 commands = typer.Typer()
 
@@ -54,6 +59,8 @@ class Request:
         Path | None, typer.Option(help="table of phones: each line has one and its replacement, - to drop it")
     ] = None
     check: Annotated[str, typer.Option(help="samples: read all audio; headers: only its headers, faster")] = "samples"
+    cluster: Cluster = ""
+    workers: Workers = 0
 
     def run(self, reader: "Reader", out: Path) -> None:
         """Prepare a corpus and print its statistics."""
@@ -64,11 +71,30 @@ class Request:
         oov = self.oov or ("g2p" if self.g2p else "error")
         pronouncing = Pronouncing(self.lexicon, self.g2p, self.language, oov, self.units, self.phones_map)
         splits = parse_splits(self.split, self.seed, self.shared_speakers)
-        prepare(reader, out, PrepareOptions(splits, pronouncing, self.check, self.jobs))
+        with self._spread() as spread:
+            prepare(reader, out, PrepareOptions(splits, pronouncing, self.check, self.jobs, spread=spread))
         print_statistics(out)
         statistics = json.loads((out / "stats.json").read_text(encoding="utf-8"))
         for reason, count in statistics["left_out"].items():
             print(f"left out: {count} ({reason}) -> {out / 'left_out.tsv'}")
+
+    @contextmanager
+    def _spread(self) -> "Iterator[Spread | None]":
+        """What writes the parts of the corpus on a cluster, if one is wanted."""
+        if not self.cluster:
+            yield None
+            return
+        with choose_run(self.cluster, self.workers) as run:
+
+            def spread(
+                make: "Callable[[], Callable[[Part], None]]", parts: "Iterator[Part]", total: int
+            ) -> Iterator[None]:
+                for outcome in run(make, parts, total):
+                    if outcome.error is not None:
+                        raise outcome.error
+                    yield
+
+            yield spread
 
 
 def _layout(name: str) -> Callable[[Callable[..., None]], None]:

@@ -1,12 +1,17 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asr.inference.catalog import find_model
+
+if TYPE_CHECKING:
+    from asr.inference.units import Run
 
 Model = Annotated[
     Path,
@@ -40,3 +45,28 @@ Arithmetic = Annotated[
     Precision,
     typer.Option(help="auto: bfloat16 if the device computes in it, else float32; int8: CPU only, faster on most CPUs"),
 ]
+
+Cluster = Annotated[
+    str,
+    typer.Option("--cluster", help="do the work on a Ray cluster: local, or its address, host:port or ray://host:port"),
+]
+Workers = Annotated[int, typer.Option(min=0, help="with --cluster: worker processes; 0: as many as there is room for")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="name bad shards and go on without them")]
+
+
+@contextmanager
+def choose_run(cluster: str, workers: int, device: str = "cpu") -> Iterator["Run"]:
+    """What does units: the machine at hand, or a cluster, to which this connects.
+
+    Raises:
+        InputError: the cluster does not answer.
+    """
+    from asr.inference.units import run_here
+
+    if not cluster:
+        yield run_here
+        return
+    from asr.cluster.engine import open_cluster
+
+    with open_cluster(cluster, workers, gpus=0 if device == "cpu" else 1) as run:
+        yield run

@@ -2,16 +2,21 @@
 
 soundfile (libsndfile) reads WAV, FLAC, OGG, MP3 and NIST SPHERE, whatever the file is called. libsndfile reads truncated
 SPHERE and RIFF files short without an error, and accepts files of NaN or zeros only. This module refuses them.
+
+Where a function takes the path of a file, it also takes that of a member of a tar file (see `asr.corpus.tar_members`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
 import soxr
 
+from asr.corpus.tar_members import find_member
 from asr.errors import InputError
 
 SAMPLE_RATE_HZ = 16_000
@@ -53,6 +58,14 @@ class AudioInfo:
         return self.num_samples / self.sample_rate_hz
 
 
+class _Source(NamedTuple):
+    """What soundfile opens: the name of a file, or the bytes of a member of a tar file; their number; the first of them."""
+
+    audio: str | BytesIO
+    size: int
+    head: bytes
+
+
 def probe_audio(path: Path) -> AudioInfo:
     """Read sample rate, samples per channel and number of channels from the header alone.
 
@@ -60,15 +73,30 @@ def probe_audio(path: Path) -> AudioInfo:
         InputError: the file is missing, empty, not audio, truncated or compressed with shorten, or its sample rate or
             duration is implausible.
     """
+    return _probe(path, _open_source(path))
+
+
+def _open_source(path: Path) -> _Source:
+    if member := find_member(path):
+        if member.tar.name.startswith("features."):
+            raise InputError(f"{path}: stored features, expected audio")
+        content = member.read()
+        return _Source(BytesIO(content), len(content), content[:SPHERE_HEADER_BYTES])
     if not path.is_file():
         raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}, expected an audio file")
     try:
-        if path.stat().st_size == 0:
-            raise InputError(f"{path}: empty file (0 bytes), expected audio")
         with path.open("rb") as file:
-            head = file.read(SPHERE_HEADER_BYTES)
-        _check_container(path, head)
-        header = soundfile.info(str(path))
+            return _Source(str(path), path.stat().st_size, file.read(SPHERE_HEADER_BYTES))
+    except OSError as error:
+        raise InputError(f"{path}: not readable as audio ({_reason(error)}), expected {FORMATS}") from error
+
+
+def _probe(path: Path, source: _Source) -> AudioInfo:
+    if source.size == 0:
+        raise InputError(f"{path}: empty file (0 bytes), expected audio")
+    _check_container(path, source)
+    try:
+        header = soundfile.info(source.audio)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: not readable as audio ({_reason(error)}), expected {FORMATS}") from error
     if header.frames == 0:
@@ -102,17 +130,15 @@ def read_blocks(
     path: Path, sample_rate_hz: int = SAMPLE_RATE_HZ, start_s: float = 0.0, duration_s: float | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the samples of `read_audio` in blocks of up to `BLOCK_S`, so that memory does not grow with the file."""
-    info = probe_audio(path)
-    start = round(start_s * info.sample_rate_hz)
-    count = info.num_samples - start if duration_s is None else round(duration_s * info.sample_rate_hz)
-    if start < 0 or count < 1 or start + count > info.num_samples:
-        part = f"{start_s:g} s to {start_s + (duration_s or 0):g} s"
-        raise InputError(f"{path}: {info.duration_s:g} s long, expected to contain {part}")
+    source = _open_source(path)
+    info = _probe(path, source)
+    start, count = _locate_part(path, info, start_s, duration_s)
     resampler = None
     if info.sample_rate_hz != sample_rate_hz:
         resampler = soxr.ResampleStream(info.sample_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
     silent, last = True, False
-    for position, mono in _read_mono_blocks(path, start, count):
+    for position, samples in _read_channel_blocks(path, source, start, count):
+        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
         if not (valid := np.abs(mono) <= MAX_AMPLITUDE).all():
             index = int(np.argmin(valid))
             raise InputError(f"{path}: sample {position + index} is {mono[index]}, expected finite values around 1")
@@ -125,11 +151,36 @@ def read_blocks(
         raise InputError(f"{path}: all {count} samples are zero, expected a signal")
 
 
-def _read_mono_blocks(path: Path, start: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the mean of the channels for ``count`` samples, in blocks: (index of its first sample, block)."""
+def read_channels(path: Path, start_s: float, duration_s: float | None) -> tuple[np.ndarray, int]:
+    """Read a part of a file as it is: samples (samples, channels) float32, and their rate in Hz.
+
+    Raises:
+        InputError: as `read_audio`, but the samples may have any values.
+    """
+    source = _open_source(path)
+    info = _probe(path, source)
+    start, count = _locate_part(path, info, start_s, duration_s)
+    blocks = [samples for _, samples in _read_channel_blocks(path, source, start, count)]
+    return np.concatenate(blocks), info.sample_rate_hz
+
+
+def _locate_part(path: Path, info: AudioInfo, start_s: float, duration_s: float | None) -> tuple[int, int]:
+    """The first sample of a part of a file, and the number of its samples."""
+    start = round(start_s * info.sample_rate_hz)
+    count = info.num_samples - start if duration_s is None else round(duration_s * info.sample_rate_hz)
+    if start < 0 or count < 1 or start + count > info.num_samples:
+        part = f"{start_s:g} s to {start_s + (duration_s or 0):g} s"
+        raise InputError(f"{path}: {info.duration_s:g} s long, expected to contain {part}")
+    return start, count
+
+
+def _read_channel_blocks(path: Path, source: _Source, start: int, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield ``count`` samples of all channels in blocks: (index of its first sample, (samples, channels) float32)."""
     position = start
+    if isinstance(source.audio, BytesIO):
+        source.audio.seek(0)
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with soundfile.SoundFile(source.audio) as file:
             file.seek(start)
             while position < start + count:
                 block_size = min(BLOCK_S * file.samplerate // file.channels, start + count - position)
@@ -138,7 +189,7 @@ def _read_mono_blocks(path: Path, start: int, count: int) -> Iterator[tuple[int,
                     return
                 if len(samples) == 0:
                     raise InputError(f"{path}: truncated, {position} samples, the header says {file.frames}")
-                yield position, samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+                yield position, samples
                 position += len(samples)
     except (soundfile.LibsndfileError, OSError) as error:
         raise InputError(f"{path}: not readable as audio ({_reason(error)}), expected {FORMATS}") from error
@@ -151,9 +202,9 @@ def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
     return np.asarray(soxr.resample(samples, from_hz, to_hz, quality="HQ"), dtype=np.float32)
 
 
-def _check_container(path: Path, head: bytes) -> None:
+def _check_container(path: Path, source: _Source) -> None:
     """Refuse files that libsndfile reads short (truncated SPHERE and RIFF) or not at all (shorten)."""
-    size = path.stat().st_size
+    size, head = source.size, source.head
     if head.startswith(b"NIST_1A"):
         fields = _parse_sphere_header(path, head)
         coding = fields.get("sample_coding", "pcm")

@@ -1,57 +1,24 @@
 """Write utterances as Lhotse manifests, and read and check them.
 
-A manifest is a ``cuts_*.jsonl.gz`` file with one Lhotse ``MonoCut`` per line: a recording and one supervision. The
-supervision has ``text`` (the words), ``speaker``, ``gender`` and ``custom["phones"]``, separated by spaces. If the corpus
-has phone times, they are in ``alignment["phone"]``. Other ``custom`` fields, such as age or dialect, become ``details``.
+A manifest is a ``cuts_*.jsonl.gz`` file with a cut on each line, as `asr.corpus.cuts` describes it.
 """
 
 import gzip
 import json
 import os
-import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from asr.corpus.cuts import Utterance, cut_line, make_utterance, one_line
 from asr.errors import InputError
-
-if TYPE_CHECKING:
-    from lhotse import MonoCut
 
 MAX_LINE_BYTES = 2**24
 
-MAX_NUMBER = 1e9
-"""Largest time in seconds, or sample rate in Hz, that a manifest may contain."""
-
 MAX_COMPRESSION_RATIO = 100
 """Largest accepted ratio of decompressed to compressed size. Manifests have about 10."""
-
-TO_JSON = json.JSONEncoder(ensure_ascii=False).encode
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One utterance of a corpus: its audio, speaker, words and reference phones.
-
-    ``phone_times_s`` has a (start, end) pair in seconds for each phone, or is None if the corpus has no phone times.
-    ``sex`` is "f", "m" or "". ``details`` has other facts about the speaker, such as age or dialect. ``start_s`` is the
-    start of the utterance in its audio file.
-    """
-
-    id: str
-    audio_path: Path
-    sample_rate_hz: int
-    duration_s: float
-    speaker: str
-    phones: tuple[str, ...]
-    words: str = ""
-    phone_times_s: tuple[tuple[float, float], ...] | None = None
-    sex: str = ""
-    details: Mapping[str, str] = field(default_factory=dict)
-    start_s: float = 0.0
 
 
 def write_corpus(
@@ -75,7 +42,16 @@ def write_corpus(
         # Splits may share utterances (TIMIT's full test set contains dev and test). Within a split, ids are unique.
         check_unique_ids(out / f"cuts_{name}.jsonl.gz", split)
     statistics = {
-        "splits": {name: _statistics(split) for name, split in splits.items()},
+        "splits": {
+            name: split_statistics(
+                len(split),
+                {utterance.speaker for utterance in split},
+                sum(utterance.duration_s for utterance in split),
+                Counter(phone for utterance in split for phone in utterance.phones),
+                Counter(str(utterance.sample_rate_hz) for utterance in split),
+            )
+            for name, split in splits.items()
+        },
         "distinct_utterances": len(ids),
         "left_out": dict(left_out),
         "notes": list(notes),
@@ -103,22 +79,36 @@ def read_manifest(path: Path) -> list[Utterance]:
     return utterances
 
 
-def stream_manifest(path: Path, check_audio: bool = True) -> Iterator[Utterance]:
+def stream_manifest(path: Path, check_audio: bool = True, need_phones: bool = True) -> Iterator[Utterance]:
     """Yield the utterances of a manifest one after another. Without ``check_audio``, their audio may be missing.
+
+    ``need_phones`` is that of `make_utterance`.
 
     Raises:
         InputError: as `read_manifest`, but ids may occur twice.
     """
-    count_cuts(path)
-    from lhotse import CutSet
+    for cut in stream_cuts(path):
+        utterance = make_utterance(path, cut, need_phones=need_phones)
+        if check_audio and not (audio := utterance.audio_path).is_file():
+            raise InputError(f"{path}: utterance {utterance.id}: audio file {audio} is missing, expected a file")
+        yield utterance
 
-    try:
-        for cut in CutSet.from_file(path):
-            yield _from_cut(path, cut, check_audio)
-    except InputError:
-        raise
-    except Exception as error:  # lhotse lets the exceptions of gzip, JSON and its own constructors through
-        raise InputError(f"{path}: not a manifest of Lhotse cuts ({_one_line(error)})") from error
+
+def stream_cuts(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the cuts of a manifest as JSON objects. Lhotse's classes take ten times as long, and half a gigabyte.
+
+    Raises:
+        InputError: as `count_cuts`; a line is not a JSON object.
+    """
+    count_cuts(path)
+    for line in _read_lines(path):
+        try:
+            cut = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: not a manifest of Lhotse cuts ({one_line(error)})") from error
+        if not isinstance(cut, dict):
+            raise InputError(f"{path}: a line with a {type(cut).__name__}, expected a Lhotse cut on each line")
+        yield cut
 
 
 def count_cuts(path: Path) -> int:
@@ -127,24 +117,29 @@ def count_cuts(path: Path) -> int:
     Raises:
         InputError: the file is missing, empty or not readable; a line, or the whole, is implausibly long.
     """
+    return sum(1 for _ in _read_lines(path))
+
+
+def _read_lines(path: Path) -> Iterator[bytes]:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected a manifest (cuts_*.jsonl.gz, see `asr prepare --help`)")
-    bytes_left, count = MAX_LINE_BYTES + MAX_COMPRESSION_RATIO * path.stat().st_size, 0
+    bytes_left, empty = MAX_LINE_BYTES + MAX_COMPRESSION_RATIO * path.stat().st_size, True
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             while line := file.readline(MAX_LINE_BYTES + 1):
                 bytes_left -= len(line)
-                count += not line.isspace()
                 if len(line) > MAX_LINE_BYTES:
                     raise InputError(f"{path}: a line of more than {MAX_LINE_BYTES} bytes, expected one cut per line")
                 if bytes_left < 0:
-                    ratio = MAX_COMPRESSION_RATIO
-                    raise InputError(f"{path}: decompresses to more than {ratio} times its size, expected a manifest")
+                    many = f"{MAX_COMPRESSION_RATIO} times its size"
+                    raise InputError(f"{path}: decompresses to more than {many}, expected a manifest")
+                if not line.isspace():
+                    empty = False
+                    yield line
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a manifest of Lhotse cuts ({_one_line(error)})") from error
-    if count == 0:
+        raise InputError(f"{path}: not a manifest of Lhotse cuts ({one_line(error)})") from error
+    if empty:
         raise InputError(f"{path}: 0 utterances, expected at least 1")
-    return count
 
 
 def check_unique_ids(path: Path, utterances: Iterable[Utterance]) -> None:
@@ -160,107 +155,6 @@ def _write_cuts(utterances: Sequence[Utterance], path: Path, language: str) -> N
         for utterance in utterances:
             lines.write(cut_line(utterance, language).encode())
     os.replace(partial, path)
-
-
-def cut_line(utterance: Utterance, language: str = "English") -> str:
-    """The line of an utterance in a manifest, with its line break: a `MonoCut` as Lhotse writes it.
-
-    Lhotse's classes take ten times as long, and importing them takes half a gigabyte in each process that writes.
-    """
-    end_s = utterance.start_s + utterance.duration_s
-    supervision: dict[str, object] = {
-        "id": utterance.id,
-        "recording_id": utterance.id,
-        "start": 0.0,
-        "duration": utterance.duration_s,
-        "channel": 0,
-        "text": utterance.words,
-        "language": language,
-        "speaker": utterance.speaker,
-        "gender": utterance.sex,
-        "custom": {"phones": " ".join(utterance.phones), **utterance.details},
-    }
-    if not language:
-        del supervision["language"]
-    if utterance.phone_times_s is not None:
-        timed = zip(utterance.phones, utterance.phone_times_s, strict=True)
-        phones = [[phone, start, round(end - start, 7), None] for phone, (start, end) in timed]
-        supervision["alignment"] = {"phone": phones}
-    recording = {
-        "id": utterance.id,
-        "sources": [{"type": "file", "channels": [0], "source": str(utterance.audio_path)}],
-        "sampling_rate": utterance.sample_rate_hz,
-        "num_samples": round(end_s * utterance.sample_rate_hz),
-        "duration": end_s,
-        "channel_ids": [0],
-    }
-    cut = {
-        "id": utterance.id,
-        "start": utterance.start_s,
-        "duration": utterance.duration_s,
-        "channel": 0,
-        "supervisions": [supervision],
-        "recording": recording,
-        "type": "MonoCut",
-    }
-    return TO_JSON(cut) + "\n"
-
-
-def _from_cut(path: Path, cut: "MonoCut", check_audio: bool) -> Utterance:
-    where = f"{path}: utterance {cut.id}"
-    if len(cut.supervisions) != 1 or not cut.has_recording:
-        raise InputError(f"{where}: {len(cut.supervisions)} supervisions, expected 1, with a recording")
-    supervision, sources = cut.supervisions[0], cut.recording.sources
-    if len(sources) != 1 or sources[0].type != "file":
-        raise InputError(f"{where}: audio in {len(sources)} sources, expected 1 file")
-    audio_path = Path(sources[0].source)
-    if check_audio and not audio_path.is_file():
-        raise InputError(f"{where}: audio file {audio_path} is missing, expected a file")
-    custom = dict(supervision.custom or {})
-    alignment = (supervision.alignment or {}).get("phone")
-    phones = custom.pop("phones", None)
-    if phones is None and alignment is None:
-        raise InputError(f"{where}: no phones, expected custom['phones'] or alignment['phone']")
-    symbols = phones.split() if phones is not None else [item.symbol for item in alignment or ()]
-    if not supervision.speaker:
-        raise InputError(f"{where}: no speaker, expected a name")
-    utterance = Utterance(
-        id=cut.id,
-        audio_path=audio_path,
-        sample_rate_hz=cut.recording.sampling_rate,
-        duration_s=cut.duration,
-        speaker=supervision.speaker,
-        phones=tuple(unicodedata.normalize("NFC", one) if isinstance(one, str) else one for one in symbols),
-        words=supervision.text or "",
-        phone_times_s=None if alignment is None else tuple((item.start, item.end) for item in alignment),
-        sex=supervision.gender or "",
-        details={key: str(value) for key, value in custom.items()},
-        start_s=cut.start,
-    )
-    _check_values(where, utterance)
-    return utterance
-
-
-def _check_values(where: str, utterance: Utterance) -> None:
-    """Refuse values of the wrong JSON type and numbers out of range."""
-    times = [time for pair in utterance.phone_times_s or () for time in pair]
-    texts = [utterance.id, utterance.speaker, utterance.words, utterance.sex, *utterance.phones]
-    invalid: list[object] = [text for text in texts if not isinstance(text, str)]
-    numbers = (utterance.sample_rate_hz, utterance.duration_s, utterance.start_s, *times)
-    invalid += [number for number in numbers if not isinstance(number, int | float) or not abs(number) < MAX_NUMBER]
-    if invalid:
-        value = str(invalid[0])[:100]
-        raise InputError(f"{where}: value {value!r}, expected strings, and numbers below {MAX_NUMBER:g}")
-
-
-def _statistics(utterances: Sequence[Utterance]) -> dict[str, object]:
-    return split_statistics(
-        len(utterances),
-        {utterance.speaker for utterance in utterances},
-        sum(utterance.duration_s for utterance in utterances),
-        Counter(phone for utterance in utterances for phone in utterance.phones),
-        Counter(str(utterance.sample_rate_hz) for utterance in utterances),
-    )
 
 
 def split_statistics(
@@ -279,8 +173,3 @@ def split_statistics(
         "phone_counts": dict(sorted(phone_counts.items())),
         "sample_rates_hz": dict(sorted(sample_rates_hz.items())),
     }
-
-
-def _one_line(error: Exception) -> str:
-    """Type and message of an exception on one line of bounded length."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

@@ -4,11 +4,12 @@ The order of an epoch and every random choice in it depend only on (seed, epoch,
 epoch needs only the number of batches already processed.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +20,10 @@ from asr.config import AugmentConfig, FeatureConfig
 from asr.corpus.audio import read_audio
 from asr.corpus.manifest import Utterance
 from asr.corpus.phones import PhoneInventory
+from asr.corpus.stored_features import read_stored_features
 from asr.features.augmentation import augment_features, perturb_speed
 from asr.features.filterbanks import extract, feature_dim
-from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics, compute_statistics, normalize
+from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics, FeatureSums, normalize
 
 LENGTH_JITTER = 0.1
 """Durations are scaled by a random factor within 1 +- this before sorting, so that batches differ between epochs."""
@@ -97,14 +99,19 @@ class Dataset:
         return normalize(self._raw(item), self.config, self.utterances[item.utterance].speaker, self.statistics)
 
     def fill_cache(self, speeds: Iterable[float], workers: int = 2) -> Iterator[None]:
-        """Cache the features of every utterance at each speed; yield after each one, for a progress bar."""
-        items = [Item(index, speed) for speed in speeds for index in range(len(self))]
+        """Cache the features of every utterance at each speed until the cache is full; yield after each one."""
+        items = (Item(index, speed) for speed in speeds for index in range(len(self)))
         with ThreadPoolExecutor(workers) as pool:
-            for item, raw in zip(items, pool.map(self._extract, items), strict=True):
+            ahead = deque((item, pool.submit(self._extract, item)) for item in islice(items, 4 * workers))
+            while ahead:
+                item, future = ahead.popleft()
+                raw = future.result()
                 size = raw.numel() * raw.element_size()
-                if size <= self._free_bytes:
-                    self._cache[item] = raw
-                    self._free_bytes -= size
+                if size > self._free_bytes:
+                    break
+                self._cache[item] = raw
+                self._free_bytes -= size
+                ahead.extend((item, pool.submit(self._extract, item)) for item in islice(items, 1))
                 yield
 
     def without_encoder(self) -> "Dataset":
@@ -118,17 +125,19 @@ class Dataset:
 
         Normalization ``speaker`` needs those of each speaker, others those of the whole split under the key "".
         """
-        if self.config.normalization not in ("speaker", *NEEDS_STATISTICS):
-            return
-        groups: dict[str, list[Item]] = defaultdict(list)
+        if self.config.normalization in ("speaker", *NEEDS_STATISTICS):
+            sums: dict[str, FeatureSums] = defaultdict(FeatureSums)
+            self.add_to(sums)
+            self.statistics |= {key: one.statistics() for key, one in sums.items()}
+
+    def add_to(self, sums: dict[str, FeatureSums]) -> None:
+        """Add the frames of each utterance at speed 1 to the sums of its speaker, or to those under the key ""."""
         for index, utterance in enumerate(self.utterances):
-            groups[utterance.speaker if self.config.normalization == "speaker" else ""].append(Item(index, 1.0))
-        for key, items in groups.items():
-            self.statistics[key] = compute_statistics(self._raw(item) for item in items)
+            sums[utterance.speaker if self.config.normalization == "speaker" else ""].add(self._raw(Item(index, 1.0)))
 
     def batches(
         self,
-        plan: Sequence[Sequence[Item]],
+        plan: Iterable[Sequence[Item]],
         augment: AugmentConfig | None = None,
         seed: tuple[int, ...] = (),
         views: int = 1,
@@ -147,6 +156,8 @@ class Dataset:
 
     def _extract(self, item: Item) -> Tensor:
         utterance = self.utterances[item.utterance]
+        if utterance.features_path:
+            return torch.from_numpy(read_stored_features(utterance.features_path))
         rate = self.config.sample_rate_hz
         samples = read_audio(utterance.audio_path, rate, utterance.start_s, utterance.duration_s)
         if item.speed != 1.0:

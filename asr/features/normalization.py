@@ -52,24 +52,47 @@ class FeatureStatistics:
         return features.sub_(self.mean).div_(self.std)
 
 
+class FeatureSums:
+    """Sums over frames, in float64, from which statistics follow."""
+
+    def __init__(self) -> None:
+        self.count, self.total, self.squares = (
+            0,
+            torch.zeros(1, dtype=torch.float64),
+            torch.zeros(1, dtype=torch.float64),
+        )
+
+    def add(self, features: Tensor) -> None:
+        """Add the frames of an utterance (frames, dim)."""
+        features = features[~features.isnan().any(dim=1)]  # digital silence, if the normalization is running
+        self.count += len(features)
+        for piece in features.split(FRAMES_AT_ONCE):
+            piece64 = piece.double()
+            self.total, self.squares = self.total + piece64.sum(0), self.squares + piece64.square().sum(0)
+
+    def statistics(self) -> FeatureStatistics:
+        """Mean and standard deviation of all frames.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.count == 0:
+            raise InputError("feature statistics: 0 frames, expected at least 1")
+        mean = self.total / self.count
+        std = (self.squares / self.count - mean.square()).clamp_min(0).sqrt().clamp_min(STD_FLOOR)
+        return FeatureStatistics(mean.float(), std.float())
+
+
 def compute_statistics(utterances: Iterable[Tensor]) -> FeatureStatistics:
-    """Compute statistics over all frames of all utterances, each (frames, dim), with float64 sums.
+    """Compute statistics over all frames of all utterances, each (frames, dim).
 
     Raises:
         InputError: the utterances have no frames.
     """
-    count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    sums = FeatureSums()
     for features in utterances:
-        features = features[~features.isnan().any(dim=1)]  # digital silence, if the normalization is running
-        count += len(features)
-        for piece in features.split(FRAMES_AT_ONCE):
-            piece64 = piece.double()
-            total, squares = total + piece64.sum(0), squares + piece64.square().sum(0)
-    if count == 0:
-        raise InputError("feature statistics: 0 frames, expected at least 1")
-    mean = total / count
-    std = (squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(STD_FLOOR)
-    return FeatureStatistics(mean.float(), std.float())
+        sums.add(features)
+    return sums.statistics()
 
 
 class RunningNormalizer:

@@ -1,36 +1,31 @@
 """Many utterances -> a TextGrid of each recording, in a folder that mirrors that of the audio.
 
-Threads align batches of utterances; a recording is written when its last utterance is done. What exists is skipped, so that
-the same command resumes. ``errors.tsv`` names all that does not fit; it is written before the tiers that it concerns.
+Workers align units of recordings, this process writes the tiers. What exists is skipped, so that the same command resumes.
+``errors.tsv`` names all that does not fit; it is written before the tiers that it concerns.
 """
 
 import os
-from collections import Counter, defaultdict, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from asr.corpus.audio import probe_audio
 from asr.errors import InputError
-from asr.inference.align_long import LongRecording
-from asr.inference.align_tiers import SUFFIX, overlaps, write_tiers
-from asr.inference.align_utterance import Aligned, Item, MisfitError, Problem, UtteranceAligner
+from asr.inference.align_recordings import Tiers, align_recordings
+from asr.inference.align_tiers import SUFFIX
+from asr.inference.align_utterance import Item, Problem, UtteranceAligner
+from asr.inference.hours_progress import HoursProgress
 from asr.inference.recognizer import Recognizer
-from asr.inference.verify import phone_weights, read_features
-from asr.inference.windows import compute_log_probs
-from asr.system.files import make_folder, read_text, write_text
-from asr.system.progress import progress
+from asr.inference.result_files import ErrorsFile, lock_output, one_cell, read_errors, write_result
+from asr.inference.units import Run, run_here
+from asr.inference.verify import phone_weights
+from asr.system.files import make_folder
 
-ERRORS_FILE = "errors.tsv"
-HEADER = Problem("utterance", "audio", "reason", "detail")
-BATCH_UTTERANCES, BATCH_S = 32, 300.0
-"""A batch has at most so many utterances, and so many seconds but for its last."""
-LONG_S = 60.0
-"""A longer utterance is cut at words that are recognized with confidence."""
+UNIT_UTTERANCES, UNIT_BYTES = 64, 20 * 2**20
+"""A unit has at most so many utterances and bytes of audio, but for its last recording."""
 
 Items = Callable[[], Iterable[Item | Problem]]
 """Yields the utterances of a corpus, and what of it is no utterance, in the same order each time."""
@@ -47,54 +42,75 @@ class Summary:
     problems: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass
-class _Recording:
-    """A recording whose utterances are not all done."""
+@dataclass(frozen=True)
+class RecordingsUnit:
+    """All utterances of some recordings, and those of the recordings whose tiers are wanted."""
 
-    left: int
-    duration_s: float = 0.0
-    speakers: dict[str, list[Aligned]] = field(default_factory=lambda: defaultdict(list))
+    items: tuple[Item, ...]
+    wanted: frozenset[Path]
 
 
-Result = tuple[Item, float, Aligned | Problem]
-"""An utterance, the duration of its recording in seconds, and its intervals or why it has none."""
+@dataclass(frozen=True)
+class Spread:
+    """Who does units: ``load`` is how a worker loads the recognizer, and is pickled if the worker is elsewhere."""
+
+    run: Run
+    load: Callable[[], Recognizer]
 
 
 def align_corpus(
-    recognizer: Recognizer, items: Items, out: Path, root: Path | None = None, force: bool = False, jobs: int = 0
+    recognizer: Recognizer,
+    items: Items,
+    out: Path,
+    root: Path | None = None,
+    force: bool = False,
+    jobs: int = 0,
+    spread: Spread | None = None,
 ) -> Summary:
     """Write the tiers of every recording of a corpus to ``out``, at its path below ``root``.
 
     If audio lies elsewhere, or without ``root``, that is the folder that all audio has in common. ``jobs`` is the number
-    of threads, 0 for one a processor. Recordings with tiers are skipped unless ``force`` is set.
+    of threads, 0 for one a processor, unless ``spread`` says who does the work. Recordings with tiers are skipped unless
+    ``force`` is set.
 
     Raises:
         InputError: no utterances, two recordings with the same tiers, or a folder that cannot be written.
     """
-    jobs = jobs or os.cpu_count() or 1
-    counts, aligner = _survey(recognizer, items)
+    spread = spread or Spread(partial(run_here, threads=jobs or os.cpu_count() or 1), lambda: recognizer)
+    counts, weights = survey(recognizer, items)
     targets = _find_targets(list(counts), out, root)
-    make_folder(out)
-    done = set() if force else {path for path in counts if targets[path].exists()}
-    summary = Summary(skipped=len(done))
-    recordings = {path: _Recording(count) for path, count in counts.items() if path not in done}
-    with _ErrorFile(out / ERRORS_FILE, {_cell(str(path)) for path in done}, summary) as errors:
-        todo = _todo(items(), done, errors)
-        count = sum(recording.left for recording in recordings.values())
-        results = _align_all(aligner, todo, min(jobs, count))
-        for item, duration_s, result in progress(results, "aligning", count):
-            recording = recordings[item.audio_path]
-            _take(recording, item, duration_s, result, errors, summary)
-            if recording.left == 0:
-                del recordings[item.audio_path]
-                if recording.speakers:
-                    write_tiers(targets[item.audio_path], recording.speakers, recording.duration_s)
-                    summary.recordings += 1
+    places = {one_cell(str(path)): place for place, path in enumerate(counts)}
+    with lock_output(out):
+        done = set() if force else {path for path in counts if targets[path].exists()}
+        done_cells = {one_cell(str(path)) for path in done}
+        earlier = read_errors(out)
+        errors = ErrorsFile(out, [problem for problem in earlier if problem.audio in done_cells])
+        unusable = {problem.audio for problem in earlier} - done_cells
+        units = _units(items(), counts, done, unusable, errors)
+        total = sum(counts.values())
+        summary = Summary(skipped=len(done))
+        with HoursProgress("aligning", total, sum(counts[path] for path in done)) as progress:
+            for outcome in spread.run(partial(make_aligner, spread.load, weights), units, len(counts)):
+                if outcome.error is not None:
+                    raise outcome.error
+                assert outcome.result is not None
+                _write(outcome.result, targets, errors, summary)
+                progress.add(
+                    sum(item.audio_path in outcome.unit.wanted for item in outcome.unit.items), outcome.result.seconds
+                )
+        errors.sort(lambda problem: places.get(one_cell(problem.audio), -1))
+    summary.problems.update(problem.reason for problem in errors.problems)
     return summary
 
 
-def _survey(recognizer: Recognizer, items: Items) -> tuple[dict[Path, int], UtteranceAligner]:
-    """Count the utterances of each recording, and the phones of the corpus."""
+def make_aligner(load: Callable[[], Recognizer], weights: np.ndarray) -> Callable[[RecordingsUnit], Tiers]:
+    """Load a recognizer, and return what aligns the recordings of a unit."""
+    aligner = UtteranceAligner(load(), weights)
+    return lambda unit: align_recordings(aligner, unit.items, set(unit.wanted))
+
+
+def survey(recognizer: Recognizer, items: Items) -> tuple[dict[Path, int], np.ndarray]:
+    """Count the utterances of each recording, and weigh the phones, (symbols,) float64, by those of the corpus."""
     counts: Counter[Path] = Counter()
     phones: Counter[str] = Counter()
     for item in items():
@@ -109,7 +125,7 @@ def _survey(recognizer: Recognizer, items: Items) -> tuple[dict[Path, int], Utte
     for phone, count in phones.items():
         if inventory.mapping.get(phone) is not None:
             known[inventory.encode([phone], "")[0]] += count
-    return dict(counts), UtteranceAligner(recognizer, phone_weights(known, len(inventory.symbols)))
+    return dict(counts), phone_weights(known, len(inventory.symbols))
 
 
 def _find_targets(paths: Sequence[Path], out: Path, root: Path | None) -> dict[Path, Path]:
@@ -127,159 +143,53 @@ def _find_targets(paths: Sequence[Path], out: Path, root: Path | None) -> dict[P
     return targets
 
 
-def _todo(items: Iterable[Item | Problem], done: set[Path], errors: "_ErrorFile") -> Iterator[Item]:
+def _units(
+    items: Iterable[Item | Problem], counts: dict[Path, int], done: set[Path], unusable: set[str], errors: ErrorsFile
+) -> Iterator[RecordingsUnit]:
+    """The units with recordings that lack tiers; what is no utterance becomes an error.
+
+    The units depend on the corpus alone. One whose tiers are there in part is therefore aligned whole, so that a result
+    does not depend on where an earlier command ended. Where only such tiers lack as could not be made, they are tried
+    alone.
+    """
+    for unit in _all_units(items, counts, errors):
+        lacking = frozenset(item.audio_path for item in unit if item.audio_path not in done)
+        if {one_cell(str(path)) for path in lacking} <= unusable:
+            unit = [item for item in unit if item.audio_path in lacking]
+        if lacking:
+            yield RecordingsUnit(tuple(unit), lacking)
+
+
+def _all_units(items: Iterable[Item | Problem], counts: dict[Path, int], errors: ErrorsFile) -> Iterator[list[Item]]:
+    open_recordings: dict[Path, list[Item]] = {}
+    unit: list[Item] = []
+    size = 0
     for item in items:
         if isinstance(item, Problem):
             errors.add(item)
-        elif item.audio_path not in done:
-            yield item
+            continue
+        recording = open_recordings.setdefault(item.audio_path, [])
+        recording.append(item)
+        if len(recording) < counts[item.audio_path]:
+            continue
+        del open_recordings[item.audio_path]
+        own = item.audio_path.stat().st_size if item.audio_path.is_file() else 0
+        if unit and (len(unit) + len(recording) > UNIT_UTTERANCES or size + own > UNIT_BYTES):
+            yield unit
+            unit, size = [], 0
+        unit += recording
+        size += own
+    if unit:
+        yield unit
 
 
-def _take(
-    recording: _Recording,
-    item: Item,
-    duration_s: float,
-    result: Aligned | Problem,
-    errors: "_ErrorFile",
-    summary: Summary,
-) -> None:
-    """Add a result to its recording."""
-    recording.left -= 1
-    recording.duration_s = max(recording.duration_s, duration_s)
-    if isinstance(result, Aligned) and overlaps(result, recording.speakers.get(item.speaker, [])):
-        result = Problem(item.id, str(item.audio_path), "overlaps another utterance of its speaker")
-    if isinstance(result, Problem):
-        errors.add(result)
-        return
-    for problem in result.problems:
+def _write(tiers: Tiers, targets: dict[Path, Path], errors: ErrorsFile, summary: Summary) -> None:
+    """Write what was done of a unit, its errors first."""
+    for problem in tiers.problems:
         errors.add(problem)
-    recording.speakers[item.speaker].append(result)
-    summary.utterances += 1
-    summary.seconds += _own_duration_s(item, duration_s)
-
-
-def _align_all(aligner: UtteranceAligner, items: Iterable[Item], jobs: int) -> Iterator[Result]:
-    """Align utterances in threads, in order; few batches wait at a time."""
-    if jobs <= 1:  # then torch has all processors
-        for batch in _batches(items):
-            yield from _align_batch(aligner, batch)
-        return
-    waiting: deque[Future[list[Result]]] = deque()
-    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for batch in _batches(items):
-                waiting.append(pool.submit(_align_batch, aligner, batch))
-                if len(waiting) > 2 * jobs:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-Timed = tuple[Item, float, Problem | None]
-"""An utterance, the duration of its recording, and why it cannot be aligned."""
-
-
-def _batches(items: Iterable[Item]) -> Iterator[list[Timed]]:
-    """Group utterances, with the headers of their audio read."""
-    batch: list[Timed] = []
-    seconds = 0.0
-    for item in items:
-        try:
-            duration_s, problem = probe_audio(item.audio_path).duration_s, None
-        except InputError as error:
-            duration_s, problem = 0.0, _unusable(item, error)
-        own_s = _own_duration_s(item, duration_s)
-        if batch and (own_s > LONG_S or seconds + own_s > BATCH_S or len(batch) == BATCH_UTTERANCES):
-            yield batch
-            batch, seconds = [], 0.0
-        batch.append((item, duration_s, problem))
-        seconds += own_s
-    if batch:
-        yield batch
-
-
-def _align_batch(aligner: UtteranceAligner, batch: Sequence[Timed]) -> list[Result]:
-    """Align the utterances of a batch."""
-    results: list[Result] = []
-    usable: list[tuple[int, Tensor]] = []
-    for item, duration_s, problem in batch:
-        outcome: Aligned | Problem | Tensor = problem or _read_or_align_long(aligner, item, duration_s)
-        if isinstance(outcome, Tensor):
-            usable.append((len(results), outcome))
-            outcome = Problem(item.id, str(item.audio_path), "not aligned")
-        results.append((item, duration_s, outcome))
-    all_log_probs = compute_log_probs(aligner.recognizer.bundle, [features for _, features in usable])
-    for (index, features), log_probs in zip(usable, all_log_probs, strict=True):
-        item, duration_s, _ = results[index]
-        try:
-            units = aligner.units(item)
-            own_s = _own_duration_s(item, duration_s)
-            results[index] = (item, duration_s, aligner.align(units, features, log_probs, item.start_s, own_s))
-        except MisfitError as misfit:
-            results[index] = (item, duration_s, _misfit(item, misfit))
-    return results
-
-
-def _read_or_align_long(aligner: UtteranceAligner, item: Item, duration_s: float) -> Aligned | Problem | Tensor:
-    """The normalized features (frames, dim) of an utterance; if it is long, its intervals."""
-    own_s = _own_duration_s(item, duration_s)
-    try:
-        if own_s > LONG_S:
-            return LongRecording(aligner, item, own_s).align()
-        if own_s == duration_s:
-            return aligner.recognizer.features(item.audio_path)[0]
-        return read_features(aligner.recognizer, item.audio_path, item.start_s, own_s)
-    except InputError as error:
-        return _unusable(item, error)
-    except MisfitError as misfit:
-        return _misfit(item, misfit)
-
-
-def _own_duration_s(item: Item, duration_s: float) -> float:
-    """The duration of an utterance in a recording of ``duration_s``."""
-    return (duration_s if item.end_s is None else item.end_s) - item.start_s
-
-
-def _misfit(item: Item, misfit: MisfitError) -> Problem:
-    return Problem(item.id, str(item.audio_path), misfit.reason, misfit.detail)
-
-
-def _unusable(item: Item, error: InputError) -> Problem:
-    return Problem(item.id, str(item.audio_path), "audio that cannot be used", str(error))
-
-
-class _ErrorFile:
-    """``errors.tsv``: the lines of recordings whose tiers exist stay, others are added at once."""
-
-    def __init__(self, path: Path, kept: set[str], summary: Summary) -> None:
-        self.path, self.kept, self.summary = path, kept, summary
-
-    def __enter__(self) -> "_ErrorFile":
-        lines = [_line(HEADER)]
-        if self.path.exists():
-            old = read_text(self.path, "problems of an alignment").splitlines(keepends=True)[1:]
-            kept = [line for line in old if line.endswith("\n") and self.kept.intersection(line.split("\t")[1:2])]
-            self.summary.problems.update(line.rstrip("\n").split("\t")[2] for line in kept)
-            lines += kept
-        write_text(self.path, "".join(lines))
-        self.file = self.path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
-
-    def add(self, problem: Problem) -> None:
-        """Add a problem to the file and to the counts."""
-        self.summary.problems[problem.reason] += 1
-        self.file.write(_line(problem))
-        self.file.flush()
-
-
-def _line(problem: Problem) -> str:
-    return "\t".join(map(_cell, problem)) + "\n"
-
-
-def _cell(value: str) -> str:
-    return " ".join(value.split())
+    for path, text in tiers.texts.items():
+        make_folder(targets[path].parent)
+        write_result(targets[path], text.encode())
+    summary.recordings += len(tiers.texts)
+    summary.utterances += tiers.utterances
+    summary.seconds += tiers.seconds

@@ -19,6 +19,12 @@ def write_tiers(path: Path, speakers: Mapping[str, Sequence[Aligned]], duration_
     Raises:
         InputError: it cannot be written.
     """
+    make_folder(path.parent)
+    write_text(path, format_tiers(speakers, duration_s))
+
+
+def format_tiers(speakers: Mapping[str, Sequence[Aligned]], duration_s: float) -> str:
+    """The TextGrid of a recording of ``duration_s``."""
     from praatio import textgrid
 
     grid = textgrid.Textgrid(0, duration_s)
@@ -33,9 +39,7 @@ def write_tiers(path: Path, speakers: Mapping[str, Sequence[Aligned]], duration_
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "grid.TextGrid"
         grid.save(str(file), format="long_textgrid", includeBlankSpaces=True)
-        text = file.read_text(encoding="utf-8")
-    make_folder(path.parent)
-    write_text(path, text)
+        return file.read_text(encoding="utf-8")
 
 
 def overlaps(utterance: Aligned, others: Iterable[Aligned]) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor
 from asr.errors import InputError
 from asr.inference.align_pronunciations import ChosenPath, choose_pronunciations
 from asr.inference.recognizer import Recognizer
+from asr.inference.result_files import Problem
 from asr.inference.transcript_formats import Phone
 from asr.inference.verify import compute_fit, recognize_tokens
 
@@ -48,15 +49,6 @@ class Interval(NamedTuple):
     label: str
     start_s: float
     end_s: float
-
-
-class Problem(NamedTuple):
-    """What does not fit: where, why, and particulars. Reasons are counted, so they name no values."""
-
-    where: str
-    audio: str
-    reason: str
-    detail: str = ""
 
 
 class MisfitError(Exception):

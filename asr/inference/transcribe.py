@@ -1,7 +1,8 @@
-"""Many audio files -> transcripts, in batches. Imports nothing that only training or data preparation needs."""
+"""Many recordings -> transcripts, in batches. Imports nothing that only training or data preparation needs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -16,6 +17,7 @@ FILES_AT_ONCE = 64
 FRAMES_AT_ONCE = 60_000
 """Files are collected up to this number of files, or of frames (10 minutes), and then recognized."""
 
+T = TypeVar("T")
 Features = tuple[Tensor, float]
 """Normalized features (frames, dim) and the duration in seconds."""
 
@@ -40,15 +42,19 @@ def find_audio_files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def transcribe(recognizer: Recognizer, files: Iterable[Path]) -> Iterator[tuple[Path, Transcript | InputError]]:
-    """Yield each file, in order, with its transcript, or with the error if it cannot be used.
+def transcribe(
+    recognizer: Recognizer, recordings: Iterable[T], read: Callable[[T], Features] | None = None
+) -> Iterator[tuple[T, Transcript | InputError]]:
+    """Yield each recording, in order, with its transcript, or with the error if it cannot be used.
 
-    Batches of similar length make this faster and change no result. A file shorter than a frame has no phones. If the model
-    normalizes by speaker, each file counts as a speaker.
+    ``read`` computes the features of a recording; by default recordings are paths. Batches of similar length make this
+    faster and change no result. A file shorter than a frame has no phones. If the model normalizes by speaker, each
+    recording counts as a speaker.
     """
-    pending: list[tuple[Path, Features | InputError]] = []
-    for path in files:
-        pending.append((path, _features(recognizer, path)))
+    compute: Callable[[Any], Features] = read or recognizer.features
+    pending: list[tuple[T, Features | InputError]] = []
+    for recording in recordings:
+        pending.append((recording, _features_or_error(compute, recording)))
         frames = sum(len(result[0]) for _, result in pending if not isinstance(result, InputError))
         if len(pending) == FILES_AT_ONCE or frames > FRAMES_AT_ONCE:
             results = _recognize(recognizer, pending)
@@ -57,17 +63,17 @@ def transcribe(recognizer: Recognizer, files: Iterable[Path]) -> Iterator[tuple[
     yield from _recognize(recognizer, pending)
 
 
-def _features(recognizer: Recognizer, path: Path) -> Features | InputError:
+def _features_or_error(read: Callable[[T], Features], recording: T) -> Features | InputError:
     try:
-        return recognizer.features(path)
+        return read(recording)
     except InputError as error:
         return error
 
 
 def _recognize(
-    recognizer: Recognizer, pending: Sequence[tuple[Path, Features | InputError]]
-) -> list[tuple[Path, Transcript | InputError]]:
+    recognizer: Recognizer, pending: Sequence[tuple[T, Features | InputError]]
+) -> list[tuple[T, Transcript | InputError]]:
     usable = [result for _, result in pending if not isinstance(result, InputError)]
     features, durations_s = [features for features, _ in usable], [duration_s for _, duration_s in usable]
     transcripts = iter(recognizer.recognize(features, durations_s))
-    return [(path, result if isinstance(result, InputError) else next(transcripts)) for path, result in pending]
+    return [(name, result if isinstance(result, InputError) else next(transcripts)) for name, result in pending]

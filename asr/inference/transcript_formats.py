@@ -57,15 +57,23 @@ def format_text(transcript: Transcript, path: Path) -> str:
 
 def format_json(transcript: Transcript, path: Path) -> str:
     """A JSON object on one line; times in seconds."""
-    phones = [{name: _rounded(value) for name, value in asdict(phone).items()} for phone in transcript.phones]
-    content = {"path": str(path), "duration_s": _rounded(transcript.duration_s), "phones": phones}
-    return json.dumps(content, ensure_ascii=False) + "\n"
+    return _json_line({"path": str(path)}, transcript)
 
 
 def format_ctm(transcript: Transcript, path: Path) -> str:
     """NIST's CTM: file, channel, start and duration in seconds, phone, confidence."""
+    return _ctm_lines(path.stem, transcript)
+
+
+def _json_line(name: dict[str, str], transcript: Transcript) -> str:
+    phones = [{name: _rounded(value) for name, value in asdict(phone).items()} for phone in transcript.phones]
+    content = {**name, "duration_s": _rounded(transcript.duration_s), "phones": phones}
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
+def _ctm_lines(name: str, transcript: Transcript) -> str:
     return "".join(
-        f"{path.stem} 1 {phone.start_s:.3f} {phone.end_s - phone.start_s:.3f} {phone.symbol} {phone.confidence:.3f}\n"
+        f"{name} 1 {phone.start_s:.3f} {phone.end_s - phone.start_s:.3f} {phone.symbol} {phone.confidence:.3f}\n"
         for phone in transcript.phones
     )
 
@@ -104,3 +112,10 @@ FORMATS: dict[str, tuple[str, Callable[[Transcript, Path], str]]] = {
     "phn": (".phn", format_phn),
 }
 """Name -> file suffix, and the function that formats a transcript, given the path of its audio."""
+
+UTTERANCE_FORMATS: dict[str, tuple[str, Callable[[Transcript, str], str]]] = {
+    "text": (".txt", lambda transcript, name: f"{name}\t{' '.join(transcript.symbols)}\n"),
+    "json": (".jsonl", lambda transcript, name: _json_line({"id": name}, transcript)),
+    "ctm": (".ctm", lambda transcript, name: _ctm_lines(name, transcript)),
+}
+"""The formats of files with many utterances, which have their id in place of a path: as `FORMATS`."""

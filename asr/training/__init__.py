@@ -1,11 +1,15 @@
-"""Training: manifests and a configuration -> a model folder.
+"""Training: manifests or shards and a configuration -> a model folder.
 
-In:  a `TrainConfig`, manifests of utterances.
+In:  a `TrainConfig`, manifests of utterances or shards of them.
 Out: `run_dir/model`, checkpoints, a log, the history of epochs.
 Start with `loop.train`, which shows a whole training on one page; `run.Run.state` is what a resumed run restores.
 
     loop                 epochs, updates, validation
-    data                 datasets, the updates of an epoch, each process's share
+    data                 both sets, the updates of a section, each process's share
+    sections             the training set, opened section by section
+    sources              manifests and shards, their weights, what each section has of them
+    shard_reader         shards read ahead, kept in place, named if they are bad
+    data_checks          utterances that cannot be trained on
     run                  model, optimizer, schedule and progress of a run
     run_folder           settings and log of a run; whether it can be resumed
     checkpoints          when checkpoints are written, what resume restores
@@ -35,4 +39,5 @@ __all__ = [
     "optimization",
     "run",
     "run_folder",
+    "sections",
 ]

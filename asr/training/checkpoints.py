@@ -7,8 +7,10 @@ epoch_NNNN.pt             the weights after an epoch, for the best and the lates
 import logging
 import math
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from asr.errors import Interrupted
+from asr.errors import InputError, Interrupted
 from asr.system.signals import StopRequest
 from asr.training.checkpoint_files import load_last, save_checkpoint, save_last
 from asr.training.distributed import signal_in_any_process
@@ -61,6 +63,24 @@ def save_if_due(run: Run, stop: StopRequest) -> None:
     raise_if_stopped(run, stop, stopping)
 
 
+@contextmanager
+def saved_on_bad_input(run: Run) -> Iterator[None]:
+    """Save the state before input that cannot be read ends the run: a store that is away, a damaged file.
+
+    Raises:
+        InputError: the same, with where to resume from.
+    """
+    try:
+        yield
+    except InputError as error:
+        if run.progress.update == 0:
+            raise
+        if run.accelerator.is_main_process:
+            check_weights(run)
+            save_state(run)
+        raise InputError(f"{error}; {resumption(run)}") from error
+
+
 def raise_if_stopped(run: Run, stop: StopRequest, stopping: int) -> None:
     """End a run whose state is saved, if a signal asked for it.
 
@@ -70,5 +90,10 @@ def raise_if_stopped(run: Run, stop: StopRequest, stopping: int) -> None:
     if not stopping:
         return
     run.accelerator.wait_for_everyone()
-    saved = f"saved in {run.run_dir / 'checkpoints'}, the same command with resume=true continues"
-    raise Interrupted(f"stopped after {run.progress.update} updates; {saved}", stop.signal or signal.SIGTERM)
+    message = f"stopped after {run.progress.update} updates; {resumption(run)}"
+    raise Interrupted(message, stop.signal or signal.SIGTERM)
+
+
+def resumption(run: Run) -> str:
+    """Where the state of a run is, and how to continue."""
+    return f"saved in {run.run_dir / 'checkpoints'}, the same command with resume=true continues"

@@ -1,93 +1,149 @@
-"""The data of a training run: both datasets, the updates of an epoch, and each process's share of a batch."""
+"""The data of a training run: both sets, the updates of a section, and each process's share of a batch."""
 
+import logging
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from functools import partial
+
+from accelerate import Accelerator
 
 from asr.config import FeatureConfig, TrainConfig
-from asr.corpus.manifest import read_manifest
 from asr.corpus.phones import PhoneInventory
 from asr.errors import InputError
 from asr.features.dataset import Batch, Dataset, Item, plan_training
-from asr.features.normalization import NEEDS_STATISTICS
+from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics, FeatureSums
 from asr.system.progress import progress
+from asr.training.data_checks import UtteranceCheck, check_stored_features
 from asr.training.objective import views_of
 from asr.training.pretrained import FrozenLayers
 from asr.training.run import Run
+from asr.training.sections import Section, Sections
+from asr.training.shard_reader import ShardReader
+from asr.training.sources import locate, open_source, open_sources
+
+log = logging.getLogger("asr.training")
 
 Update = list[list[Item]]
-"""The batches of one update: `trainer.accumulation` of them, fewer at the end of an epoch."""
+"""The batches of one update: `trainer.accumulation` of them, fewer at the end of a section."""
 
 Share = tuple[Batch, float]
 """A process's part of a batch, and the factor on its loss: 0 if it only repeats an utterance to keep in step."""
 
+STATISTICS_S = 20 * 3600.0
+"""Seconds of speech in shards from which the mean and variance of all features are learned."""
 
-def load_datasets(
+
+def load_data(
     config: TrainConfig,
+    accelerator: Accelerator,
     features: FeatureConfig,
     phones: PhoneInventory,
     encode: FrozenLayers | None = None,
     longest_s: float = math.inf,
-) -> tuple[Dataset, Dataset]:
+) -> tuple[Sections, Dataset]:
     """Training and dev sets, with as many features computed as the cache holds. ``encode`` is as `Dataset` takes it.
 
     ``longest_s`` is the longest utterance that the model can be trained on.
 
     Raises:
-        InputError: a manifest cannot be used, both sets share a speaker, or an utterance is too long.
+        InputError: a manifest or shards cannot be used, both sets share a speaker, or an utterance is too long.
     """
-    folder, cache = Path(config.corpus.dir), config.trainer.feature_cache_gib
+    corpus, speeds, cache = config.corpus, config.augment.speeds, config.trainer.feature_cache_gib
     if config.augment.frequency_warp and features.name != "fbank":
         warp = f"augment.frequency_warp is {config.augment.frequency_warp} with features {config.features.name}"
         raise InputError(f"configuration: {warp}, expected 0 or fbank")
-    train_utterances, dev_utterances = (
-        read_manifest(folder / name) for name in (config.corpus.train, config.corpus.dev)
-    )
-    for utterance in train_utterances + dev_utterances:
-        if utterance.duration_s > longest_s * min(config.augment.speeds):
-            limit = f"expected at most {longest_s * min(config.augment.speeds):g} s, what the encoder sees at once"
-            raise InputError(f"{folder}: utterance {utterance.id} lasts {utterance.duration_s:.2f} s, {limit}")
-    shared = {u.speaker for u in train_utterances} & {u.speaker for u in dev_utterances}
-    if shared:
-        raise InputError(f"{folder}: speaker {min(shared)} is in train and dev, expected disjoint speakers")
-    train_set = Dataset(train_utterances, features, phones, cache, encode=encode)
-    dev_set = Dataset(dev_utterances, features, phones, cache, encode=encode)
-    for name, dataset, speeds in (("train", train_set, config.augment.speeds), ("dev", dev_set, [1.0])):
-        for _ in progress(dataset.fill_cache(speeds), f"features of {name}", len(dataset) * len(speeds)):
-            pass
-    train_set.learn_statistics()
+    sources, dev = open_sources(corpus, config.sources), open_source(locate(corpus.dir, corpus.dev))
+    for source, played in (*((source, speeds) for source in sources), (dev, [1.0])):
+        check_stored_features(source, features, played, encode is not None)
+    reader = ShardReader(config.sources)
+    dev_utterances = reader.read_whole(dev)
+    check = UtteranceCheck(longest_s * min(speeds), {utterance.speaker for utterance in dev_utterances}, phones)
+    in_memory = [utterance for source in sources for utterance in source.utterances]
+    check.check_durations(in_memory + dev_utterances, corpus.dir)
+    check.check_speakers(in_memory, corpus.dir)
+
+    statistics: dict[str, FeatureStatistics] = {}
+    make = partial(Dataset, features=features, inventory=phones, encode=encode, statistics=statistics)
+    # A section's features are used once: there is nothing to cache.
+    once = any(source.shards is not None for source in sources)
+    sections = Sections(sources, config, accelerator, reader, partial(make, cache_gib=0 if once else cache), check)
+    dev_set = make(dev_utterances, cache_gib=cache)
+    for name, dataset, played in (("train", sections.whole, speeds), ("dev", dev_set, [1.0])):
+        if dataset is not None:
+            for _ in progress(dataset.fill_cache(played), f"features of {name}", len(dataset) * len(played)):
+                pass
+    statistics |= learn_statistics(sections, features.normalization)
     if features.normalization in NEEDS_STATISTICS:
-        dev_set.statistics = train_set.statistics
+        dev_set.statistics = statistics
     else:
         dev_set.learn_statistics()
-    return train_set, dev_set
+    return sections, dev_set
 
 
-def plan_epoch(run: Run, epoch: int) -> list[Update]:
-    """The updates of an epoch. They follow from (seed, epoch) alone, so that a resumed run has the same ones."""
-    trainer, durations_s = run.config.trainer, [utterance.duration_s for utterance in run.train_set.utterances]
-    seed = (run.config.seed, epoch)
-    plan = plan_training(durations_s, run.config.augment.speeds, trainer.batch_seconds, trainer.batch_utterances, seed)
-    return [plan[start : start + trainer.accumulation] for start in range(0, len(plan), trainer.accumulation)]
+def learn_statistics(sections: Sections, normalization: str) -> dict[str, FeatureStatistics]:
+    """The statistics of the training set that the normalization needs."""
+    if sections.whole is not None:
+        sections.whole.learn_statistics()
+        return sections.whole.statistics
+    sums: dict[str, FeatureSums] = defaultdict(FeatureSums)
+    if normalization == "speaker" or normalization in NEEDS_STATISTICS:
+        for dataset in sections.stream(math.inf if normalization == "speaker" else STATISTICS_S):
+            dataset.add_to(sums)
+    return {key: one.statistics() for key, one in sums.items()}
 
 
-def shares(run: Run, updates: Sequence[Update], epoch: int) -> Iterator[tuple[Update, list[Share]]]:
-    """Each update of an epoch with this process's share of its batches: every n-th utterance.
+def remaining_sections(run: Run) -> Iterator[Section]:
+    """The sections of the current epoch that are left to train, without those of which every shard is bad.
+
+    Raises:
+        InputError: as `Sections.open`; or every shard of the epoch is bad.
+    """
+    epoch, bad = run.progress.epoch, run.progress.bad_shards
+    for number in range(run.progress.section, run.sections.count(epoch)):
+        section = run.sections.open(epoch, number, bad)
+        if len(section.chosen):
+            if run.teachers:
+                run.teachers.follow(section.dataset)
+            yield section
+        else:
+            run.progress.end_section()
+    shards, utterances = run.sections.left_out(epoch, bad)
+    if shards:
+        log.info("epoch %d: %d bad shards with %d utterances left out", epoch + 1, shards, utterances)
+    if not run.progress.loss_count:
+        raise InputError("corpus.train: every shard is bad, expected at least one to train on")
+
+
+def plan_updates(run: Run, section: Section) -> list[Update]:
+    """The updates of a section. They follow from the seed alone, so that a resumed run has the same ones."""
+    trainer, chosen = run.config.trainer, section.chosen.tolist()
+    durations_s = [section.dataset.utterances[index].duration_s for index in chosen]
+    speeds = run.config.augment.speeds
+    planned = plan_training(durations_s, speeds, trainer.batch_seconds, trainer.batch_utterances, section.seed)
+    batches = [[Item(chosen[item.utterance], item.speed) for item in batch] for batch in planned]
+    return [batches[start : start + trainer.accumulation] for start in range(0, len(batches), trainer.accumulation)]
+
+
+def shares(run: Run, section: Section, updates: Sequence[Update]) -> Iterator[tuple[Update, list[Share]]]:
+    """Each update of a section with this process's share of its batches: every n-th utterance.
 
     A resumed run skips the updates that it has done.
     """
     rank, processes = run.accelerator.process_index, run.accelerator.num_processes
     remaining = updates[run.progress.groups :]
     parts = [batch[rank::processes] or batch[:1] for update in remaining for batch in update]
-    batches = run.train_set.batches(parts, run.config.augment, (run.config.seed, epoch), views_of(run))
-    for update in progress(remaining, f"epoch {epoch + 1}", len(remaining)) if rank == 0 else remaining:
+    batches = section.dataset.batches(parts, run.config.augment, section.seed, views_of(run))
+    part = f", part {section.number + 1} of {section.count}" if section.count > 1 else ""
+    label = f"epoch {run.progress.epoch + 1}{part}"
+    for update in progress(remaining, label, len(remaining)) if rank == 0 else remaining:
         yield update, [(next(batches), float(rank < len(batch))) for batch in update]
 
 
-def loss_divisor(run: Run, update: Update) -> float:
+def loss_divisor(run: Run, section: Section, update: Update) -> float:
     """The divisor of an update's summed loss, the same in every process."""
     items = [item for batch in update for item in batch]
     reduction = run.config.trainer.loss_reduction
     if reduction == "token":
-        return float(max(1, sum(len(run.train_set.tokens[item.utterance]) for item in items)))
+        return float(max(1, sum(len(section.dataset.tokens[item.utterance]) for item in items)))
     return float(len(items)) if reduction == "utterance" else 1.0

@@ -4,15 +4,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import ProjectConfiguration, gather_object
 
 from asr.config import TrainerConfig
 from asr.errors import InputError, TrainingError
 from asr.system.processor import PrecisionChoice, choose_precision
 from asr.system.signals import StopRequest
+
+T = TypeVar("T")
 
 
 def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
@@ -44,6 +47,11 @@ def signal_in_any_process(accelerator: Accelerator, stop: StopRequest) -> int:
     if accelerator.num_processes == 1:
         return stop.signal
     return int(accelerator.reduce(torch.tensor(stop.signal)))
+
+
+def gather(accelerator: Accelerator, found: T) -> list[T]:
+    """What each process passed, in the order of the processes."""
+    return [found] if accelerator.num_processes == 1 else gather_object([found])
 
 
 def common_precision(wanted: str, accelerator: Accelerator) -> PrecisionChoice:

@@ -32,7 +32,7 @@ def write_model(run: Run, validate: Callable[[Run], Score]) -> Score:
         if run.config.trainer.aligner_epochs and run.bundle.features.name == "waveform":
             log.info("aligner: none, since it needs a spectrum and the features are samples")
         elif run.config.trainer.aligner_epochs:
-            train_set, trainer = run.train_set.without_encoder(), run.config.trainer
+            train_set, trainer = run.sections.sample(run.progress.bad_shards).without_encoder(), run.config.trainer
             aligner = train_aligner(run.bundle, train_set, trainer.aligner_epochs, run.config.seed)
             save_aligner(aligner, model_dir)
     log.info("dev %s of the model (%s): %s", dev.rate_name, description, headline(dev))

@@ -2,16 +2,17 @@
 
     datasets -> epochs of updates (flat start first, then CTC), each scored on dev -> averaged weights -> model folder
 
-An update is one step of the optimizer. The checkpoint holds everything that decides the next update (`Run.state`), so a
-resumed run ends with the same weights, bit for bit. In distributed training each process computes its share of every batch,
-so the number of processes does not change the gradient.
+An update is one step of the optimizer. A section is what is in memory at once: everything, or some shards. The checkpoint
+holds everything that decides the next update (`Run.state`), so a resumed run ends with the same weights, bit for bit. In
+distributed training each process computes its share of every batch: the number of processes does not change the gradient.
 """
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,8 +24,8 @@ from asr.inference.evaluate import recognize, score_hypotheses
 from asr.scoring.error_rate import Score, rate_name
 from asr.system.lock import open_run_lock
 from asr.system.signals import StopRequest, catch_stop_signals
-from asr.training.checkpoints import raise_if_stopped, restore, save_epoch, save_if_due
-from asr.training.data import Share, load_datasets, loss_divisor, plan_epoch, shares
+from asr.training.checkpoints import raise_if_stopped, restore, save_epoch, save_if_due, saved_on_bad_input
+from asr.training.data import Share, load_data, loss_divisor, plan_updates, remaining_sections, shares
 from asr.training.distributed import make_accelerator, report_lost_process, signal_in_any_process
 from asr.training.final_model import write_model
 from asr.training.model_card import describe
@@ -37,12 +38,17 @@ from asr.training.run_folder import check_run_dir, describe_last_checkpoint, log
 
 log = logging.getLogger("asr.training")
 
+AfterEpoch = Callable[[Sequence[Mapping[str, Any]]], None]
+"""Called after each epoch with the records of all epochs so far: ``epoch``, ``dev_per`` and others."""
+
 NORMS_EVERY = 20
 """Updates between two records of the gradient norms, which cost a pass over all gradients."""
 
 
-def train(config: TrainConfig, run_dir: Path) -> float:
+def train(config: TrainConfig, run_dir: Path, after_epoch: AfterEpoch | None = None) -> float:
     """Train a model and write it to ``run_dir/model``; continue a run that was interrupted. Returns the dev PER.
+
+    An exception of ``after_epoch`` ends the run; its state is saved.
 
     Raises:
         InputError: the configuration, the manifests or the run folder cannot be used.
@@ -51,10 +57,12 @@ def train(config: TrainConfig, run_dir: Path) -> float:
     """
     check_run_dir(config, run_dir)
     run = prepare(config, run_dir)
-    with start(run):
+    with closing(run.sections), start(run):
         with catch_stop_signals() as stop:
             while run.progress.epoch < config.trainer.epochs and not should_stop_early(run):
                 train_epoch(run, stop)
+                if after_epoch:
+                    after_epoch(run.progress.history)
         dev = write_model(run, validate)
         run.accelerator.end_training()
     return dev.total.per
@@ -68,8 +76,8 @@ def prepare(config: TrainConfig, run_dir: Path) -> Run:
     features = checkpoint.features if checkpoint else config.features
     encode = frozen_layers(checkpoint, config, accelerator.device)
     longest_s = checkpoint.longest_s if checkpoint else math.inf
-    train_set, dev_set = load_datasets(config, features, phones, encode, longest_s)
-    return Run(config, run_dir, accelerator, phones, train_set, dev_set, checkpoint)
+    sections, dev_set = load_data(config, accelerator, features, phones, encode, longest_s)
+    return Run(config, run_dir, accelerator, phones, sections, dev_set, checkpoint)
 
 
 @contextmanager
@@ -99,16 +107,20 @@ def train_epoch(run: Run, stop: StopRequest) -> None:
 
     Raises:
         Interrupted: a signal stopped the run; its state is saved.
+        InputError: a store does not answer, or a shard or an audio file is damaged; the state is saved.
     """
     epoch, trainer = run.progress.epoch, run.config.trainer
-    updates = plan_epoch(run, epoch)
-    last_learning_rate = learning_rate_at(run, (len(updates) - 1) / len(updates))
     run.model.train()
-    for update, batches in shares(run, updates, epoch):
-        divisor = loss_divisor(run, update)
-        loss = update_weights(run, batches, divisor, learning_rate_at(run, run.progress.groups / len(updates)))
-        run.progress.add_loss(loss, divisor)
-        save_if_due(run, stop)
+    with saved_on_bad_input(run):
+        for section in remaining_sections(run):
+            updates = plan_updates(run, section)
+            for update, batches in shares(run, section, updates):
+                divisor = loss_divisor(run, section, update)
+                learning_rate = learning_rate_at(run, section.epoch_fraction(run.progress.groups / len(updates)))
+                loss = update_weights(run, batches, divisor, learning_rate)
+                run.progress.add_update(loss, divisor, learning_rate)
+                save_if_due(run, stop)
+            run.progress.end_section()
     dev = validate(run)
     run.schedule.epoch_done(dev.total.per)
     record = {
@@ -116,7 +128,7 @@ def train_epoch(run: Run, stop: StopRequest) -> None:
         "objective": "flat start" if epoch < trainer.flat_start_epochs else "CTC",
         "train_loss": run.progress.loss_sum / run.progress.loss_count,
         "dev_per": dev.total.per,
-        "learning_rate": last_learning_rate,
+        "learning_rate": run.progress.learning_rate,
         "minutes": run.minutes(),
     }
     run.progress.end_epoch(record)

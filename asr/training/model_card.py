@@ -8,34 +8,31 @@ from asr.nn.acoustic_model import count_parameters
 from asr.scoring.error_rate import Score, unit_of
 from asr.scoring.results import headline
 from asr.training.run import Run
+from asr.training.sources import Source, describe_sources
 
 
 def describe(run: Run) -> str:
     """Model, device, data and run folder in one line."""
-    sizes = [
-        f"{name} {len(dataset)} utterances, {sum(u.duration_s for u in dataset.utterances) / 3600:.2f} h"
-        for name, dataset in (("train", run.train_set), ("dev", run.dev_set))
-    ]
+    train, dev = describe_sources(run.sections.sources), describe_sources([Source("", 1.0, run.dev_set.utterances)])
+    data = f"train {train}; dev {dev}; run folder {run.run_dir}"
     device, count = run.accelerator.device.type, count_parameters(run.plain_model)
     where = (
         f"on {device}, {run.accelerator.num_processes} processes"
         if run.accelerator.num_processes > 1
         else f"on {device}"
     )
-    return f"{run.config.model.name}, {count:,} parameters, {where}; {'; '.join(sizes)}; run folder {run.run_dir}"
+    return f"{run.config.model.name}, {count:,} parameters, {where}; {data}"
 
 
 def model_card(run: Run, dev: Score, weights: str) -> str:
     """The model card, `README.md` in the model folder."""
-    corpus, train_utterances, phones = run.config.corpus, run.train_set.utterances, run.bundle.inventory
-    hours = sum(utterance.duration_s for utterance in train_utterances) / 3600
-    speakers, today = len({utterance.speaker for utterance in train_utterances}), date.today().isoformat()
+    corpus, phones, today = run.config.corpus, run.bundle.inventory, date.today().isoformat()
     return f"""# {run.config.model.name} phone recognizer, trained on {corpus.name}
 
 | | |
 |---|---|
 | {unit_of(phones.notation)}s | {phones.name}, {len(phones.symbols) - 1} and the CTC blank |
-| training data | {corpus.name}: {len(train_utterances)} utterances, {speakers} speakers, {hours:.2f} h |
+| training data | {corpus.name}: {describe_sources(run.sections.sources)} |
 | dev set | {headline(dev)} |
 | parameters | {count_parameters(run.plain_model):,} |
 | weights | {weights} |

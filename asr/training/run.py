@@ -23,6 +23,7 @@ from asr.training.distillation import Teachers
 from asr.training.optimization import MovingAverage, Schedule, copy_weights, make_optimizer, restore_weights
 from asr.training.pretrained import Checkpoint
 from asr.training.run_folder import precision_of, resumable
+from asr.training.sections import Sections
 
 
 @dataclass
@@ -30,23 +31,30 @@ class Progress:
     """How far a run is; the checkpoint holds all of it."""
 
     epoch: int = 0
-    groups: int = 0  # updates done in this epoch
+    section: int = 0  # of this epoch; there is one without shards
+    groups: int = 0  # updates done in this section
     loss_sum: float = 0.0  # over this epoch
     loss_count: float = 0.0
     update: int = 0
     minutes: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
     infeasible: dict[str, str] = field(default_factory=dict)
+    learning_rate: float = 0.0  # of the last update
+    bad_shards: dict[str, str] = field(default_factory=dict)  # left out, with reasons
 
-    def add_loss(self, loss: float, weight: float) -> None:
-        """Count one more update of the epoch."""
+    def add_update(self, loss: float, weight: float, learning_rate: float) -> None:
+        """Count one more update of the section."""
         self.loss_sum, self.loss_count = self.loss_sum + loss * weight, self.loss_count + weight
-        self.groups += 1
+        self.groups, self.learning_rate = self.groups + 1, learning_rate
+
+    def end_section(self) -> None:
+        """Start the next section of the epoch."""
+        self.section, self.groups = self.section + 1, 0
 
     def end_epoch(self, record: dict[str, Any]) -> None:
         """Append an epoch's record to the history and start the next epoch."""
         self.history.append(record)
-        self.epoch, self.groups, self.loss_sum, self.loss_count = self.epoch + 1, 0, 0.0, 0.0
+        self.epoch, self.section, self.groups, self.loss_sum, self.loss_count = self.epoch + 1, 0, 0, 0.0, 0.0
 
     def best(self, count: int) -> list[dict[str, Any]]:
         """The records of the best epochs by dev PER, best first. Ties go to the later epoch, which has trained longer."""
@@ -62,13 +70,13 @@ class Run:
         run_dir: Path,
         accelerator: Accelerator,
         phones: PhoneInventory,
-        train_set: Dataset,
+        sections: Sections,
         dev_set: Dataset,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         trainer = config.trainer
         self.config, self.run_dir, self.accelerator = config, run_dir, accelerator
-        self.train_set, self.dev_set = train_set, dev_set
+        self.sections, self.dev_set = sections, dev_set
         self.precision = precision_of(config, run_dir, accelerator)
         set_seed(config.seed, device_specific=True)  # each process draws other dropout masks
         self.checkpoint = checkpoint
@@ -81,13 +89,13 @@ class Run:
         if config.init_from and not resumable(run_dir):
             self.uninitialized = initialize_from(model, phones, find_model(config.init_from))
         freeze(model, trainer.frozen)
-        known = train_set.statistics if features.normalization in NEEDS_STATISTICS else {}
+        known = dev_set.statistics if features.normalization in NEEDS_STATISTICS else {}
         convention = config.corpus.convention
         self.bundle = Bundle(model, config.model, features, phones, convention, known, encoder=spec)
         optimizer = make_optimizer(model, config.optimizer, config.encoder.learning_rate_factor)
         self.model, self.optimizer = accelerator.prepare(model.to(accelerator.device), optimizer)
         models, speeds = [find_model(name) for name in trainer.teachers], config.augment.speeds
-        self.teachers = Teachers(models, self.bundle, train_set, speeds, self.precision.name) if models else None
+        self.teachers = Teachers(models, self.bundle, sections.whole, speeds, self.precision.name) if models else None
         self.schedule = Schedule(config.schedule)
         self.average = MovingAverage(model, trainer.ema_decay) if trainer.average == "ema" else None
         self.progress = Progress()
@@ -105,6 +113,7 @@ class Run:
         return {
             "encoder": self.checkpoint.digest if self.checkpoint else "",
             "phones": self.bundle.inventory.mapping,
+            "shards": self.sections.digests,
             "model": copy_weights(self.plain_model),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state,
@@ -117,11 +126,13 @@ class Run:
         """Restore what `state` returned.
 
         Raises:
-            InputError: the checkpoint of the pretrained encoder has changed since, or the table of phones.
+            InputError: the checkpoint of the pretrained encoder has changed since, or the table of phones, or shards.
         """
         phones = self.bundle.inventory
         if state.get("phones", phones.mapping) != phones.mapping:  # checkpoints of version 0.1 do not have them
             raise InputError(f"{phones.name}: other phones, expected those that the run began with")
+        if state.get("shards", self.sections.digests) != self.sections.digests:
+            raise InputError("corpus.train: other shards, expected those that the run began with")
         if self.checkpoint and self.checkpoint.digest != state["encoder"]:
             before = f"the one that the run began with (SHA-256 {state['encoder']})"
             raise InputError(f"{self.checkpoint.folder}: another checkpoint, expected {before}")

@@ -25,6 +25,12 @@ from asr.training.distributed import common_precision
 
 CONFIG_FILE = "config.yaml"
 
+LATER_SETTINGS = {"features.padding_ms": 0.0, "sources.weights": [], "sources.shards_at_once": 8}
+"""Settings that earlier releases lack, and what resuming their runs takes them to be."""
+
+FREE_SETTINGS = ("resume", "run_dir", "sources.skip_bad", "sources.spool_dir", "sources.spool_gib")
+"""Settings that may change when a run is resumed."""
+
 
 def check_run_dir(config: TrainConfig, run_dir: Path) -> None:
     """Refuse to overwrite an earlier run, and to resume one with other settings.
@@ -40,8 +46,8 @@ def check_run_dir(config: TrainConfig, run_dir: Path) -> None:
         raise InputError(f"{run_dir}: holds a training already, expected resume=true or another run_dir")
     if not (run_dir / CONFIG_FILE).is_file():
         raise InputError(f"{run_dir}: no {CONFIG_FILE}, expected the settings of the run to resume")
-    before, now = stored_settings(run_dir), _flat(yaml.safe_load(to_yaml(config)))
-    free = {"resume", "run_dir", *(["trainer.precision"] if config.trainer.precision == "auto" else [])}
+    before, now = {**LATER_SETTINGS, **stored_settings(run_dir)}, _flat(yaml.safe_load(to_yaml(config)))
+    free = {*FREE_SETTINGS, *(["trainer.precision"] if config.trainer.precision == "auto" else [])}
     for key in sorted((before.keys() | now.keys()) - free):
         if before.get(key) != now.get(key):
             expected = f"{before.get(key)} as in the run to resume"

@@ -1,0 +1,96 @@
+"""Bulk work in units: what a unit and its outcome are, and how this process does units in threads.
+
+A unit names its data in few bytes; whoever does it reads the data and writes the results. ``asr.cluster`` does the same
+units elsewhere. The results of a unit depend on nothing but the unit: it makes its own batches, and computes with one
+thread of torch, because products in bfloat16 round differently with more.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Generic, Protocol, TypeVar
+
+from asr.errors import InputError
+
+U = TypeVar("U")
+R = TypeVar("R")
+
+
+Loading = tuple[str, str, str]
+"""Device, precision and decoder: how a worker loads a model."""
+
+
+class WorkersEndedError(InputError):
+    """Every process that began a unit has ended before it was done."""
+
+
+Make = Callable[[], Callable[[U], R]]
+"""Loads what the work needs, such as a model, and returns the work. Each worker calls it once."""
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[U, R]):
+    """The unit of this number, with its result, or with the error if it failed."""
+
+    number: int
+    unit: U
+    result: R | None
+    error: InputError | None = None
+
+
+class Run(Protocol):
+    """Does units and yields their outcomes as they finish."""
+
+    def __call__(self, make: Make[U, R], units: Iterable[U], total: int) -> Iterator[Outcome[U, R]]:
+        """``total`` is the number of units. They are taken from the iterable when a worker is free."""
+
+
+def run_here(make: Make[U, R], units: Iterable[U], total: int, threads: int = 0) -> Iterator[Outcome[U, R]]:
+    """Do units in threads of this process, 0 for one a processor; the outcomes are in the order of the units."""
+    import torch
+
+    numbered = enumerate(units)
+    first = list(islice(numbered, 1))
+    if not first:
+        return
+    work = make()
+
+    def attempt(numbered_unit: tuple[int, U]) -> Outcome[U, R]:
+        number, unit = numbered_unit
+        try:
+            return Outcome(number, unit, work(unit))
+        except InputError as error:
+            return Outcome(number, unit, None, error)
+
+    yield from in_threads(attempt, chain(first, numbered), min(threads or torch.get_num_threads(), total))
+
+
+def in_threads(function: Callable[[U], R], items: Iterable[U], threads: int) -> Iterator[R]:
+    """Map a function over items in threads, in order. Few items wait at a time; each thread has one thread of torch."""
+    import torch
+
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def fix_precision(loading: Loading) -> Loading:
+    """Choose the precision of auto as this machine would, so that all workers compute in the same."""
+    import torch
+
+    from asr.system.processor import choose_precision
+
+    device, precision, decoder = loading
+    if device != "cpu":  # there may be none here
+        return loading
+    return device, choose_precision(precision, torch.device(device)).name, decoder

@@ -1,0 +1,210 @@
+"""A study in its database: opening it, counting its trials, heartbeats, and trials whose worker was killed."""
+
+import math
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
+from optuna.trial import TrialState
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from asr.errors import InputError
+from asr.search.settings import SearchConfig
+
+T = TypeVar("T")
+
+MISSED_HEARTBEATS = 3
+"""After so many a trial counts as killed."""
+
+PATIENCE_S = 300.0
+"""How long a worker waits for a database that has stopped answering."""
+
+CONNECT_OPTIONS = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 10}}
+"""Seconds to wait for a file that another process has locked, and for a server."""
+
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class Study:
+    """An Optuna study that several processes work on.
+
+    Raises:
+        InputError: the database cannot be used.
+    """
+
+    def __init__(self, search: SearchConfig) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")
+        self.search = search
+        self.retry = RetryHeartbeatStaleTrialCallback(search.retries)
+        self.storage, self.optuna = open_storage(search, self.retry)
+        self._seen: set[int] = set()
+
+    def is_done(self) -> bool:
+        """Whether all trials have ended or were pruned."""
+        return self._count(DONE) >= self.search.trials
+
+    def has_room(self) -> bool:
+        """Whether another trial may be started, after those that were killed are failed and queued again."""
+        patiently(self._fail_killed_trials)
+        return self._count((TrialState.RUNNING, *DONE)) < self.search.trials
+
+    def is_in_excess(self, number: int) -> bool:
+        """Whether workers that asked at once started too many trials, and this is one of the last."""
+        return self._count((TrialState.RUNNING, *DONE), before=number) >= self.search.trials
+
+    def tell(self, number: int, state: TrialState, per: float | None = None) -> None:
+        """Record the outcome of a trial, unless another worker took it for killed."""
+        patiently(lambda: self.optuna.tell(number, per, state, skip_if_finished=True))
+
+    def best(self) -> float:
+        """The lowest dev PER of a trial that ended, a fraction; NaN if all were pruned."""
+        trials = patiently(lambda: self.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        return min((trial.value for trial in trials if trial.value is not None), default=math.nan)
+
+    def describe(self, number: int) -> str:
+        """The outcome of a trial, and how far the study is."""
+        trial = patiently(lambda: self.optuna.get_trials(deepcopy=False))[number]
+        per = "no dev PER" if trial.value is None else f"dev PER {100 * trial.value:.2f} %"
+        done = f"{self._count(DONE)} of {self.search.trials} done, best {100 * self.best():.2f} %"
+        return f"trial {number}: {trial.state.name.lower()}, {per}, epochs {len(trial.intermediate_values)}; {done}"
+
+    def queue_again(self, number: int) -> None:
+        """Fail a running trial and queue its settings."""
+        patiently(lambda: self.optuna.tell(number, state=TrialState.FAIL, skip_if_finished=True))
+        patiently(lambda: self.retry(self.optuna, self.optuna.get_trials()[number]))
+
+    @contextmanager
+    def heartbeats(self, trial: optuna.Trial) -> Iterator[None]:
+        """Tell the other workers, time and again, that this trial is being trained."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(self.search.heartbeat_s):
+                with suppress(StorageInternalError):  # the next one may get through
+                    self.storage.record_heartbeat(trial._trial_id)
+
+        patiently(lambda: self.storage.record_heartbeat(trial._trial_id))
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _count(self, states: tuple[TrialState, ...], before: int | None = None) -> int:
+        trials = patiently(lambda: self.optuna.get_trials(deepcopy=False, states=states))
+        return sum(before is None or trial.number < before for trial in trials)
+
+    def _fail_killed_trials(self) -> None:
+        for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number not in self._seen:  # killed before its first heartbeat, it would count as running for ever
+                self.storage.record_heartbeat(trial._trial_id)
+                self._seen.add(trial.number)
+        fail_stale_trials(self.optuna)
+
+
+def open_storage(search: SearchConfig, retry: RetryHeartbeatStaleTrialCallback) -> tuple[RDBStorage, optuna.Study]:
+    """Open the database and the study in it; make what is missing.
+
+    Raises:
+        InputError: the database cannot be used.
+    """
+    url = parse_url(search.storage)
+    connect_options = CONNECT_OPTIONS.get(url.get_backend_name(), {})
+    for tries_left in (4, 3, 2, 1, 0):  # workers that start at once may make the same tables
+        try:
+            storage = RDBStorage(
+                search.storage,
+                {"connect_args": connect_options, "pool_pre_ping": True},
+                heartbeat_interval=search.heartbeat_s,
+                grace_period=MISSED_HEARTBEATS * search.heartbeat_s,
+                heartbeat_stale_trial_callback=retry,
+            )
+            if url.get_backend_name() == "sqlite":
+                lock_transactions(storage.engine)
+            sampler, pruner = make_sampler(search), make_pruner(search)
+            return storage, optuna.create_study(
+                storage=storage, sampler=sampler, pruner=pruner, study_name=search.study, load_if_exists=True
+            )
+        except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+            if not tries_left or isinstance(error, ImportError):
+                shown = url.render_as_string(hide_password=True)
+                raise InputError(f"{shown}: {first_line(error)}, expected a database that answers") from error
+            time.sleep(0.5)
+    raise AssertionError
+
+
+def lock_transactions(engine: Engine) -> None:
+    """Let every transaction begin with the lock on SQLite's file.
+
+    SQLite has no locks on rows, with which Optuna keeps two workers from taking the same queued settings.
+    """
+    event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    engine.dispose()  # connections that were opened before
+
+
+def parse_url(storage: str) -> URL:
+    """Parse the URL of a database.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return make_url(storage)
+    except ArgumentError as error:
+        raise InputError(
+            "configuration: search.storage is no URL, expected sqlite:///FILE or postgresql://..."
+        ) from error
+
+
+def make_sampler(search: SearchConfig) -> BaseSampler:
+    """The sampler; a seed would draw the same settings again in every worker and after every restart."""
+    if search.sampler == "random":
+        return RandomSampler()
+    return TPESampler(n_startup_trials=search.startup_trials, constant_liar=True)
+
+
+def make_pruner(search: SearchConfig) -> BasePruner:
+    """What stops trials: a PER worse than the median at that epoch, or in the worse half at epochs e, 2e, 4e and so on."""
+    first = search.warmup_epochs + 1
+    if search.pruner == "median":
+        return MedianPruner(search.startup_trials, n_warmup_steps=first)
+    if search.pruner == "halving":
+        return SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
+    return NopPruner()
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Call a function again while the database does not answer.
+
+    Raises:
+        InputError: it has not answered for `PATIENCE_S`.
+    """
+    started, wait_s = time.monotonic(), 1.0
+    while True:
+        try:
+            return call()
+        except StorageInternalError as error:
+            if time.monotonic() - started > PATIENCE_S:
+                raise InputError(f"database of the study: {first_line(error)}, expected one that answers") from error
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, 30)
+
+
+def first_line(error: Exception) -> str:
+    """What a database's driver says, on one line."""
+    return str(error.__cause__ or error).strip().splitlines()[0]
