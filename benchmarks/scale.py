@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale [--set NAME=VALUE ...] [--hours H ...] [--write docs/scale.md]
 
-Every figure follows from the constants in `scale_constants.tsv`: measured by `python -m benchmarks.scale_constants`,
-assumed, or extrapolated. ``--set`` changes a constant, such as a price. ``--write`` puts the tables into a page, between
-the comments that name them.
+Every figure follows from the constants in `scale_constants.tsv`: measured by `python -m benchmarks.scale_constants`, or
+assumed. ``--set`` changes a constant, such as a price. ``--write`` puts the tables into a page, between the comments that
+name them.
 """
 
 import argparse
@@ -18,11 +18,8 @@ from typing import NamedTuple
 
 CONSTANTS = Path(__file__).with_name("scale_constants.tsv")
 HOURS = (10, 100, 1_000, 10_000, 100_000, 1_000_000)
-MACHINES = (1, 8, 64, 512)
-"""Machines with one GPU each, in the table about where training breaks."""
-TRAINING_HOURS = 1_000_000
-KINDS = ("measured", "assumed", "extrapolated", "setting")
-WEEK_H = 168.0
+MACHINES, TRAINING_HOURS, WEEK_H = (1, 8, 64, 512), 1_000_000, 168.0
+KINDS = ("measured", "assumed", "setting")
 
 
 class Constant(NamedTuple):
@@ -59,7 +56,7 @@ def quantities(hours: float, c: Mapping[str, float]) -> dict[str, float]:
     seconds = 3600.0 * hours
     utterances = seconds / c["utterance_s"]
     shards = math.ceil(utterances / c["shard_utterances"])
-    q = {"hours": hours, "utterances": utterances, "shards": float(shards), "epochs": epochs(hours, c)}
+    q = {"utterances": utterances, "shards": float(shards), "epochs": epochs(hours, c)}
     for name in ("wav", "flac", "opus", "features"):
         q[f"storage_{name}"] = seconds * c[f"{name}_bytes_per_s"]
     q["manifest"] = utterances * c["cut_bytes"]
@@ -95,8 +92,7 @@ def quantities(hours: float, c: Mapping[str, float]) -> dict[str, float]:
     q["transcribe_gpu_usd"] = q["transcribe_gpu_h"] * gpu + reads
     q["loose_reads_usd"] = utterances * c["get_1000_usd"] / 1000
     q["egress_usd"] = q["storage_flac"] / 1e9 * c["egress_gb_usd"]
-    for stage in ("prepare", "shard", "run", "transcribe"):
-        q[f"{stage}_machines"] = math.ceil(q[f"{stage}_core_h"] / (c["cores_per_machine"] * WEEK_H))
+    q["run_machines"] = math.ceil(q["run_core_h"] / (c["cores_per_machine"] * WEEK_H))
     q["transcribe_bits_per_s"] = 8 * q["storage_flac"] / (WEEK_H * 3600)
     return q
 
@@ -179,8 +175,6 @@ TABLES: dict[str, list[Row]] = {
         Row("prepare_memory", "its memory, one machine", "bytes"),
         Row("shard_core_h", "`asr shard`, on one core", "time"),
         Row("storage_flac", "read once by each, as FLAC", "bytes"),
-        Row("prepare_machines", "machines for a week: prepare", "exact"),
-        Row("shard_machines", "machines for a week: shard", "exact"),
     ],
     "training": [
         Row("epochs", "epochs of a run", "exact"),
@@ -203,10 +197,9 @@ TABLES: dict[str, list[Row]] = {
         Row("shards", "units of work, a result file each", "count"),
         Row("done_bytes", "list of what is done", "bytes"),
         Row("driver_core_h", "driver, on one core", "time"),
-        Row("driver_memory", "driver, memory", "bytes"),
+        Row("driver_memory", "driver, memory beside its libraries", "bytes"),
         Row("transcribe_memory", "memory of a worker, `speechocean762-small`", "bytes"),
         Row("transcribe_english_memory", "memory of a worker, `english`", "bytes"),
-        Row("transcribe_machines", "machines for a week", "exact"),
         Row("transcribe_bits_per_s", "read from the store in that week", "rate"),
     ],
     "money": [
@@ -264,15 +257,11 @@ def write_page(page: Path, contents: Mapping[str, str]) -> None:
     """Replace each table of a page: what stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``."""
     text = page.read_text(encoding="utf-8")
     for name, table in contents.items():
-        pattern = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(\n<!-- end of table -->)", re.DOTALL)
-        text, count = pattern.subn(partial(_replace, table), text)
+        pattern = re.compile(rf"(<!-- table: {re.escape(name)} -->\n)(?:.*?\n)??(<!-- end of table -->)", re.DOTALL)
+        text, count = pattern.subn(partial("{1[1]}{0}\n{1[2]}".format, table), text)
         if count != 1:
             raise SystemExit(f"{page}: table {name} occurs {count} times, expected once")
     page.write_text(text, encoding="utf-8")
-
-
-def _replace(table: str, match: re.Match[str]) -> str:
-    return match[1] + table + match[2]
 
 
 def parse_setting(text: str, constants: Mapping[str, Constant]) -> tuple[str, Constant]:

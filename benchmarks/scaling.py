@@ -1,15 +1,23 @@
-"""Growth of training time and memory with the size of the corpus, the length of utterances, and the seconds in a batch.
+"""Growth of training time and memory with the corpus, the length of utterances, the batch, and the number of processes.
 
-    python -m benchmarks.scaling CUTS [--json FILE]
+    python -m benchmarks.scaling CUTS [--json FILE] [--only processes]
 
 Each point is one process that trains the default model of the recipe on speechocean762 for one epoch: 48 utterances of CUTS
 repeated 1 to 32 times; the same utterances concatenated to 1 to 16 times the length; batches of 20 to 320 seconds. The
 feature cache is as large as the smallest corpus. The benchmark fits power laws to time and peak memory: exponent 1 is
 linear, 0 is constant. First, concatenation must keep the number of phones. The ratios are the seconds per frame of the
 first point over those of the last; 1 is linear.
+
+The last series is `asr train` under torchrun with 1, 2 and 4 processes of one thread each, in float32: seconds of speech
+that are trained in a second, without dev set and start. Each process needs a core of its own. The ratio is to the
+ideal, n times what one process trains.
 """
 
+import json
+import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +30,7 @@ import torch
 
 from asr.cli.compose import compose
 from asr.corpus.audio import read_audio
-from asr.corpus.manifest import Utterance, read_manifest
+from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.corpus.phones import inventory
 from asr.features.dataset import Dataset, plan_training
 from asr.nn.acoustic_model import AcousticModel
@@ -32,6 +40,7 @@ from benchmarks.timing import CPU, SeparateProcess, build_parser, format_table, 
 
 UTTERANCES, CACHE_GIB = 48, 0.003
 REPEATS, CONCATENATED, BATCH_SECONDS = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8, 16), (20, 40, 80, 160, 320)
+PROCESSES, PROCESS_EPOCHS = (1, 2, 4), 4
 
 
 def make_epoch(corpus: Sequence[Utterance], batch_seconds: float) -> Callable[[], object]:
@@ -82,6 +91,52 @@ def concatenate(utterances: Sequence[Utterance], count: int, folder: Path) -> li
     return results
 
 
+def throughput(corpus: Sequence[Utterance], processes: int, folder: Path) -> float:
+    """Return the seconds of speech that ``processes`` processes train in a second, after an untimed epoch."""
+    speaker = corpus[-1].speaker
+    splits = {"train": [u for u in corpus if u.speaker != speaker], "dev": [corpus[-1]], "test": [corpus[-1]]}
+    write_corpus(folder, {name: list(some) for name, some in splits.items()}, {})
+    run_dir = folder / f"run_{processes}"
+    settings = {
+        "experiment": "speechocean762",
+        "corpus.dir": folder,
+        "run_dir": run_dir,
+        "augment.speeds": "[1.0]",
+        "trainer.epochs": PROCESS_EPOCHS,
+        "trainer.flat_start_epochs": 0,
+        "trainer.aligner_epochs": 0,
+        "trainer.precision": "float32",
+        "trainer.threads": 1,
+        "trainer.trackers": "[]",
+    }
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [sys.executable, *launcher, "-m", "asr", "train", *(f"{key}={value}" for key, value in settings.items())]
+    subprocess.run(command, check=True, capture_output=True)
+    minutes = [record["minutes"] for record in json.loads((run_dir / "history.json").read_text(encoding="utf-8"))]
+    trained_s = sum(utterance.duration_s for utterance in splits["train"]) * (PROCESS_EPOCHS - 1)
+    return trained_s / (60 * (minutes[-1] - minutes[0]))
+
+
+def measure_processes(corpus: Sequence[Utterance], rounds: int) -> dict[str, float]:
+    """Print what 1, 2 and 4 processes train in a second, the best of ``rounds``; return the ratios to the ideal."""
+    cores = len(os.sched_getaffinity(0))
+    measured: dict[int, float] = {}
+    for _ in range(rounds):
+        for count in PROCESSES:
+            if count <= cores:
+                with tempfile.TemporaryDirectory() as folder:
+                    measured[count] = max(measured.get(count, 0.0), throughput(corpus, count, Path(folder)))
+    rows = [
+        [f"{count}", f"{speed:.1f}", f"{count * measured[1]:.1f}", f"{speed / (count * measured[1]):.2f}"]
+        for count, speed in measured.items()
+    ]
+    print(format_table(["processes", "seconds of speech a second", "ideal", "of the ideal"], rows))
+    for count in PROCESSES:
+        if count not in measured:
+            print(f"{count} processes: not measured, there are {cores} cores")
+    return {f"{count} processes, of the ideal": measured[count] / (count * measured[1]) for count in measured}
+
+
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     """Fit a power law by least squares on logarithmic scales; return its exponent."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
@@ -92,8 +147,13 @@ def main() -> None:
     parser = build_parser(__doc__)
     parser.set_defaults(rounds=1)
     parser.add_argument("cuts", type=Path)
+    parser.add_argument("--only", choices=["processes"], help="measure this series alone")
     args = parser.parse_args()
     corpus = read_manifest(args.cuts)[:UTTERANCES]
+    processes = measure_processes(read_manifest(args.cuts)[: 5 * UTTERANCES], args.rounds)
+    if args.only:
+        report_results(processes, {}, args.json)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         series = {
             "corpus, times": {count: (corpus * count, 80.0) for count in REPEATS},
@@ -118,7 +178,7 @@ def main() -> None:
     print(format_table(["", "frames", "seconds", "microseconds per frame", "peak MiB"], rows))
     for name, fit in fits.items():
         print(f"{name}: time grows as size^{fit['time']:.2f}, memory as size^{fit['memory']:.2f}")
-    report_results(ratios, {"exponents": fits}, args.json)
+    report_results(ratios | processes, {"exponents": fits}, args.json)
 
 
 def measure(make: Callable[[], Callable[[], object]], rounds: int) -> tuple[int, float, float]:

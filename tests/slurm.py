@@ -1,4 +1,4 @@
-"""A Slurm cluster of the tests' own: its daemons on this machine as the only node, in a temporary folder, gone afterwards."""
+"""A Slurm cluster of the tests' own, of this machine alone: its daemons in a temporary folder, gone afterwards."""
 
 import os
 import shutil

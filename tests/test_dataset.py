@@ -93,11 +93,20 @@ def test_the_cache_changes_nothing(dataset: Dataset, tmp_path: Path) -> None:
         without.features(Item(3, 1.0))
 
 
-def test_the_cache_keeps_within_its_size(dataset: Dataset) -> None:
+def test_the_cache_keeps_within_its_size(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 53 * 40 * 4
-    small = Dataset(dataset.utterances, dataset.config, inventory("arpabet39"), cache_gib=2.5 * size / 2**30)
-    assert len(list(small.fill_cache([1.0]))) == len(dataset)
+    many = [*dataset.utterances] * 10
+    small = Dataset(many, dataset.config, inventory("arpabet39"), cache_gib=2.5 * size / 2**30)
+    plain, computed = small._extract, list[Item]()
+
+    def count(item: Item) -> torch.Tensor:
+        computed.append(item)
+        return plain(item)
+
+    monkeypatch.setattr(small, "_extract", count)
+    assert len(list(small.fill_cache([1.0]))) == 2
     assert len(small._cache) == 2
+    assert len(computed) < 20  # what does not fit is not computed
 
 
 def test_statistics_by_speaker_and_over_all(dataset: Dataset) -> None:

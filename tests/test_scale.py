@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scale
+from benchmarks import scale, scheduler
 from benchmarks.scale import Constant, markdown, parse_setting, quantities, read_constants, tables, training, write_page
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +101,6 @@ def test_a_thousand_hours_by_hand() -> None:
         "transcribe_gpu_usd": 0.5 + 200 * 0.0000004,
         "loose_reads_usd": 0.144,
         "egress_usd": 7.2,
-        "prepare_machines": 1,
         "run_machines": 1,
         "transcribe_bits_per_s": 576e9 / 604_800,
     }
@@ -206,3 +205,30 @@ def test_only_marked_tables_of_a_page_are_replaced(tmp_path: Path) -> None:
     )
     with pytest.raises(SystemExit, match="table two occurs 0 times, expected once"):
         write_page(page, {"two": ""})
+
+
+# --- the engine of bulk work on simulated clusters --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scenario", "units", "commands"),
+    [
+        ("10 machines of 10 workers", 3000, 1),
+        ("the same, 1 % of the units fail once", 8000, 1),  # once it ended after 4,565
+        ("the same, the store is away for ten minutes", 8000, 2),
+        ("the same, the disk of one machine is full", 8000, 1),
+        ("100 machines of 10 workers, 1 % fail once", 8000, 1),
+    ],
+)
+def test_each_unit_is_done_once_whatever_fails(scenario: str, units: int, commands: int) -> None:
+    result = scheduler.simulate(units, scenario)  # it exits if a unit has two outcomes
+    assert (result["outcomes"], result["end"]) == (units, "")
+    assert result["commands"] <= commands
+    assert result["deaths"] > 0
+    assert result["failures"] < units / 2  # once a full disk failed nearly all, after its machine was left out
+
+
+def test_a_store_that_is_away_for_good_ends_each_command() -> None:
+    result = scheduler.simulate(8000, "the same, the store is away from the first hour on")
+    assert 5000 < result["outcomes"] < 7000  # 100 workers, a unit a minute, one hour
+    assert (result["commands"], result["end"][:12]) == (scheduler.MAX_COMMANDS, "s3://bucket/")

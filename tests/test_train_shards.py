@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import threading
+import weakref
 from collections import Counter
 from dataclasses import asdict, replace
 from functools import partial
@@ -26,7 +27,7 @@ from asr.corpus.shard_writer import ShardOptions, write_shards
 from asr.corpus.shards import Shards
 from asr.corpus.spool import Spool
 from asr.errors import InputError, Interrupted
-from asr.features.dataset import Item
+from asr.features.dataset import Dataset, Item
 from asr.features.filterbanks import extract
 from asr.training.checkpoint_files import load_last, save_last
 from asr.training.data import plan_updates, remaining_sections, shares
@@ -363,11 +364,16 @@ def test_memory_holds_two_sections(tone_corpus: Path, tmp_path: Path) -> None:
         gc.collect()
         return sum(isinstance(one, Utterance) for one in gc.get_objects())
 
-    before, most = alive(), 0
-    for _ in remaining_sections(parts):
+    before, most, datasets = alive(), 0, list[weakref.ref[Dataset]]()
+    for section in remaining_sections(parts):
+        datasets.append(weakref.ref(section.dataset))
+        for _ in shares(parts, section, plan_updates(parts, section)):
+            pass
         most = max(most, alive() - before)
+        assert sum(one() is not None for one in datasets) == 1
         parts.progress.end_section()
-    assert 2 <= most <= 6  # this section, the next one, and what the loop still holds of the one before
+    assert len(datasets) == 6
+    assert 2 <= most <= 6  # this section, the next one, and what is being read
     parts.sections.close()
 
 

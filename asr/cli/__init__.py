@@ -6,9 +6,11 @@ Start with `app.main`.
 
     app            the `asr` application, `asr train`, `adapt`, exit statuses
     compose        Hydra overrides to checked settings, runs and sweeps
+    scaling        optimizer settings that follow the size of the batch (internal)
     prepare        `asr prepare synth`, `timit`, `speechocean762`, `made`, `voices`
     layouts        `asr prepare folder`, `kaldi`, `table` and the other layouts, `auto`
     describe       `asr describe`
+    shards         `asr shard`
     pronunciation  `asr g2p`
     evaluation     `asr evaluate`, `score`, `compare`, `report`, `lm`, `tune-decoder`, `evaluate-words`, `explain`
     transcribe     `asr transcribe`
@@ -31,5 +33,6 @@ __all__ = [
     "prepare",
     "pronunciation",
     "server",
+    "shards",
     "transcribe",
 ]

@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from asr.cli import scaling
 from asr.config import VARIANTS, TrainConfig, config_dir, from_mapping, one_line, variant
 from asr.errors import InputError, Interrupted
 from asr.search.settings import Interval, SearchConfig, Space, Values
@@ -102,7 +103,7 @@ def run_hydra(task: Train, arguments: Sequence[str], cluster: str | None = None)
 
 
 def leave_to_slurm(interruption: Interrupted) -> None:
-    """End a job that Slurm stopped, without a result: Slurm may have queued it again, and submitit goes on waiting for it."""
+    """End a job that Slurm stopped, without a result: Slurm may have queued it again, and submitit waits for that."""
     if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
         print(f"asr: {interruption}", file=sys.stderr, flush=True)
         sys.stdout.flush()
@@ -167,13 +168,13 @@ def combine(overrides: Sequence[str]) -> list[list[str]]:
 
 def run_job(task: Train, overrides: Sequence[str], composed: DictConfig, run_dir: Path) -> float:
     """Run one combination of ``-m``: a training in its folder, or a worker of a search that trains many."""
+    config = parse(composed)
     if "search" not in composed:
-        return task(parse(composed), run_dir)
+        return task(config, run_dir)
     try:
         from asr.search.worker import AfterEpoch, work_on_study
     except ImportError as error:
         raise InputError("a search needs Optuna, expected pip install 'asr-phones[sweep]'") from error
-    OmegaConf.resolve(composed)
     search = from_mapping(SearchConfig, composed.search, "search")
     space = parse_space(search.params)
 
@@ -244,6 +245,11 @@ def parse(composed: DictConfig) -> TrainConfig:
     unknown = sorted(set(map(str, composed)) - set(hints) - {"experiment", "search"})
     if unknown:
         raise InputError(f"configuration: unknown key {unknown[0]}, expected one of {', '.join(hints)}")
+    scaling.register()
+    try:
+        OmegaConf.resolve(composed)
+    except OmegaConfBaseException as error:
+        raise InputError(f"configuration: {one_line(error)}") from error
     values: dict[str, Any] = {}
     for key in hints:
         if OmegaConf.is_missing(composed, key) or key not in composed:

@@ -8,7 +8,6 @@ import typer
 from asr.cli.options import Decoder, Precision
 from asr.errors import InputError
 from asr.inference.catalog import DEFAULT_MODEL, find_model
-from asr.system.process import limit_kernel_caches
 
 commands = typer.Typer()
 
@@ -41,7 +40,6 @@ def serve(
 
     Example: `asr serve --port 8000`, then `curl -F model=english -F file=@hello.wav localhost:8000/v1/audio/transcriptions`
     """
-    limit_kernel_caches()
     try:
         from asr.serve import run
         from asr.serve.limits import Limits

@@ -6,6 +6,7 @@ Start with `files`.
 
     files                 folders; text and binary files
     plain_yaml            YAML files of plain values
+    value_rules           rules for the values of settings
     lock                  one process at a time in a folder
     signals               SIGTERM and Ctrl-C, handled at a good moment
     progress              progress bars
@@ -23,4 +24,5 @@ __all__ = [
     "processor",
     "progress",
     "signals",
+    "value_rules",
 ]

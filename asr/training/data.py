@@ -14,7 +14,7 @@ from asr.errors import InputError
 from asr.features.dataset import Batch, Dataset, Item, plan_training
 from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics, FeatureSums
 from asr.system.progress import progress
-from asr.training.data_checks import UtteranceCheck, check_stored_features
+from asr.training.data_checks import UtteranceCheck, check_index, check_stored_features
 from asr.training.objective import views_of
 from asr.training.pretrained import FrozenLayers
 from asr.training.run import Run
@@ -54,11 +54,13 @@ def load_data(
         warp = f"augment.frequency_warp is {config.augment.frequency_warp} with features {config.features.name}"
         raise InputError(f"configuration: {warp}, expected 0 or fbank")
     sources, dev = open_sources(corpus, config.sources), open_source(locate(corpus.dir, corpus.dev))
+    longest_s *= min(speeds)
     for source, played in (*((source, speeds) for source in sources), (dev, [1.0])):
+        check_index(source, longest_s)
         check_stored_features(source, features, played, encode is not None)
     reader = ShardReader(config.sources)
     dev_utterances = reader.read_whole(dev)
-    check = UtteranceCheck(longest_s * min(speeds), {utterance.speaker for utterance in dev_utterances}, phones)
+    check = UtteranceCheck(longest_s, {utterance.speaker for utterance in dev_utterances}, phones)
     in_memory = [utterance for source in sources for utterance in source.utterances]
     check.check_durations(in_memory + dev_utterances, corpus.dir)
     check.check_speakers(in_memory, corpus.dir)

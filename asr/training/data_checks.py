@@ -1,5 +1,6 @@
 """What cannot be trained on is refused: long utterances, speakers of the dev set, unknown phones, other stored features."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
@@ -37,6 +38,18 @@ class UtteranceCheck:
         self.check_speakers(utterances, shard)
         for utterance in utterances:
             self.phones.encode(utterance.phones, f"{utterance.id} of {shard}")
+
+
+def check_index(source: Source, longest_s: float) -> None:
+    """Refuse shards whose index has a longer utterance.
+
+    Raises:
+        InputError: it names the shard.
+    """
+    for shard in source.shards if source.shards is not None and longest_s < math.inf else ():
+        if shard.longest_s > longest_s:
+            limit = f"expected at most {longest_s:g} s, what the encoder sees at once"
+            raise InputError(f"{source.location}: {shard.name}: an utterance of {shard.longest_s:.2f} s, {limit}")
 
 
 def check_stored_features(source: Source, features: FeatureConfig, speeds: Sequence[float], encoded: bool) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from asr.config import CorpusConfig, SourcesConfig
 from asr.corpus.manifest import Utterance, read_manifest
-from asr.corpus.shards import Shards, is_shards, open_shards
+from asr.corpus.shards import Shards, open_shards
 from asr.corpus.stores import is_url
 from asr.errors import InputError
 
@@ -52,7 +52,7 @@ def open_source(location: str, weight: float = 1.0) -> Source:
     Raises:
         InputError: it cannot be used.
     """
-    if is_url(location) or is_shards(location):
+    if is_url(location) or Path(location).is_dir():
         return Source(location, weight, shards=open_shards(location))
     return Source(location, weight, read_manifest(Path(location)))
 
@@ -91,20 +91,15 @@ def deal(sources: Sequence[Source], shards_at_once: int, seed: tuple[int, int]) 
     counts = [0 if source.shards is None else len(units) for source, units in zip(sources, drawn, strict=True)]
     # Evenly over the epoch: the j-th of n shards of a source has its place between j / n and (j + 1) / n.
     places = np.concatenate([(np.arange(count) + generator.random(count)) / max(1, count) for count in counts])
-    owners = np.repeat(np.arange(len(sources)), counts)
     sections = max(1, -(-len(places) // shards_at_once))
     section_of = np.empty(len(places), np.int64)
     section_of[np.argsort(places)] = np.arange(len(places)) * sections // max(1, len(places))
-    dealt: list[list[np.ndarray]] = []
-    for number in range(sections):
-        dealt.append([])
-        for index, (source, units) in enumerate(zip(sources, drawn, strict=True)):
-            if source.shards is None:
-                own = units[len(units) * number // sections : len(units) * (number + 1) // sections]
-            else:
-                own = units[section_of[owners == index] == number]
-            dealt[-1].append(own[np.lexsort((own[:, 0], own[:, 1]))])
-    return dealt
+    by_source = []
+    for source, units, own in zip(sources, drawn, np.split(section_of, np.cumsum(counts)[:-1]), strict=True):
+        where = np.arange(len(units)) * sections // max(1, len(units)) if source.shards is None else own
+        order = np.lexsort((units[:, 0], units[:, 1], where))
+        by_source.append(np.split(units[order], np.searchsorted(where[order], np.arange(1, sections))))
+    return [list(section) for section in zip(*by_source, strict=True)]
 
 
 def choose(utterances: Sequence[Utterance], count: int, key: tuple[int, ...]) -> list[Utterance]:
