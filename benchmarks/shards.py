@@ -158,7 +158,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         dev = small_dev(args.cuts[0], Path(folder))
         found: dict[str, dict[str, float]] = {}
-        places = {cuts: write_missing(cuts, args.work) for cuts in args.cuts}
+        given = args.shards or [write_missing(cuts, args.work) for cuts in args.cuts]
+        places = dict(zip(args.cuts, given, strict=True))
         for train, utterances in ((False, args.utterances), (True, args.train)):
             for cuts, shards in places.items():
                 task = f"{'training' if train else 'reading'}, {open_shards(shards).duration_s / 3600:.1f} h"
@@ -185,6 +186,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.set_defaults(rounds=3)
     parser.add_argument("work", type=Path, help="folder of the shards")
     parser.add_argument("cuts", type=Path, nargs="+")
+    parser.add_argument("--shards", type=Path, nargs="+", help="their shards, if they are elsewhere than in WORK")
     parser.add_argument("--utterances", type=int, default=4000, help="utterances of a round of reading")
     parser.add_argument("--train", type=int, default=1000, help="utterances of a round of training")
     parser.add_argument("--latency-ms", type=float, default=0.0)

@@ -338,25 +338,6 @@ def test_a_sweep_trains_each_combination(tone_corpus: Path, tmp_path: Path) -> N
         load_bundle(tmp_path / "sweep" / number / "model")
 
 
-@pytest.mark.slow
-def test_a_search_goes_on_with_its_study(tone_corpus: Path, tmp_path: Path) -> None:
-    pytest.importorskip(
-        "hydra_plugins.hydra_optuna_sweeper", reason="Optuna is not installed: pip install 'asr-phones[sweep]'"
-    )
-    import optuna
-
-    command = [sys.executable, "-m", "asr", "train", "-m", "sweep=speechocean762", *TRAIN, f"corpus.dir={tone_corpus}"]
-    options = [f"run_dir={tmp_path / 'search'}", "hydra.sweeper.n_trials=1"]
-    for trials in (1, 2):
-        subprocess.run([*command, *options], check=True, capture_output=True, cwd=tmp_path)
-        study = optuna.load_study("speechocean762", f"sqlite:///{tmp_path / 'search' / 'study.db'}")
-        assert len(study.trials) == trials
-    for trial in study.trials:
-        assert trial.value is not None
-        assert trial.params.keys() >= {"optimizer.learning_rate", "trainer.batch_seconds"}
-    assert study.trials[0].params != study.trials[1].params
-
-
 def test_prepare_synth_and_its_refusals(asr: Command, refused: Callable[..., None], tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
     result = asr("prepare", "synth", tmp_path / "corpus", "--speakers", 3, "--utterances", 1)

@@ -2,9 +2,9 @@
 
     python -m tests.faults.cluster CUTS [--model speechocean762-small] [--kills 10] [--unit-utterances 50]
 
-The nodes are Ray's own processes, one processor each, started with ``ray start``. Every second kill is SIGKILL for a worker,
-the others for all processes of the second node, which is then started again. Then the transcripts must be those of the same
-command without a cluster, byte for byte, and each unit must have been noted down once.
+The nodes are Ray's own processes, one processor each, started with ``ray start``. Every second kill is SIGKILL for a
+worker, the others for all processes of the second node, which is then started again. Then the transcripts must be those of
+the same command without a cluster, byte for byte, and each unit must have been noted down once.
 """
 
 import argparse
