@@ -195,6 +195,8 @@ def allowed(setting: Field[Any]) -> str:
     if "choices" in rule:
         listed = ", ".join(f"`{choice}`" for choice in rule["choices"])
         return listed if kind == "str" else f"list of {listed}"
+    if "type" in rule:
+        return "str or list of str"
     if "low" not in rule:
         return kind
     low, high = (f"{bound:g}" for bound in (rule["low"], rule["high"]))

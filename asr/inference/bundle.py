@@ -50,7 +50,10 @@ PRECISIONS = ("auto", "float32", "bfloat16", "int8")
 REQUIRED_FILES = ("config.yaml", "model.safetensors", "phones.txt", "README.md")
 STATISTICS_FILE, CHECKSUMS_FILE, ENCODER_FILE = "statistics.safetensors", "checksums.txt", "encoder.json"
 FOLDING_FILE = "phone_map.tsv"
-LATER_SETTINGS = {"features": {"padding_ms": 0.0}, "model": {"chunk_frames": 0, "look_ahead_frames": [0]}}
+LATER_SETTINGS: dict[str, dict[str, Any]] = {
+    "features": {"padding_ms": 0.0},
+    "model": {"chunk_frames": 0, "look_ahead_frames": [0]},
+}
 """Settings that bundles of earlier releases lack, and what they did."""
 ENCODER_SETTINGS = {"trained_layers": int, "mix_layers": bool}
 CHECKSUMMED_FILES = ("config.yaml", "model.safetensors", "phones.txt", STATISTICS_FILE, ENCODER_FILE, FOLDING_FILE)
@@ -157,9 +160,7 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     model_config = from_mapping(ModelConfig, groups["model"], f"{path}/config.yaml: model")
     phones = _load_inventory(path, str(config.get("inventory")), symbols, str(config.get("notation", "")))
     encoder = _load_encoder(path, config.get("encoder"))
-    with torch.device(
-        "meta"
-    ):  # shapes only, so that damaged settings cannot allocate more memory than the weights need
+    with torch.device("meta"):  # so that damaged settings allocate no more memory than the weights need
         expected = build_model(model_config, features, phones, encoder).state_dict()
     weights = read_weights(path / "model.safetensors", expected)
     model = build_model(model_config, features, phones, encoder)

@@ -71,16 +71,21 @@ def load_data(
     once = any(source.shards is not None for source in sources)
     sections = Sections(sources, config, accelerator, reader, partial(make, cache_gib=0 if once else cache), check)
     dev_set = make(dev_utterances, cache_gib=cache)
-    for name, dataset, played in (("train", sections.whole, speeds), ("dev", dev_set, [1.0])):
-        if dataset is not None:
-            for _ in progress(dataset.fill_cache(played), f"features of {name}", len(dataset) * len(played)):
-                pass
+    if sections.whole is not None:
+        fill_cache(sections.whole, speeds, "train")
+    fill_cache(dev_set, [1.0], "dev")
     statistics |= learn_statistics(sections, features.normalization)
     if features.normalization in NEEDS_STATISTICS:
         dev_set.statistics = statistics
     else:
         dev_set.learn_statistics()
     return sections, dev_set
+
+
+def fill_cache(dataset: Dataset, speeds: Sequence[float], name: str) -> None:
+    """Compute as many features as the cache holds, and show the progress."""
+    for _ in progress(dataset.fill_cache(speeds), f"features of {name}", len(dataset) * len(speeds)):
+        pass
 
 
 def learn_statistics(sections: Sections, normalization: str) -> dict[str, FeatureStatistics]:
