@@ -17,6 +17,8 @@ Start with `recognizer`, which follows one recording from audio to transcript.
     align_sequences     two long sequences of symbols: what belongs together (internal)
     align_pronunciations  the most probable pronunciations of words, and their frames
     align_tiers         aligned utterances to a TextGrid
+    align_recordings    the utterances of some recordings, or of a shard, to their tiers (internal)
+    align_shards        shards: a tar file for each, with the TextGrid of each utterance
     realign             a manifest: the pronunciation of each word that fits its audio best
     verify              a manifest: which transcripts do not match their audio
     transcript_formats  `Phone`, `Transcript`, and their file formats
@@ -24,6 +26,11 @@ Start with `recognizer`, which follows one recording from audio to transcript.
     streaming           one recording while it is spoken: samples to phones, final and pending
     utterances          a stream of speech and silence, cut into utterances
     transcribe          many recordings, in batches
+    transcribe_corpus   manifests and shards to transcripts, a file for each unit
+    units               bulk work in units, done here or on a cluster (`asr.cluster`)
+    sources             manifests and shards as units of utterances
+    result_files        the output folder of bulk work: what is done, what could not be used
+    hours_progress      hours of audio done, speed and time left (internal)
     write_transcripts   many recordings to files: patterns, folders, formats (behind `asr transcribe`)
     evaluate            a manifest: hypotheses, phone error rate, calibration of confidences
     evaluate_g2p        a lexicon: error rates of a grapheme-to-phoneme model
@@ -33,6 +40,7 @@ Start with `recognizer`, which follows one recording from audio to transcript.
 
 __all__ = [
     "align_corpus",
+    "align_shards",
     "align_utterance",
     "bundle",
     "catalog",
@@ -43,10 +51,14 @@ __all__ = [
     "forced_alignment",
     "realign",
     "recognizer",
+    "result_files",
+    "sources",
     "streaming",
     "transcribe",
+    "transcribe_corpus",
     "transcript_formats",
     "tune_decoder",
+    "units",
     "utterances",
     "verify",
     "weights",

@@ -64,7 +64,6 @@ def load_data(
     in_memory = [utterance for source in sources for utterance in source.utterances]
     check.check_durations(in_memory + dev_utterances, corpus.dir)
     check.check_speakers(in_memory, corpus.dir)
-
     statistics: dict[str, FeatureStatistics] = {}
     make = partial(Dataset, features=features, inventory=phones, encode=encode, statistics=statistics)
     # A section's features are used once: there is nothing to cache.
