@@ -8,8 +8,8 @@ A recognizer takes files, or arrays with their sample rate. Here the input is a 
 >>> transcript = recognizer.transcribe(noise, sample_rate_hz=16000)
 >>> transcript.duration_s, all(phone.confidence < 0.5 for phone in transcript.phones)
 (1.0, True)
->>> recognizer.log_probs(noise, 16000).shape  # one frame per 20 ms; blank and 39 phones
-(49, 40)
+>>> recognizer.log_probs(noise, 16000).shape  # a frame per 20 ms, 0.25 s before and after included; blank and 39 phones
+(74, 40)
 >>> aligned = recognizer.align(noise, ["HH", "AH", "L", "OW"], 16000)
 >>> [phone.symbol for phone in aligned.phones]
 ['HH', 'AH', 'L', 'OW']

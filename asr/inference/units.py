@@ -2,7 +2,7 @@
 
 A unit names its data in few bytes; whoever does it reads the data and writes the results. ``asr.cluster`` does the same
 units elsewhere. The results of a unit depend on nothing but the unit: it makes its own batches, and computes with one
-thread of torch, because products in bfloat16 round differently with more.
+thread of torch, because products in bfloat16 round differently with more. A single unit has all processors instead.
 """
 
 from collections import deque
@@ -64,6 +64,9 @@ def run_here(make: Make[U, R], units: Iterable[U], total: int, threads: int = 0)
         except InputError as error:
             return Outcome(number, unit, None, error)
 
+    if total == 1:
+        yield attempt(first[0])
+        return
     yield from in_threads(attempt, chain(first, numbered), min(threads or torch.get_num_threads(), total))
 
 
