@@ -327,6 +327,7 @@ def test_transcripts_of_files_are_the_same(
     assert errors[0].splitlines()[1].startswith(f"audio/0.wav\t{tmp_path}/audio/0.wav\taudio that cannot be used\t")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_evaluations_are_the_same(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asr.inference.evaluate.BATCH_SECONDS", 20.0)
@@ -338,6 +339,7 @@ def test_evaluations_are_the_same(manifest: Path, tmp_path: Path, monkeypatch: p
     assert len(units_of(tmp_path / "out")) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_alignments_are_the_same(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asr.inference.align_corpus.UNIT_UTTERANCES", 5)

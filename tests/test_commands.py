@@ -186,6 +186,7 @@ def test_score_and_compare_refuse(refused: Callable[..., None], model: Path, tmp
     refused("a model folder without a manifest", "compare", model, model)
 
 
+@pytest.mark.slow
 def test_lm_and_tune_decoder(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
     tuned = tmp_path / "model"
     shutil.copytree(model, tuned)
@@ -328,6 +329,7 @@ def test_hydra_prints_the_configuration(asr: Command, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_each_combination(tone_corpus: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "asr", "train", "-m", *TRAIN, f"corpus.dir={tone_corpus}"]
     subprocess.run(

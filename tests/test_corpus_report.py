@@ -396,8 +396,8 @@ def test_the_command(corpus: Corpus, tmp_path: Path) -> None:
         (gzip.compress(b"\n\n", mtime=0), r"cuts_x.jsonl.gz: 0 utterances, expected at least 1"),
         (b"plain text", r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
         (gzip.compress(b"{}" * 99, mtime=0)[:30], r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
-        (gzip.compress(b'{"id": "a"}\n', mtime=0), r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
-        (gzip.compress(b"[1, 2]\n", mtime=0), r"cuts_x.jsonl.gz: not a manifest of Lhotse cuts"),
+        (gzip.compress(b'{"id": "a"}\n', mtime=0), r"cuts_x.jsonl.gz: utterance a: 0 supervisions, expected 1"),
+        (gzip.compress(b"[1, 2]\n", mtime=0), r"cuts_x.jsonl.gz: a line with a list, expected a Lhotse cut"),
     ],
 )
 def test_bad_manifests(content: bytes | None, message: str, tmp_path: Path) -> None:

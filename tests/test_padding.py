@@ -66,7 +66,7 @@ def test_the_waveform_of_an_encoder_is_padded_too() -> None:
     np.testing.assert_allclose(signal, pad(samples, config)[: len(signal)], atol=1e-7)
 
 
-@pytest.mark.parametrize("size", [400, 401, 4999, 5000])
+@pytest.mark.parametrize("size", [1, 150, 399, 400, 401, 4999, 5000])
 def test_blocks_give_the_same_features(size: int) -> None:
     config, samples = features(), speech(5000)
     found, count = extract_blocks((samples[at : at + size] for at in range(0, 5000, size)), 5000, config)

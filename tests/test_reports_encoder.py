@@ -306,6 +306,7 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     return (np.maximum(logs, logs.max() - 8) + 4) / 4
 
 
+@pytest.mark.slow
 def test_pictures_of_a_waveform_are_spectrograms(audio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
     bundle, model = make_bundle(WAV2VEC2, 0, False), tmp_path / "model"

@@ -180,6 +180,7 @@ def test_a_worker_that_was_taken_for_killed_drops_its_result(search: SearchConfi
     assert states(one) == ["FAIL", "COMPLETE"]
 
 
+@pytest.mark.slow
 def test_no_trial_is_lost_or_counted_twice_when_workers_are_killed(tmp_path: Path) -> None:
     assert faults.check(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, workers=3, trials=8, kills=3, seed=1) == []
 

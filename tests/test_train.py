@@ -583,6 +583,7 @@ def test_weight_noise_is_taken_back() -> None:
     torch.testing.assert_close(model.weight.detach(), before, atol=0, rtol=0)
 
 
+@pytest.mark.slow
 def test_eight_real_utterances_are_learned_by_heart(real_utterances: list[Utterance], tmp_path: Path) -> None:
     from dataclasses import replace
 

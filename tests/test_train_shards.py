@@ -183,6 +183,7 @@ def test_a_run_stopped_anywhere_in_an_epoch_ends_the_same(tone_corpus: Path, sha
 MANY = ("trainer.batch_utterances=1", "trainer.epochs=20", "sources.shards_at_once=2")
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_the_same(tone_corpus: Path, shards: Path, tmp_path: Path) -> None:
     overrides = [*TINY_MODEL, *MANY, f"corpus.train={shards}"]
     assert kill_and_resume.check(tone_corpus, tmp_path, 3, 2, overrides) == []
@@ -194,6 +195,7 @@ def test_killed_many_times_it_ends_the_same(tone_corpus: Path, shards: Path, tmp
     assert kill_and_resume.check(tone_corpus, tmp_path, 12, 1, [*TINY_MODEL, *MANY, *mixed]) == []
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(tone_corpus: Path, shards: Path, tmp_path: Path) -> None:
     overrides = [f"corpus.train={shards}", "sources.shards_at_once=2"]
     assert processes.compare_losses(tone_corpus, tmp_path, 12, overrides) <= processes.TOLERANCE
@@ -362,7 +364,7 @@ def test_memory_holds_two_sections(tone_corpus: Path, tmp_path: Path) -> None:
 
     def alive() -> int:
         gc.collect()
-        return sum(isinstance(one, Utterance) for one in gc.get_objects())
+        return sum(type(one) is Utterance for one in gc.get_objects())  # isinstance would ask what is gone already
 
     before, most, datasets = alive(), 0, list[weakref.ref[Dataset]]()
     for section in remaining_sections(parts):

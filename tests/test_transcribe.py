@@ -90,7 +90,7 @@ def test_precisions_that_cannot_be_had(model: Path) -> None:
 
 @pytest.mark.parametrize("command", ["transcribe", "evaluate"])
 def test_the_commands_hand_the_precision_on(
-    command: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, model: Path, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requested: list[str] = []
 
@@ -101,7 +101,8 @@ def test_the_commands_hand_the_precision_on(
     monkeypatch.setattr("asr.inference.recognizer.load_bundle", refuse)
     monkeypatch.setattr("asr.inference.evaluate.load_bundle", refuse)
     (tmp_path / "a.wav").write_bytes(b"")
-    given = ["--model", str(model), str(tmp_path)] if command == "transcribe" else [str(model), str(tmp_path)]
+    cuts = str(tone_corpus / "cuts_dev.jsonl.gz")
+    given = ["--model", str(model), str(tmp_path)] if command == "transcribe" else [str(model), cuts]
     monkeypatch.setattr("sys.argv", ["asr", command, *given, "--precision", "int8"])
     with pytest.raises(SystemExit):
         main()

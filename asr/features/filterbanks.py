@@ -84,13 +84,20 @@ def extract_blocks(blocks: Iterable[np.ndarray], num_samples: int, config: Featu
 def _padded_blocks(blocks: Iterable[np.ndarray], config: FeatureConfig) -> Iterator[tuple[np.ndarray, bool]]:
     """The blocks of a recording with the noise of `pad` around them, and whether each is of the recording."""
     before, after = padding(config.sample_rate_hz, config.padding_ms)
+    first: list[np.ndarray] = []  # what is shorter than a frame has no noise
     count = 0
     for block in blocks:
-        if count == 0 and len(block) >= frame_samples(config)[0]:
+        started, count = count >= frame_samples(config)[0], count + len(block)
+        if started:
+            yield block, True
+            continue
+        first.append(block)
+        if count >= frame_samples(config)[0]:
             yield before, False
-        count += len(block)
-        yield block, True
-    if count >= frame_samples(config)[0]:
+            yield np.concatenate(first), True
+    if count < frame_samples(config)[0]:
+        yield from ((block, True) for block in first)
+    else:
         yield after, False
 
 
