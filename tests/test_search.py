@@ -237,9 +237,9 @@ def test_a_search_trains_prunes_and_resumes(tone_corpus: Path, tmp_path: Path) -
         assert str(folder) == config.run_dir
 
         def hook(history: Sequence[Any]) -> None:
-            after_epoch(history)
-            if len(calls) == 2 and len(history) == 2:
+            if len(calls) == 2 and len(history) == 2:  # before this trial can be pruned
                 raise Interrupted("stopped", signal.SIGTERM)
+            after_epoch(history)
 
         return train(config, folder, hook)
 
