@@ -365,4 +365,5 @@ def test_a_cluster_of_two_nodes_that_are_killed(manifest: Path, tmp_path: Path) 
     command = [sys.executable, "-m", "tests.faults.cluster", str(manifest), "--kills", "3", "--unit-utterances", "2"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "2 workers and 1 nodes killed; 12 units noted down" in result.stdout
+    assert "nodes killed; 12 units noted down" in result.stdout  # fewer kills if the work is done before
+    assert "kill 1 (worker)" in result.stdout
