@@ -29,6 +29,13 @@ SMALL = (
 TIMEOUT_S = 900.0
 
 
+ON_REQUEST = pytest.mark.skipif(
+    "ASR_CLUSTER_TESTS" not in os.environ,
+    reason="SLURM, RAY AND TORCHRUN ARE NOT STARTED: set ASR_CLUSTER_TESTS=1 on a machine with nothing else to do",
+)
+"""These tests have limits of time that a busy machine misses."""
+
+
 def wait_for(path: Path, text: str, count: int, process: "subprocess.Popen[bytes]") -> None:
     """Wait until a log has a text so many times."""
     until = time.monotonic() + TIMEOUT_S
@@ -49,6 +56,7 @@ def test_the_scripts_say_what_they_expect(script: str) -> None:
     assert "arguments are 'one', expected " in done.stderr
 
 
+@ON_REQUEST
 @pytest.mark.slow
 def test_a_machine_is_lost_and_comes_back(tone_corpus: Path, tmp_path: Path) -> None:
     """Two launchers stand for two machines. The second one and its process are killed at once, and later started again."""
@@ -87,6 +95,7 @@ def test_a_machine_is_lost_and_comes_back(tone_corpus: Path, tmp_path: Path) -> 
     assert (run_dir / "model" / "model.safetensors").exists()
 
 
+@ON_REQUEST
 @pytest.mark.slow
 def test_slurm_queues_a_training_again(tone_corpus: Path, tmp_path: Path) -> None:
     """A job of two processes is requeued in its training; it continues, and the command waits for its end."""
@@ -120,6 +129,7 @@ def test_a_cluster_is_for_many_runs(options: Sequence[str]) -> None:
         run_on_cluster(lambda *_: 0.0, [*options, "run_dir=x"], "local")
 
 
+@ON_REQUEST
 @pytest.mark.slow
 def test_runs_and_workers_of_a_search_on_ray(tone_corpus: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="RAY IS NOT TESTED: pip install 'asr-phones[ray]'")
