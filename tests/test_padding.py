@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import asr
@@ -17,6 +18,8 @@ from asr.features.filterbanks import extract, extract_blocks
 from asr.features.frames import frame_count, frame_edge_s, frames_within, pad
 from asr.features.normalization import FeatureStatistics
 from asr.features.streamed import StreamedFeatures
+from asr.inference.align_recordings import LONG_S, align_recordings
+from asr.inference.align_utterance import Item, UtteranceAligner
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import Recognizer
 from asr.scoring.alignment import count_errors
@@ -103,10 +106,10 @@ def recognizers(request: pytest.FixtureRequest) -> tuple[Recognizer, Recognizer]
     padded = asr.load(find_model("english"), precision="float32")
     if request.param == "without":
         padded = replace(padded, aligner=None)
-    bundle = padded.bundle
-    assert bundle.features.padding_ms == PADDING_MS
-    plain = replace(bundle, features=replace(bundle.features, padding_ms=0.0))
-    return padded, replace(padded, bundle=plain)
+    assert padded.bundle.features.padding_ms == PADDING_MS
+    plain = padded.without_padding()
+    assert plain.bundle.features.padding_ms == 0
+    return padded, plain
 
 
 def test_phones_have_the_times_that_they_have_without_padding(
@@ -122,12 +125,25 @@ def test_phones_have_the_times_that_they_have_without_padding(
     assert found[-1].end_s <= len(samples) / RATE_HZ
 
 
+def test_the_pieces_of_a_long_recording_have_no_noise_around_them(
+    real_utterances: list[Utterance], recognizers: tuple[Recognizer, Recognizer], tmp_path: Path
+) -> None:
+    """They begin and end within speech."""
+    count = next(n for n in range(60) if sum(one.duration_s for one in real_utterances[:n]) > LONG_S + 1)
+    utterances, path = real_utterances[:count], tmp_path / "long.wav"
+    soundfile.write(path, np.concatenate([read_audio(one.audio_path, RATE_HZ) for one in utterances]), RATE_HZ)
+    item = Item("long", path, (), (), tuple(phone for one in utterances for phone in one.phones))
+    symbols = len(recognizers[0].bundle.inventory.symbols)
+    weights = np.array([0.0, *[1 / (symbols - 1)] * (symbols - 1)])
+    padded, plain = (align_recordings(UtteranceAligner(one, weights), [item], {path}).texts for one in recognizers)
+    assert padded[path] == plain[path]
+
+
 def test_it_deletes_fewer_phones_of_words_that_are_cut_tightly() -> None:
     if not DIGITS.is_dir():
         pytest.skip(f"NO RECORDINGS OF DIGITS IN {DIGITS}: PADDING IS NOT TESTED ON THEM")
     padded = asr.load(find_model("english"), precision="float32")
-    bundle = padded.bundle
-    plain = replace(padded, bundle=replace(bundle, features=replace(bundle.features, padding_ms=0.0)))
+    plain = padded.without_padding()
     files = [DIGITS / f"{digit}_{speaker}_0.wav" for digit in PHONES for speaker in ("george", "jackson", "lucas")]
     deleted = []
     for model in (padded, plain):

@@ -296,6 +296,22 @@ def test_teachers_know_each_speed(tone_corpus: Path, tmp_path: Path) -> None:
         assert found[row, length:].abs().sum() == 0
 
 
+def test_a_teacher_has_the_padding_of_its_student(tone_corpus: Path, tmp_path: Path) -> None:
+    teacher = run(tone_corpus, tmp_path / "teacher")
+    padded = shutil.copytree(teacher, tmp_path / "padded")
+    (padded / "checksums.txt").unlink()
+    config = (padded / "config.yaml").read_text()
+    (padded / "config.yaml").write_text(config.replace("padding_ms: 0.0", "padding_ms: 250.0"))
+    assert load_bundle(padded).features.padding_ms == 250
+    found = []
+    for number, model in enumerate((teacher, padded)):
+        parts = start(tone_corpus, tmp_path / str(number), f"trainer.teachers=[{model}]")
+        assert parts.teachers
+        (batch,) = train_set_of(parts).batches([[Item(0, 1.0), Item(3, 1.0)]])
+        found.append(parts.teachers.posteriors(batch))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+
+
 def test_teachers_do_not_bring_back_what_is_left_out(tone_corpus: Path, tmp_path: Path) -> None:
     teacher = run(tone_corpus, tmp_path / "teacher")
     parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "trainer.flat_start_epochs=0")

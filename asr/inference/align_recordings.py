@@ -123,7 +123,7 @@ def _read_or_align_long(aligner: UtteranceAligner, item: Item, duration_s: float
     own_s = _own_duration_s(item, duration_s)
     try:
         if own_s > LONG_S:
-            return LongRecording(aligner, item, own_s).align()
+            return LongRecording(aligner.without_padding(), item, own_s).align()
         if own_s == duration_s:
             return aligner.recognizer.features(item.audio_path)[0]
         return read_features(aligner.recognizer, item.audio_path, item.start_s, own_s)

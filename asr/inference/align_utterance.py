@@ -5,7 +5,7 @@ times from the recognizer, as in `asr align` of one file.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,6 +84,10 @@ class UtteranceAligner:
     recognizer: Recognizer
     weights: np.ndarray
     encoded: dict[Pronunciation, tuple[int, ...] | None] = field(default_factory=dict)
+
+    def without_padding(self) -> "UtteranceAligner":
+        """The same aligner, for parts of a recording that begin and end in its midst."""
+        return replace(self, recognizer=self.recognizer.without_padding())
 
     def units(self, item: Item) -> list[Unit]:
         """The words of an utterance with the pronunciations that the model knows.

@@ -16,7 +16,7 @@ A recording passes through these steps, in this order on this page:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -76,6 +76,11 @@ class Recognizer:
     calibration: Calibration = Calibration()
     aligner: FrameClassifier | None = None
     decode: Decoder = best_path
+
+    def without_padding(self) -> "Recognizer":
+        """The same recognizer without noise around its input, for parts of a recording."""
+        features = replace(self.bundle.features, padding_ms=0.0)
+        return replace(self, bundle=replace(self.bundle, features=features))
 
     @property
     def sample_rate_hz(self) -> int:

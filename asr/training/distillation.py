@@ -4,6 +4,7 @@ Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network"
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -61,11 +62,12 @@ class Teachers:
         return torch.nn.utils.rnn.pad_sequence(posteriors, batch_first=True)
 
     def _load(self, model: Path) -> Bundle:
-        """Load a teacher."""
+        """Load a teacher. Recordings get as much noise around them as for the student, so that the frames are the same."""
         teacher = load_bundle(model, next(self._student.model.parameters()).device, self._precision)
         if teacher.inventory.symbols != self._student.inventory.symbols:
             phones = f"has the {len(teacher.inventory.symbols) - 1} phones of {teacher.inventory.name}"
             raise InputError(f"teacher {model}: {phones}, expected those of {self._student.inventory.name}")
+        teacher.features = replace(teacher.features, padding_ms=self._student.features.padding_ms)
         return teacher
 
     def _compute_all(self, train_set: Dataset, speeds: Sequence[float]) -> dict[Item, Tensor]:
