@@ -321,6 +321,7 @@ def test_pauses_grow_and_the_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
             r"^x: refused \(PermissionError: Access Denied\), expected keys that may use it",
         ),
         (FileNotFoundError("x"), "^x: no such file or bucket, expected one"),
+        (NotImplementedError("x"), "^x: such a store cannot do this, expected one that is read and written"),
         (
             OSError(28, "No space left on device", "/spool/a"),
             "^/spool/a: No space left on device, expected a disk with room",

@@ -206,11 +206,10 @@ def ask(where: str, request: Callable[[], T], retry_s: float) -> T:
             raise
         except FileNotFoundError as error:
             raise MissingFileError(f"{where}: no such file or bucket, expected one") from error
+        except NotImplementedError as error:
+            raise InputError(f"{where}: such a store cannot do this, expected one that is read and written") from error
         except Exception as error:  # each kind of store has exceptions of its own
-            if isinstance(error, PermissionError) or type(error).__name__ in (
-                "NoCredentialsError",
-                "NotImplementedError",
-            ):
+            if isinstance(error, PermissionError) or type(error).__name__ == "NoCredentialsError":  # botocore's
                 raise InputError(f"{where}: refused ({_reason(error)}), expected keys that may use it") from error
             if isinstance(error, OSError) and error.errno in LOCAL_FAILURES:
                 raise InputError(f"{error.filename or where}: {error.strerror}, expected a disk with room") from error

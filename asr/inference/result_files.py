@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asr.errors import InputError
-from asr.system.files import make_folder, read_text, write_text
+from asr.system.files import make_folder, read_text, write_bytes, write_text
 from asr.system.lock import open_run_lock
 
 DONE_FILE, ERRORS_FILE = "done.jsonl", "errors.tsv"
@@ -88,16 +88,7 @@ def write_result(path: Path, content: bytes) -> int:
     Raises:
         InputError: it cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}{PARTIAL}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}), expected a folder with room that all workers share"
-        ) from error
+    write_bytes(path, content, f".{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}{PARTIAL}")
     return len(content)
 
 

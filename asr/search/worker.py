@@ -67,7 +67,7 @@ def run_trial(study: Study, space: Space, folder: Path, train: TrainTrial) -> No
         except Interrupted:
             study.queue_again(trial.number)
             raise
-        except Exception:
+        except Exception:  # whatever it is, the other workers learn of it at once, not by missing heartbeats
             study.tell(trial.number, TrialState.FAIL)
             raise
         study.tell(trial.number, state, per)
@@ -91,9 +91,7 @@ def train_trial(trial: Trial, train: Callable[[AfterEpoch], float]) -> tuple[Tri
         return TrialState.COMPLETE, train(report)
     except TrialPruned:
         return TrialState.PRUNED, None
-    except (
-        TrainingError
-    ) as error:  # such as a loss that is not finite; pruned, so that the sampler avoids such settings
+    except TrainingError as error:  # such as a loss that is not finite: the sampler avoids settings that are pruned
         patiently(partial(trial.set_user_attr, "error", str(error)))
         return TrialState.PRUNED, None
 

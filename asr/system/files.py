@@ -30,13 +30,15 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, suffix: str = ".partial") -> None:
     """Write a binary file. An existing file stays intact until the new one is complete.
+
+    ``suffix`` ends the name of the new one meanwhile. Writers that may write the same file at once need different ones.
 
     Raises:
         InputError: it cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + suffix)
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
