@@ -4,6 +4,8 @@
 # DATA is the prepared speechocean762, PRETRAINED the small model pretrained on synthetic speech, RUN the folder of the study.
 # Run it again, or in other terminals with the same RUN, for more workers on the same study.
 set -euo pipefail
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+export PATH="$root/.venv/bin:$PATH"
 if (($# < 3)); then
   echo "$0: arguments are '$*', expected DATA PRETRAINED RUN [OVERRIDE...]" >&2
   exit 2
@@ -18,4 +20,4 @@ fi
 asr train -m sweep=speechocean762 experiment=speechocean762_small corpus.dir="$run/data" init_from="$pretrained" run_dir="$run" \
   trainer.flat_start_epochs=0 trainer.epochs=4 trainer.average=last trainer.average_count=1 trainer.aligner_epochs=0 \
   trainer.threads=1 'trainer.trackers=[]' search.trials=64 search.study=short "$@"
-echo "python recipes/speechocean762/plot_study.py $run/study.db study.svg draws it"
+echo "python $root/recipes/speechocean762/plot_study.py $run/study.db study.svg draws it"
