@@ -259,20 +259,31 @@ train(config, Path(config.run_dir))
 """
 
 
-@pytest.mark.slow
-def test_the_patches_of_the_pages_apply_and_train(tone_corpus: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def patched(tmp_path: Path) -> Path:
+    """A copy of the program and its configuration with both patches of the pages applied."""
     for part in ("asr", "conf"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("models", "__pycache__"))
     for patch in ("lookahead", "label_smoothing"):
-        command = ["git", "apply", "-C1", str(DOCS / "examples" / f"{patch}.patch")]
+        command = ["git", "apply", str(DOCS / "examples" / f"{patch}.patch")]
         applied = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert applied.returncode == 0, f"docs/examples/{patch}.patch no longer applies, make it anew: {applied.stderr}"
+    return tmp_path
+
+
+def test_the_patches_of_the_pages_apply(patched: Path) -> None:
+    for name in ("asr/config.py", "asr/nn/acoustic_model.py", "asr/training/losses.py", "asr/training/objective.py"):
+        compile((patched / name).read_text(encoding="utf-8"), name, "exec")
+
+
+@pytest.mark.slow
+def test_the_patches_of_the_pages_train(tone_corpus: Path, patched: Path) -> None:
     settings = ["experiment=speechocean762", *SMALL, "model.bidirectional=false"]
-    settings += [f"corpus.dir={tone_corpus}", f"run_dir={tmp_path / 'run'}"]
+    settings += [f"corpus.dir={tone_corpus}", f"run_dir={patched / 'run'}"]
     command = [sys.executable, "-c", CHECK, *settings]
-    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    checked = subprocess.run(command, cwd=patched, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
-    assert (tmp_path / "run/model/model.safetensors").is_file()
+    assert (patched / "run/model/model.safetensors").is_file()
 
 
 # --- the site --------------------------------------------------------------------------------------------------------
