@@ -330,7 +330,7 @@ def test_transcripts_of_files_are_the_same(
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_evaluations_are_the_same(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asr.inference.evaluate.BATCH_SECONDS", 20.0)
+    monkeypatch.setattr("asr.inference.evaluate_corpus.BATCH_SECONDS", 20.0)
     texts = []
     for name, more in (("here", ()), ("there", ("--cluster", "local", "--out", tmp_path / "out"))):
         texts.append(run(evaluation.commands, "evaluate", MODEL, manifest, "--json", tmp_path / name, *more))

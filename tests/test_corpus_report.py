@@ -20,7 +20,7 @@ from asr.corpus.audio import resample
 from asr.corpus.manifest import Utterance, write_corpus
 from asr.errors import InputError
 from asr.inference.catalog import find_model
-from asr.inference.evaluate import evaluate
+from asr.inference.evaluate_corpus import evaluate
 from asr.reports.corpus_audio import CHUNK, Measures, Part, measure, measure_all
 from asr.reports.corpus_report import describe_corpus
 from asr.reports.corpus_suspicions import find_suspicions

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import asr
 from asr.errors import InputError
 from asr.inference.bundle import load_bundle
-from asr.inference.evaluate import evaluate
+from asr.inference.evaluate_corpus import evaluate
 from asr.scoring.results import read_json, write_json
 from asr.system import processor
 from asr.training.distributed import common_precision

@@ -25,7 +25,7 @@ from asr.features.filterbanks import extract, extract_blocks
 from asr.features.normalization import normalize
 from asr.inference.bundle import Bundle, build_model, load_bundle, save_bundle
 from asr.inference.encoder_checkpoint import find_checkpoint, load_encoder, read_architecture
-from asr.inference.evaluate import evaluate
+from asr.inference.evaluate_corpus import evaluate
 from asr.inference.recognizer import load
 from asr.inference.windows import compute_log_probs, split_into_windows, window_sizes
 from asr.nn.pretrained_encoder import EncoderSpec, PretrainedEncoder, input_features

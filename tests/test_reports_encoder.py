@@ -23,7 +23,7 @@ from asr.errors import InputError
 from asr.export.state_dict import import_state_dict
 from asr.features.filterbanks import feature_dim
 from asr.inference.bundle import Bundle, build_model, save_bundle
-from asr.inference.evaluate import evaluate
+from asr.inference.evaluate_corpus import evaluate
 from asr.inference.recognizer import Recognizer, load
 from asr.nn.pretrained_encoder import WHOLE, EncoderSpec, input_features
 from asr.reports.explain import explain

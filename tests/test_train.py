@@ -23,7 +23,8 @@ from asr.corpus.phones import inventory
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.features.dataset import Batch, Dataset, Item
 from asr.inference.bundle import Bundle, load_bundle
-from asr.inference.evaluate import evaluate, recognize
+from asr.inference.evaluate import recognize
+from asr.inference.evaluate_corpus import evaluate
 from asr.scoring.alignment import count_errors
 from asr.system.signals import StopRequest
 from asr.training.checkpoint_files import load_checkpoint, save_checkpoint

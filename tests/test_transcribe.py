@@ -99,7 +99,7 @@ def test_the_commands_hand_the_precision_on(
         raise InputError("enough")
 
     monkeypatch.setattr("asr.inference.recognizer.load_bundle", refuse)
-    monkeypatch.setattr("asr.inference.evaluate.load_bundle", refuse)
+    monkeypatch.setattr("asr.inference.evaluate_corpus.load_bundle", refuse)
     (tmp_path / "a.wav").write_bytes(b"")
     cuts = str(tone_corpus / "cuts_dev.jsonl.gz")
     given = ["--model", str(model), str(tmp_path)] if command == "transcribe" else [str(model), cuts]

@@ -1,10 +1,12 @@
 """Manifests and shards to transcripts: result files, what is done already, and what cannot be used."""
 
 import gzip
+import hashlib
 import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ from typer.testing import CliRunner
 from asr.cli import alignment, evaluation, transcribe
 from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.corpus.shard_writer import ShardOptions, write_shards
+from asr.corpus.shards import INDEX
+from asr.corpus.tar_members import list_members
 from asr.errors import InputError
 from asr.inference import sources, write_transcripts
 from asr.inference.catalog import find_model
 from asr.inference.recognizer import Recognizer, load
 from asr.inference.result_files import DoneList, Problem, UnitResult, lock_output, read_errors, write_result
 from asr.inference.write_transcripts import Job
+from asr.scoring.results import read_json
 
 MODEL = "speechocean762-small"
 
@@ -235,6 +240,82 @@ def test_shards_have_the_error_rates_of_their_manifest(manifest: Path, shards: P
         assert result.exit_code == 0, result.output
         written.append(json.loads((tmp_path / "per.json").read_text()))
     assert written[0] == written[1]
+
+
+def evaluate(given: Path, out: Path, *options: str) -> tuple[int, str, str]:
+    arguments = ["evaluate", MODEL, str(given), "--json", str(out.with_suffix(".json")), "--out", str(out), *options]
+    result = CliRunner().invoke(evaluation.commands, arguments)
+    return result.exit_code, result.stdout, f"{result.stderr}{result.exception or ''}"
+
+
+@pytest.mark.parametrize("kind", ["manifest", "shards"])
+def test_an_evaluation_without_what_cannot_be_used(kind: str, tone_corpus: Path, tmp_path: Path) -> None:
+    """Named, counted, and the others have the scores that they have without it; nothing is left out unasked."""
+    utterances = []
+    for one in read_manifest(tone_corpus / "cuts_train.jsonl.gz"):
+        utterances.append(replace(one, audio_path=tmp_path / one.audio_path.name))
+        utterances[-1].audio_path.write_bytes(one.audio_path.read_bytes())
+    write_corpus(tmp_path, {"test": utterances, "dev": utterances[:5] + utterances[6:], "train": utterances[5:6]}, {})
+    good, given, alone = (tmp_path / f"cuts_{split}.jsonl.gz" for split in ("dev", "test", "train"))
+    if kind == "shards":
+        for split in ("test", "train"):
+            write_shards(tmp_path / f"cuts_{split}.jsonl.gz", tmp_path / split, ShardOptions(shard_utterances=5))
+            spoil_audio(tmp_path / split, utterances[5].id)
+        given, alone = tmp_path / "test", tmp_path / "train"
+    else:
+        utterances[5].audio_path.write_bytes(b"no audio")
+    assert evaluate(good, tmp_path / "good")[0] == 0
+    status, _, error = evaluate(given, tmp_path / "out")
+    assert (status, error.count("not readable as audio")) == (1, 1)
+    status, output, error = evaluate(given, tmp_path / "out", "--skip-bad")
+    assert (status, output.splitlines()[1]) == (1, "without 1 utterances, whose audio cannot be used"), error
+    assert f"asr: {utterances[5].id}: " in error
+    assert error.count("left out, 1 so far") == 1
+    assert [problem.id for problem in read_errors(tmp_path / "out")] == [utterances[5].id]
+    figures = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("good", "out")]
+    assert [one.pop("left_out") for one in figures] == [0, 1]
+    assert figures[0] == figures[1]
+    assert read_json(tmp_path / "out.json").left_out == 1
+    status, _, error = evaluate(given, tmp_path / "out")
+    assert status == 1
+    assert f"{tmp_path / 'out'}: evaluated without {utterances[5].id} (" in error
+    status, _, error = evaluate(alone, tmp_path / "alone", "--skip-bad")
+    assert "no utterance whose audio can be used" in error
+
+
+def spoil_audio(shards: Path, utterance_id: str) -> None:
+    """Replace the audio of an utterance in shards by other bytes, with the checksums that they then have."""
+    index = [json.loads(line) for line in (shards / INDEX).read_text().splitlines()]
+    for number, line in enumerate(index[1:]):
+        path = shards / f"recording.{number:06}.tar"
+        for name, member in list(list_members(path)):
+            if name.rpartition(".")[0] == utterance_id and not name.endswith(".json"):
+                content = bytearray(path.read_bytes())
+                _, offset, size = member.path.name.rsplit(":", 2)
+                content[int(offset) : int(offset) + int(size)] = b"x" * int(size)
+                path.write_bytes(content)
+                line["data"] = [len(content), hashlib.sha256(content).hexdigest()]
+    (shards / INDEX).write_text("".join(json.dumps(line) + "\n" for line in index))
+
+
+def test_bad_shards_are_not_aligned(real_utterances: list[Utterance], tmp_path: Path) -> None:
+    write_corpus(tmp_path, {"test": real_utterances[:7]}, {})
+    write_shards(tmp_path / "cuts_test.jsonl.gz", tmp_path / "shards", ShardOptions(shard_utterances=4))
+    (tmp_path / "shards/recording.000001.tar").unlink()
+    arguments = ["align", MODEL, str(tmp_path / "shards"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(alignment.commands, arguments)
+    assert "recording.000001.tar: not readable" in str(result.exception)
+    result = CliRunner().invoke(alignment.commands, [*arguments, "--skip-bad"])
+    assert result.exit_code == 1, result.output
+    assert "recording.000001.tar: not readable" in result.stderr
+    assert [problem[:3] for problem in read_errors(tmp_path / "out")] == [
+        ("shards.000001", str(tmp_path / "shards"), "bad shard")
+    ]
+    assert (tmp_path / "out/shards.000000.tar").is_file()
+    result = CliRunner().invoke(
+        alignment.commands, ["align", MODEL, str(tmp_path / "none.wav"), "--phones", "AH", "--skip-bad"]
+    )
+    assert "a single file with --force, --jobs, --cluster or --skip-bad" in str(result.exception)
 
 
 def test_shards_are_aligned(real_utterances: list[Utterance], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.options import Cluster, Device, Model, Workers, choose_run
+from asr.cli.options import Cluster, Device, Model, SkipBad, Workers, choose_run
 from asr.cli.transcribe import Format, Notation, Written
 from asr.errors import InputError
 from asr.inference.catalog import find_model
@@ -57,6 +57,7 @@ def align(
     device: Device = "cpu",
     cluster: Cluster = "",
     workers: Workers = 0,
+    skip_bad: SkipBad = False,
 ) -> None:
     """Align a recording, or a whole corpus, with its reference phones or words.
 
@@ -75,14 +76,12 @@ def align(
             raise InputError(f"{audio}: a corpus with --phones or --text, expected its own texts")
         if out is None:
             raise InputError(f"{audio}: a corpus without --out, expected a folder for its tiers")
-        if force and (sources or out.resolve() == path.resolve()):
-            raise InputError(f"{out}: --force in the corpus itself, or with shards, expected another folder")
         request = {"pronunciation": _describe_pronunciation(lexicon, g2p, language)}
         with choose_run(cluster, workers, device) as run:
-            _align_corpus(model, sources or path, out, pronounce, request, force, jobs, device, run)
+            _align_corpus(model, sources or path, out, pronounce, request, force, jobs, device, run, skip_bad)
     else:
-        if force or jobs or cluster or workers:
-            raise InputError(f"{audio}: a single file with --force or --jobs or --cluster, expected a corpus")
+        if force or jobs or cluster or workers or skip_bad:
+            raise InputError(f"{audio}: a single file with --force, --jobs, --cluster or --skip-bad, expected a corpus")
         _align_file(model, path, phones, text, pronounce(), formats, notation, device)
 
 
@@ -96,6 +95,7 @@ def _align_corpus(
     jobs: int,
     device: str,
     run: "Run",
+    skip_bad: bool,
 ) -> None:
     """Write the tiers of a corpus or of shards, and print what was done."""
     from asr.inference.align_corpus import Spread, align_corpus
@@ -105,13 +105,15 @@ def _align_corpus(
     from asr.inference.sources import describe_request
     from asr.inference.units import fix_precision, run_here
 
+    if force and (isinstance(source, list) or out.resolve() == source.resolve()):
+        raise InputError(f"{out}: --force in the corpus itself, or with shards, expected another folder")
     folder, loading, here = find_model(model).absolute(), fix_precision((device, "auto", "best_path")), run is run_here
     recognizer = load(folder, *loading) if here else load(folder)
     threads = partial(run_here, threads=jobs or os.cpu_count() or 1)
     spread = Spread(threads, lambda: recognizer) if here else Spread(run, partial(load, folder, *loading))
     if isinstance(source, list):
         described = describe_request("tiers 1", folder, loading, source) | request
-        summary = align_shards(source[0], recognizer, pronounce, described, out, spread)
+        summary = align_shards(source[0], recognizer, pronounce, described, out, spread, skip_bad)
     else:
         items, root = _read_corpus(source, pronounce())
         summary = align_corpus(recognizer, items, out, root, force, spread=spread)
@@ -166,10 +168,9 @@ def _align_file(
     reference = phones.split() if phones is not None else []
     if text is not None and pronunciations is not None:
         reference = [phone for _, found in pronounce(text, pronunciations, "text") for phone in found]
-    aligned = recognizer.align(audio, reference)
-    transcript = (
-        aligned if notation is Notation.model else aligned.in_notation(notation.value, recognizer.bundle.inventory)
-    )
+    transcript = recognizer.align(audio, reference)
+    if notation is not Notation.model:
+        transcript = transcript.in_notation(notation.value, recognizer.bundle.inventory)
     print(FORMATS[formats.value][1](transcript, audio), end="")
 
 

@@ -48,7 +48,8 @@ def evaluate(
 
     Example: `asr evaluate runs/first/model data/speechocean762/cuts_test.jsonl.gz --json per.json --report report`
 
-    Prints PER with counts and 95 % interval, under every scoring convention and by speaker.
+    Prints PER with counts and 95 % interval, under every scoring convention and by speaker. Audio that cannot be used ends
+    the command; with --skip-bad the exit status is then 1, or 2 if none can be used.
     """
     if report is not None:
         if out is not None or force or cluster or workers or skip_bad:
@@ -59,7 +60,7 @@ def evaluate(
 
         result = evaluate_and_report(model, Path(cuts), report, device, precision, decoder)
     else:
-        from asr.inference.evaluate import EvaluationRequest, evaluate_corpus
+        from asr.inference.evaluate_corpus import EvaluationRequest, evaluate_corpus
 
         if cluster not in ("", "local") and out is None:
             raise InputError(f"--cluster {cluster} without --out, expected a folder that all machines see")
@@ -70,6 +71,8 @@ def evaluate(
     print(f"asr: computed in {result.precision}", file=sys.stderr)
     if report is not None:
         print(f"report: {report / 'index.html'}")
+    if result.left_out:
+        raise typer.Exit(1)
 
 
 @commands.command()
@@ -116,7 +119,7 @@ def compare(
 
     Prints the difference in PER, its 95 % interval, NIST's matched-pairs test, and the utterances that changed most.
     """
-    from asr.inference.evaluate import read_or_evaluate
+    from asr.inference.evaluate_corpus import read_or_evaluate
     from asr.scoring.comparison import compare as compare_scores
     from asr.scoring.comparison import comparison_lines
 

@@ -51,7 +51,10 @@ Cluster = Annotated[
     typer.Option("--cluster", help="do the work on a Ray cluster: local, or its address, host:port or ray://host:port"),
 ]
 Workers = Annotated[int, typer.Option(min=0, help="with --cluster: worker processes; 0: as many as there is room for")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="name bad shards and go on without them")]
+SkipBad = Annotated[
+    bool,
+    typer.Option("--skip-bad", help="go on without bad shards, `asr evaluate` also without bad audio; each is named"),
+]
 
 
 @contextmanager

@@ -29,11 +29,17 @@ Pronounce = Callable[[], WordPronunciations | None]
 
 
 def align_shards(
-    source: Source, recognizer: Recognizer, pronounce: Pronounce, request: Mapping[str, str], out: Path, spread: Spread
+    source: Source,
+    recognizer: Recognizer,
+    pronounce: Pronounce,
+    request: Mapping[str, str],
+    out: Path,
+    spread: Spread,
+    skip_bad: bool = False,
 ) -> Summary:
     """Write the tiers of the utterances of shards. What an earlier command has done is kept.
 
-    ``request`` is what the results depend on.
+    ``request`` is what the results depend on. With ``skip_bad``, bad shards are named and left out.
 
     Raises:
         InputError: a shard, the model or the folder cannot be used, or the folder has other results.
@@ -45,9 +51,8 @@ def align_shards(
 
     def items() -> Iterator[Item | Problem]:
         with Spool() as spool:
-            for _, utterances in stream_shards(
-                shards, range(min(SURVEYED_SHARDS, len(shards))), spool, need_phones=False
-            ):
+            surveyed = range(min(SURVEYED_SHARDS, len(shards)))
+            for _, utterances in stream_shards(shards, surveyed, spool, skip_bad, need_phones=False):
                 yield from (make_item(utterance, pronunciations) for utterance in utterances)
 
     _, weights = survey(recognizer, items)
@@ -55,7 +60,8 @@ def align_shards(
         done = DoneList(out, request)
         skipped = len(done.results)
         make = partial(make_shard_aligner, spread.load, weights, pronounce, out.absolute())
-        do_units(Work("aligning", list_units([source], need_phones=False), [source], make), done, spread.run, False)
+        work = Work("aligning", list_units([source], need_phones=False), [source], make)
+        do_units(work, done, spread.run, skip_bad)
     new = list(done.results.values())[skipped:]
     summary = Summary(len(new), skipped, sum(one.utterances for one in new), sum(one.seconds for one in new))
     summary.problems.update(problem.reason for problem in read_errors(out))

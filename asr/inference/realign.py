@@ -19,12 +19,12 @@ from asr.errors import InputError
 from asr.inference.align_pronunciations import choose_pronunciations
 from asr.inference.align_utterance import split_phones
 from asr.inference.recognizer import Recognizer
+from asr.inference.result_files import UNUSABLE
 from asr.inference.verify import UTTERANCES_AT_ONCE, read_features_or_error
 from asr.inference.windows import compute_log_probs
 from asr.system.progress import progress
 
 NO_WORDS, NO_PRONUNCIATION, TOO_LONG = "no words", "no pronunciation", "text too long for the audio"
-UNUSABLE = "audio that cannot be used"
 
 
 @dataclass

@@ -25,6 +25,8 @@ from asr.system.lock import open_run_lock
 
 DONE_FILE, ERRORS_FILE = "done.jsonl", "errors.tsv"
 LOCK_FOLDER = "lock.partial"
+UNUSABLE = "audio that cannot be used"
+"""The reason of most problems."""
 PARTIAL = ".unit.partial"
 """The end of the names of files that are being written."""
 

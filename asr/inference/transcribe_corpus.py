@@ -15,6 +15,7 @@ from asr.errors import InputError
 from asr.features.normalization import normalize
 from asr.inference.recognizer import Recognizer, load
 from asr.inference.result_files import (
+    UNUSABLE,
     DoneList,
     Problem,
     UnitResult,
@@ -26,7 +27,7 @@ from asr.inference.sources import CorpusUnit, Source, UnitReader, Work, describe
 from asr.inference.transcribe import Features, transcribe
 from asr.inference.transcript_formats import UTTERANCE_FORMATS
 from asr.inference.units import Loading, Run, fix_precision, run_here
-from asr.inference.write_transcripts import UNUSABLE, check_notation, check_translation
+from asr.inference.write_transcripts import check_notation, check_translation
 
 RESULTS = "transcripts 1"
 """Changes when the code would write other results for the same request."""

@@ -13,7 +13,15 @@ from asr.corpus.notation import phone_symbols, translate
 from asr.errors import InputError
 from asr.inference.hours_progress import HoursProgress
 from asr.inference.recognizer import Recognizer, load
-from asr.inference.result_files import ErrorsFile, Problem, UnitResult, lock_output, read_errors, write_result
+from asr.inference.result_files import (
+    UNUSABLE,
+    ErrorsFile,
+    Problem,
+    UnitResult,
+    lock_output,
+    read_errors,
+    write_result,
+)
 from asr.inference.transcribe import find_audio_files, transcribe
 from asr.inference.transcript_formats import FORMATS
 from asr.inference.units import Loading, Make, Run, fix_precision, run_here
@@ -21,7 +29,6 @@ from asr.system.files import make_folder
 
 STANDARD_INPUT = "-"
 UNUSUAL = "unlike the speech that the model was trained on; expect many errors"
-UNUSABLE = "audio that cannot be used"
 
 UNIT_FILES, UNIT_BYTES = 64, 20 * 2**20
 """A unit has at most so many recordings, and bytes of them but for its last: 11 minutes of 16-bit samples at 16 kHz."""

@@ -46,7 +46,7 @@ MAX_EXAMPLE_S = 30.0
 
 
 def evaluate_and_report(model: Path, cuts: Path, out: Path, device: str, precision: str, decoder: str) -> Evaluation:
-    """Evaluate a model as `asr.inference.evaluate.evaluate` does, and write the report into ``out``.
+    """Evaluate a model as `asr.inference.evaluate_corpus.evaluate` does, and write the report into ``out``.
 
     Raises:
         InputError: the bundle or the manifest cannot be used, they have different phones, or ``out`` cannot be written.

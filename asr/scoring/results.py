@@ -6,7 +6,7 @@ Out: an `Evaluation`, its report lines, its JSON file.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,15 @@ from asr.system.files import read_text, write_text
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores by convention, the headline first. Decoder and precision are those of the hypotheses, None if unknown."""
+    """Scores by convention, the headline first. Decoder and precision are those of the hypotheses, None if unknown.
+
+    ``left_out`` utterances, whose audio could not be used, are not in the scores.
+    """
 
     scores: Mapping[str, Score]
     decoder: str | None = None
     precision: str | None = None
+    left_out: int = 0
 
     @property
     def headline(self) -> Score:
@@ -85,6 +89,8 @@ def report_lines(evaluation: Evaluation) -> list[str]:
     """Describe an evaluation: the headline, PFER, a table of conventions if there are several, and a line per speaker."""
     result = evaluation.headline
     lines = [headline(result)]
+    if evaluation.left_out:
+        lines.append(f"without {evaluation.left_out} utterances, whose audio cannot be used")
     if evaluation.feature_errors:
         lines.append(feature_line(evaluation.feature_errors))
     if len(evaluation.scores) > 1:
@@ -129,6 +135,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "pfer": _feature_json(evaluation.feature_errors),
         "utterances": len(result.utterances),
         "speakers": len(result.speakers),
+        "left_out": evaluation.left_out,
         "convention": result.convention,
         "decoder": evaluation.decoder,
         "precision": evaluation.precision,
@@ -160,6 +167,7 @@ def read_json(path: Path) -> Evaluation:
             for utterance, phones in content["references"].items()
         ]
         unknown = [name for name in names if name not in CONVENTIONS]
+        left_out = int(content.get("left_out", 0))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not JSON ({error}), expected {expected}") from error
     except (ValueError, RecursionError) as error:  # a number with thousands of digits, or deep nesting
@@ -169,7 +177,7 @@ def read_json(path: Path) -> Evaluation:
     if unknown:
         raise InputError(f"{path}: scoring convention {unknown[0]!r}, expected one of {', '.join(CONVENTIONS)}")
     decoder, precision, notation = (content.get(key) for key in ("decoder", "precision", "notation"))
-    return evaluate_hypotheses(utterances, names, decoder, precision, str(notation or ""))
+    return replace(evaluate_hypotheses(utterances, names, decoder, precision, str(notation or "")), left_out=left_out)
 
 
 def _score_json(result: Score) -> dict[str, Any]:
