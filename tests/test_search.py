@@ -167,6 +167,64 @@ def test_workers_that_ask_at_once_give_back_what_is_too_much(search: SearchConfi
     assert [study.is_in_excess(number) for number in numbers[1:]] == [False, False, True]
 
 
+def begin(study: Study) -> optuna.Trial:
+    trial = study.optuna.ask()
+    trial.set_user_attr("folder", trial.user_attrs.get("folder", f"{trial.number:04d}"))
+    return trial
+
+
+def test_who_finds_lost_settings_queues_them_again(search: SearchConfig) -> None:
+    """A worker marked a trial failed and was killed, or is not yet at queueing it: others neither lose nor replace it."""
+    study = Study(replace(search, trials=1))
+    begin(study)
+    study.tell(0, TrialState.FAIL)
+    assert study.has_room()
+    assert states(search) == ["FAIL", "WAITING"]
+    assert study.has_room()
+    assert states(search) == ["FAIL", "WAITING"], "queued once"
+    assert begin(study).user_attrs["folder"] == "0000"
+    assert not study.has_room()
+
+
+def test_settings_that_two_workers_queued_are_trained_once(search: SearchConfig) -> None:
+    study = Study(replace(search, trials=3))
+    begin(study)
+    study.tell(0, TrialState.FAIL)
+    failed = study.optuna.get_trials()[0]
+    for _ in range(2):
+        optuna.storages.RetryHeartbeatStaleTrialCallback()(study.optuna, failed)
+    first, second = begin(study), begin(study)
+    assert first.user_attrs == second.user_attrs == {"folder": "0000"}
+    assert not study.is_in_excess(first.number)
+    assert study.is_in_excess(second.number)
+    study.drop(second)
+    study.tell(first.number, TrialState.COMPLETE, 0.5)
+    assert study.has_room()
+    assert states(search) == ["FAIL", "COMPLETE", "FAIL"], "what was dropped is not queued again"
+
+
+def test_settings_queued_again_come_before_new_ones(search: SearchConfig) -> None:
+    """Of two trials wanted, one was killed; a worker that did not know of it yet started a third."""
+    study = Study(replace(search, trials=2))
+    begin(study)
+    begin(study)
+    third = begin(study)
+    study.tell(0, TrialState.FAIL)
+    assert study.is_in_excess(third.number)
+    study.queue_again(0)
+    again = begin(study)
+    assert study.is_in_excess(third.number)
+    assert not study.is_in_excess(again.number)
+
+
+def test_settings_that_kill_each_worker_are_given_up(search: SearchConfig) -> None:
+    study = Study(replace(search, trials=1, retries=2))
+    for _ in range(3):
+        study.tell(begin(study).number, TrialState.FAIL)
+        assert study.has_room()
+    assert begin(study).user_attrs["folder"] == "0003", "new settings"
+
+
 def test_a_worker_that_was_taken_for_killed_drops_its_result(search: SearchConfig, tmp_path: Path) -> None:
     one, calls = replace(search, trials=1), []
 

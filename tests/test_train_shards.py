@@ -205,7 +205,7 @@ def test_two_processes_give_the_losses_of_one(tone_corpus: Path, shards: Path, t
 def test_the_death_of_one_ends_the_other_and_two_go_on(tone_corpus: Path, shards: Path, tmp_path: Path) -> None:
     overrides = ["trainer.epochs=60", f"corpus.train={shards}", "sources.shards_at_once=2"]
     for rank, count in ((0, 2), (1, 1), (1, 3)):
-        assert processes.kill_and_resume(tone_corpus, tmp_path / str(rank + count), rank, count, overrides) == []
+        assert processes.kill_and_resume(tone_corpus, tmp_path / f"{rank}_{count}", rank, count, overrides) == []
 
 
 def test_an_older_checkpoint_is_resumed(tone_corpus: Path, tmp_path: Path) -> None:

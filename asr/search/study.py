@@ -6,6 +6,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
+from functools import partial
 from typing import TypeVar
 
 import optuna
@@ -13,13 +15,14 @@ from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from asr.errors import InputError
 from asr.search.settings import SearchConfig
+from asr.search.trials import DONE, DROPPED, is_in_excess, lost_trials
 
 T = TypeVar("T")
 
@@ -31,8 +34,6 @@ PATIENCE_S = 300.0
 
 CONNECT_OPTIONS = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 10}}
 """Seconds to wait for a file that another process has locked, and for a server."""
-
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Study:
@@ -47,8 +48,7 @@ class Study:
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")
         self.search = search
-        self.retry = RetryHeartbeatStaleTrialCallback(search.retries)
-        self.storage, self.optuna = open_storage(search, self.retry)
+        self.storage, self.optuna = open_storage(search)
         self._seen: set[int] = set()
 
     def is_done(self) -> bool:
@@ -58,11 +58,12 @@ class Study:
     def has_room(self) -> bool:
         """Whether another trial may be started, after those that were killed are failed and queued again."""
         patiently(self._fail_killed_trials)
+        self._queue_lost_trials()
         return self._count((TrialState.RUNNING, *DONE)) < self.search.trials
 
     def is_in_excess(self, number: int) -> bool:
-        """Whether workers that asked at once started too many trials, and this is one of the last."""
-        return self._count((TrialState.RUNNING, *DONE), before=number) >= self.search.trials
+        """Whether a trial that was just started is too many (`asr.search.trials.is_in_excess`)."""
+        return is_in_excess(self._trials(), number, self.search.trials, self.search.retries)
 
     def tell(self, number: int, state: TrialState, per: float | None = None) -> None:
         """Record the outcome of a trial, unless another worker took it for killed."""
@@ -70,20 +71,25 @@ class Study:
 
     def best(self) -> float:
         """The lowest dev PER of a trial that ended, a fraction; NaN if all were pruned."""
-        trials = patiently(lambda: self.optuna.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        return min((trial.value for trial in trials if trial.value is not None), default=math.nan)
+        ended = [trial.value for trial in self._trials() if trial.state == TrialState.COMPLETE]
+        return min((value for value in ended if value is not None), default=math.nan)
 
     def describe(self, number: int) -> str:
         """The outcome of a trial, and how far the study is."""
-        trial = patiently(lambda: self.optuna.get_trials(deepcopy=False))[number]
+        trial = self._trials()[number]
         per = "no dev PER" if trial.value is None else f"dev PER {100 * trial.value:.2f} %"
         done = f"{self._count(DONE)} of {self.search.trials} done, best {100 * self.best():.2f} %"
         return f"trial {number}: {trial.state.name.lower()}, {per}, epochs {len(trial.intermediate_values)}; {done}"
 
     def queue_again(self, number: int) -> None:
         """Fail a running trial and queue its settings."""
-        patiently(lambda: self.optuna.tell(number, state=TrialState.FAIL, skip_if_finished=True))
-        patiently(lambda: self.retry(self.optuna, self.optuna.get_trials()[number]))
+        self.tell(number, TrialState.FAIL)
+        self._queue_lost_trials()
+
+    def drop(self, trial: optuna.Trial) -> None:
+        """Fail a running trial for good."""
+        patiently(lambda: trial.set_user_attr(DROPPED, value=True))
+        self.tell(trial.number, TrialState.FAIL)
 
     @contextmanager
     def heartbeats(self, trial: optuna.Trial) -> Iterator[None]:
@@ -104,9 +110,17 @@ class Study:
             stop.set()
             thread.join()
 
-    def _count(self, states: tuple[TrialState, ...], before: int | None = None) -> int:
-        trials = patiently(lambda: self.optuna.get_trials(deepcopy=False, states=states))
-        return sum(before is None or trial.number < before for trial in trials)
+    def _trials(self) -> list[FrozenTrial]:
+        return patiently(lambda: self.optuna.get_trials(deepcopy=False))
+
+    def _count(self, states: tuple[TrialState, ...]) -> int:
+        return sum(trial.state in states for trial in self._trials())
+
+    def _queue_lost_trials(self) -> None:
+        """Queue settings whose trial failed. Other workers may do the same at the same moment."""
+        queue = RetryHeartbeatStaleTrialCallback()
+        for trial in lost_trials(self._trials(), self.search.retries):
+            patiently(partial(queue, self.optuna, deepcopy(trial)))
 
     def _fail_killed_trials(self) -> None:
         for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -116,7 +130,7 @@ class Study:
         fail_stale_trials(self.optuna)
 
 
-def open_storage(search: SearchConfig, retry: RetryHeartbeatStaleTrialCallback) -> tuple[RDBStorage, optuna.Study]:
+def open_storage(search: SearchConfig) -> tuple[RDBStorage, optuna.Study]:
     """Open the database and the study in it; make what is missing.
 
     Raises:
@@ -131,7 +145,6 @@ def open_storage(search: SearchConfig, retry: RetryHeartbeatStaleTrialCallback) 
                 {"connect_args": connect_options, "pool_pre_ping": True},
                 heartbeat_interval=search.heartbeat_s,
                 grace_period=MISSED_HEARTBEATS * search.heartbeat_s,
-                heartbeat_stale_trial_callback=retry,
             )
             if url.get_backend_name() == "sqlite":
                 lock_transactions(storage.engine)

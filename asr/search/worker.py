@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 from asr.errors import Interrupted, TrainingError
 from asr.search.settings import Interval, SearchConfig, Space, Values
 from asr.search.study import Study, patiently
+from asr.search.trials import FOLDER
 
 AfterEpoch = Callable[[Sequence[Mapping[str, Any]], bool], None]
 """Takes the records of all epochs done, each with ``epoch`` and ``dev_per``, and whether the last one is done."""
@@ -53,11 +54,11 @@ def run_trial(study: Study, space: Space, folder: Path, train: TrainTrial) -> No
     trial = patiently(study.optuna.ask)
     with study.heartbeats(trial):
         if study.is_in_excess(trial.number):
-            study.tell(trial.number, TrialState.FAIL)
+            study.drop(trial)
             return
         overrides = [f"{name}={patiently(partial(suggest, trial, name, values))}" for name, values in space.items()]
-        run_dir = folder / trial.user_attrs.get("folder", f"{trial.number:04d}")  # settings queued again keep theirs
-        patiently(lambda: trial.set_user_attr("folder", run_dir.name))
+        run_dir = folder / trial.user_attrs.get(FOLDER, f"{trial.number:04d}")  # settings queued again keep theirs
+        patiently(lambda: trial.set_user_attr(FOLDER, run_dir.name))
         print(f"trial {trial.number}: {' '.join(overrides)}", flush=True)
         try:
             state, per = train_trial(trial, lambda report: train(overrides, run_dir, report))
@@ -68,7 +69,7 @@ def run_trial(study: Study, space: Space, folder: Path, train: TrainTrial) -> No
             study.queue_again(trial.number)
             raise
         except Exception:  # whatever it is, the other workers learn of it at once, not by missing heartbeats
-            study.tell(trial.number, TrialState.FAIL)
+            study.drop(trial)
             raise
         study.tell(trial.number, state, per)
     print(study.describe(trial.number), flush=True)

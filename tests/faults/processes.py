@@ -87,6 +87,7 @@ def record(out: Path, updates: int, arguments: Sequence[str]) -> None:
 def kill_one(corpus: Path, run_dir: Path, rank: int, overrides: Sequence[str]) -> tuple[float, str]:
     """Kill one of two processes during training; return the seconds until all have ended, and the error lines."""
     log = run_dir.with_suffix(".log")
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
         call = command(2, "asr", train_arguments(corpus, run_dir, overrides))
         launcher = subprocess.Popen(call, stdout=output, stderr=output)
