@@ -7,9 +7,11 @@ there. Each system is a process of its own that does what `asr train experiment=
 cache: "reading" makes the batches (audio, speed perturbation, features, masks, padding), "training" updates the model with
 them as well. Both read through the same code as training does, with the default number of shards at once.
 
-Utterances a second are the median over interleaved rounds of so many utterances each; the first round is not timed. Memory
-is the peak of the process. The ratios are those of utterances a second, shards over loose files of the same corpus, and
-those of memory, loose files over shards and the smallest corpus over the others (in shards).
+A round takes batches until they have so many utterances; rounds are interleaved, and the first one is not timed. Speed is
+seconds of speech a second, all rounds together: a round of the same number of utterances is longer where these are long.
+Memory is the peak of the process. The ratios are those of speed, shards over loose files of the same corpus, and those of
+memory, loose files over shards and the smallest corpus over the others (in shards). Shards are FLAC: with loose files in
+another format, the ratio has the difference of the formats in it.
 
 With ``--latency-ms``, the shards of the first corpus are read through a file system in which every request takes so long,
 once with reading ahead and once without.
@@ -23,7 +25,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import fsspec
@@ -69,7 +70,8 @@ def make_measure(
 ) -> Measure:
     """Return what a process repeats: batches of so many utterances, and the updates with them.
 
-    Each call returns utterances, seconds, seconds spent in opening sections, and the peak memory in MiB.
+    Each call returns utterances, seconds of their speech, seconds, those of them spent in opening sections, and the peak
+    memory in MiB.
     """
     SlowFileSystem.latency_s = latency_s
     fsspec.register_implementation("slow", SlowFileSystem)
@@ -84,15 +86,17 @@ def make_measure(
     stream = batches(run, opening)
 
     def measure() -> dict[str, float]:
-        count, started, opening[0] = 0, time.perf_counter(), 0.0
+        count, frames, started, opening[0] = 0, 0, time.perf_counter(), 0.0
         while count < utterances:
             section, update, parts = next(stream)
             count += sum(len(batch) for batch in update)
+            frames += sum(int(batch.feature_lengths.sum()) for batch, _ in parts)
             if train:
                 update_weights(run, parts, loss_divisor(run, section, update), 1e-4)
         seconds = time.perf_counter() - started
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"utterances": count, "seconds": seconds, "opening": opening[0], "mib": peak_mib}
+        speech = frames * run.config.features.frame_shift_ms / 1000
+        return {"utterances": count, "speech": speech, "seconds": seconds, "opening": opening[0], "mib": peak_mib}
 
     return measure
 
@@ -131,7 +135,7 @@ def small_dev(cuts: Path, folder: Path) -> Path:
 
 
 def compare(systems: Mapping[str, Callable[[], Measure]], rounds: int) -> dict[str, dict[str, float]]:
-    """Run the systems interleaved, each in a process of its own; their medians."""
+    """Run the systems interleaved, each in a process of its own; their speed and memory."""
     processes = {name: SeparateProcess(make) for name, make in systems.items()}
     records: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
     for number in range(rounds + 1):
@@ -144,8 +148,9 @@ def compare(systems: Mapping[str, Callable[[], Measure]], rounds: int) -> dict[s
         process.close()
     return {
         name: {
-            "rate": median(one["utterances"] / one["seconds"] for one in found),
-            "opening": median(one["opening"] / one["seconds"] for one in found),
+            "rate": sum(one["speech"] for one in found) / sum(one["seconds"] for one in found),
+            "utterances": sum(one["utterances"] for one in found) / sum(one["seconds"] for one in found),
+            "opening": sum(one["opening"] for one in found) / sum(one["seconds"] for one in found),
             "mib": max(one["mib"] for one in found),
         }
         for name, found in records.items()
@@ -175,8 +180,11 @@ def main() -> None:
             found |= slow
             local, ahead, _ = slow.values()
             ratios[f"a store of {args.latency_ms:g} ms over the local disk"] = ahead["rate"] / local["rate"]
-    rows = [[name, f"{one['rate']:.1f}", f"{one['opening']:.1%}", f"{one['mib']:.0f}"] for name, one in found.items()]
-    print(format_table(["", "utterances a second", "opening sections", "peak MiB"], rows))
+    rows = [
+        [name, f"{one['rate']:.0f}", f"{one['utterances']:.1f}", f"{one['opening']:.1%}", f"{one['mib']:.0f}"]
+        for name, one in found.items()
+    ]
+    print(format_table(["", "speech s/s", "utterances/s", "opening sections", "peak MiB"], rows))
     report_results(ratios, {"systems": found}, args.json)
 
 
