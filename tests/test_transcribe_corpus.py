@@ -248,7 +248,7 @@ def evaluate(given: Path, out: Path, *options: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, f"{result.stderr}{result.exception or ''}"
 
 
-@pytest.mark.parametrize("kind", ["manifest", "shards"])
+@pytest.mark.parametrize("kind", ["manifest", "missing file", "shards"])
 def test_an_evaluation_without_what_cannot_be_used(kind: str, tone_corpus: Path, tmp_path: Path) -> None:
     """Named, counted, and the others have the scores that they have without it; nothing is left out unasked."""
     utterances = []
@@ -262,11 +262,14 @@ def test_an_evaluation_without_what_cannot_be_used(kind: str, tone_corpus: Path,
             write_shards(tmp_path / f"cuts_{split}.jsonl.gz", tmp_path / split, ShardOptions(shard_utterances=5))
             spoil_audio(tmp_path / split, utterances[5].id)
         given, alone = tmp_path / "test", tmp_path / "train"
+    elif kind == "missing file":
+        utterances[5].audio_path.unlink()
     else:
         utterances[5].audio_path.write_bytes(b"no audio")
     assert evaluate(good, tmp_path / "good")[0] == 0
     status, _, error = evaluate(given, tmp_path / "out")
-    assert (status, error.count("not readable as audio")) == (1, 1)
+    message = f"{utterances[5].audio_path} is missing" if kind == "missing file" else "not readable as audio"
+    assert (status, error.count(message)) == (1, 1)
     status, output, error = evaluate(given, tmp_path / "out", "--skip-bad")
     assert (status, output.splitlines()[1]) == (1, "without 1 utterances, whose audio cannot be used"), error
     assert f"asr: {utterances[5].id}: " in error
@@ -278,7 +281,7 @@ def test_an_evaluation_without_what_cannot_be_used(kind: str, tone_corpus: Path,
     assert read_json(tmp_path / "out.json").left_out == 1
     status, _, error = evaluate(given, tmp_path / "out")
     assert status == 1
-    assert f"{tmp_path / 'out'}: evaluated without {utterances[5].id} (" in error
+    assert (message if kind == "missing file" else f"evaluated without {utterances[5].id} (") in error
     status, _, error = evaluate(alone, tmp_path / "alone", "--skip-bad")
     assert "no utterance whose audio can be used" in error
 

@@ -67,14 +67,14 @@ def write_corpus(
         raise InputError(f"{out}: cannot be written ({error.strerror}), expected a folder with room") from error
 
 
-def read_manifest(path: Path) -> list[Utterance]:
-    """Read and check the utterances of a manifest, in file order.
+def read_manifest(path: Path, check_audio: bool = True) -> list[Utterance]:
+    """Read and check the utterances of a manifest, in file order. Without ``check_audio``, their audio may be missing.
 
     Raises:
         InputError: the file is missing, empty or not a manifest of cuts; an id occurs twice; a cut has no phones, no
             speaker, or not exactly one audio file; the audio file is missing.
     """
-    utterances = list(stream_manifest(path))
+    utterances = list(stream_manifest(path, check_audio))
     check_unique_ids(path, utterances)
     return utterances
 

@@ -22,9 +22,13 @@ BATCH_SECONDS = 240.0
 """Seconds of audio in a batch, padding included. It bounds memory and changes no result."""
 
 
-def load_dataset(bundle: Bundle, cuts: Path) -> Dataset:
-    """Load the utterances of a manifest with the features, phones and statistics of a bundle."""
-    dataset = Dataset(read_manifest(cuts), bundle.features, bundle.inventory, cache_gib=0, statistics=bundle.statistics)
+def load_dataset(bundle: Bundle, cuts: Path, check_audio: bool = True) -> Dataset:
+    """Load the utterances of a manifest with the features, phones and statistics of a bundle.
+
+    Without ``check_audio``, their audio may be missing.
+    """
+    utterances = read_manifest(cuts, check_audio)
+    dataset = Dataset(utterances, bundle.features, bundle.inventory, cache_gib=0, statistics=bundle.statistics)
     if bundle.features.normalization == "speaker":
         dataset.learn_statistics()
     return dataset

@@ -99,7 +99,7 @@ def evaluate_corpus(
         if sources[0].shards:
             ids, statistics, units = None, learn_from_shards(bundle, request.location), list_units(sources, True)
         else:
-            dataset = load_dataset(bundle, Path(request.location))
+            dataset = load_dataset(bundle, Path(request.location), check_audio=not skip_bad)
             ids, statistics = [utterance.id for utterance in dataset.utterances], dataset.statistics
             units = iter(_batch_units(dataset, sources[0]))
         make = partial(make_evaluator, request, statistics, folder, bundle if run is run_here else None, skip_bad)
@@ -135,8 +135,11 @@ def make_evaluator(
     decode = load_decoder(request.model, loaded.inventory) if decoder == "beam" else best_path
     reader = UnitReader(loaded.features, need_phones=True)
 
+    def make_dataset(utterances: Sequence[Utterance]) -> Dataset:
+        return Dataset(utterances, loaded.features, loaded.inventory, cache_gib=0, statistics=statistics)
+
     def make_pairs(utterances: Sequence[Utterance]) -> list[TranscriptPair]:
-        dataset = Dataset(utterances, loaded.features, loaded.inventory, cache_gib=0, statistics=statistics)
+        dataset = make_dataset(utterances)
         return pair_with_references(dataset, recognize(loaded, dataset, decode, shown=False))
 
     def work(unit: CorpusUnit) -> UnitResult:
@@ -145,8 +148,7 @@ def make_evaluator(
             try:
                 pairs = make_pairs(utterances)
             except InputError:
-                dataset = Dataset(utterances, loaded.features, loaded.inventory, cache_gib=0, statistics=statistics)
-                problems = find_unusable(dataset) if skip_bad else []
+                problems = find_unusable(make_dataset(utterances)) if skip_bad else []
                 if not problems:
                     raise
                 left_out = {problem.id for problem in problems}
