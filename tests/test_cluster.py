@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ from asr.cluster.nodes import MAX_BLAMES, Nodes
 from asr.corpus.manifest import Utterance, write_corpus
 from asr.errors import InputError
 from asr.inference.units import Outcome, WorkersEndedError, run_here
-from tests.faults.cluster import ACTOR, kill
+from tests.faults import cluster as faults
+from tests.faults.cluster import ACTOR, Node, free_port, kill
 
 MODEL = "speechocean762-small"
 
@@ -368,3 +370,24 @@ def test_a_cluster_of_two_nodes_that_are_killed(manifest: Path, tmp_path: Path) 
     assert result.returncode == 0, result.stdout + result.stderr
     assert "nodes killed; 12 units noted down" in result.stdout  # fewer kills if the work is done before
     assert "kill 1 (worker)" in result.stdout
+
+
+@pytest.mark.skipif("ASR_CLUSTER_TESTS" not in os.environ, reason="RAY'S CLIENT IS NOT TESTED: set ASR_CLUSTER_TESTS=1")
+@pytest.mark.slow
+def test_transcripts_through_rays_client_are_the_same(manifest: Path, tmp_path: Path) -> None:
+    """A node as ``ray start`` makes it; a wrong port of it is named at once."""
+    with tempfile.TemporaryDirectory() as folder:  # Ray's sockets want a short path
+        node = Node(Path(folder), gcs_port := free_port(), head=True)
+        try:
+            for name, address, status in (
+                ("here", "", 0),
+                ("there", f"ray://127.0.0.1:{node.client_port}", 0),
+                ("wrong", f"ray://127.0.0.1:{gcs_port}", 2),
+            ):
+                call = faults.command(MODEL, [manifest], tmp_path / name, *(["--cluster", address] if address else []))
+                done = subprocess.run(call, capture_output=True, text=True)
+                assert done.returncode == status, done.stderr
+            assert f"ray://127.0.0.1:{gcs_port}: no Ray (UNIMPLEMENTED)" in done.stderr
+        finally:
+            node.kill()
+    assert contents(tmp_path / "here") == contents(tmp_path / "there")

@@ -32,6 +32,7 @@ class Node:
 
     def __init__(self, folder: Path, port: int, head: bool) -> None:
         self.log = folder / ("head.log" if head else f"node-{time.monotonic_ns()}.log")
+        self.client_port = free_port()
         place = ["--head", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
         command = [
             str(Path(sys.executable).with_name("ray")),
@@ -41,7 +42,7 @@ class Node:
             "--disable-usage-stats",
         ]
         command += place if head else [f"--address=127.0.0.1:{port}"]
-        command += [f"--ray-client-server-port={free_port()}"] if head else []
+        command += [f"--ray-client-server-port={self.client_port}"] if head else []
         command += ["--object-store-memory=80000000", "--min-worker-port=0", "--max-worker-port=0"]
         environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
         with self.log.open("wb") as log:
