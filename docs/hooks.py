@@ -4,6 +4,8 @@
 - ``reference/commands.md`` from the typer application `asr.cli.app`
 - ``reference/packages/NAME.md``, one page a package, for mkdocstrings to fill
 - the recipes' and benchmarks' own documents, at the paths they have in the repository
+
+Links in all documents are those of the repository, where they work too; on the site they lead to the pages.
 """
 
 import re
@@ -11,6 +13,7 @@ from ast import Assign, get_docstring, literal_eval, parse
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
 from enum import Enum
+from os.path import normpath, relpath
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -19,6 +22,7 @@ import typer
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from asr.cli.app import app
 from asr.cli.compose import compose
@@ -28,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 MOUNTED = (
     "recipes/*/*.md",
     "recipes/*/*.csv",
+    "recipes/*/*.tsv",
     "recipes/*/*.svg",
     "benchmarks/*.md",
     "asr/data/models/*/README.md",
@@ -41,6 +46,12 @@ GROUP_TITLES = {
     "sweep": "Sweeps",
 }
 
+
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)#\s]+)")
+"""The path of a relative link."""
+
+REFERENCE = {"conf/train.yaml": "reference/configuration.md", "asr/cli/app.py": "reference/commands.md"}
+"""Generated pages, which the repository does not have, by what documents link to instead. A module leads to its package."""
 
 RESULTS = "Results"
 """Title of the section that has the mounted documents."""
@@ -69,6 +80,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for path in sorted(ROOT.glob(pattern)):
             files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn the links of the repository into those of the site."""
+    source = Path(page.file.src_uri)
+    in_repository = source if (ROOT / source).is_file() else "docs" / source
+
+    def turn(match: re.Match[str]) -> str:
+        target = normpath(in_repository.parent / match[1])
+        module = re.fullmatch(r"asr/(\w+)/\w+.py", target)
+        there = f"reference/packages/{module[1]}.md" if module else target.removeprefix("docs/")
+        there = REFERENCE.get(target, there)
+        return relpath(there, source.parent)
+
+    return LINK.sub(turn, markdown)
 
 
 def packages() -> list[Path]:

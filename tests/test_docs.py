@@ -330,6 +330,25 @@ def test_the_site_needs_no_other_host(site: Path) -> None:
         assert not loaded, f"{page.relative_to(site)} loads {loaded[0]}"
 
 
+LINK = re.compile(r"\]\((?![a-z]+:|#|/)([^)#\s]+)")
+
+
+def test_links_of_the_documents_lead_to_files_of_the_repository() -> None:
+    patterns = ("*.md", "docs/**/*.md", "recipes/**/*.md", "benchmarks/*.md", "asr/data/models/*/*.md", "tests/**/*.md")
+    documents = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    links = [(path, link) for path in documents for link in LINK.findall(path.read_text(encoding="utf-8"))]
+    assert len(links) > 150
+    assert [(path.name, link) for path, link in links if not (path.parent / link).exists()] == []
+
+
+def test_links_of_the_site_lead_to_its_files(site: Path) -> None:
+    hrefs = re.compile(r"""(?:href|src)=["']?(?![a-z]+:|#|/|\{)([^"'#?>\s]+)""")
+    links = {(page, link) for page in site.rglob("*.html") for link in hrefs.findall(page.read_text(encoding="utf-8"))}
+    assert len(links) > 1000
+    lost = [(page.name, link) for page, link in links if page.name != "404.html" and not (page.parent / link).exists()]
+    assert lost == []
+
+
 def test_the_reference_has_every_command_setting_and_package(site: Path) -> None:
     commands = (site / "reference/commands.html").read_text(encoding="utf-8")
     for name in ("train", "prepare synth", "transcribe", "align", "evaluate", "score", "compare", "export"):
