@@ -139,6 +139,19 @@ def test_the_pieces_of_a_long_recording_have_no_noise_around_them(
     assert padded[path] == plain[path]
 
 
+@pytest.mark.parametrize("duration_s", [0.03, 0.06, 0.1, 0.5])
+def test_phones_are_in_the_recording_and_not_in_the_noise(duration_s: float) -> None:
+    """Five phones in noise that is cut tightly: each has a duration, also where there are fewer frames than phones."""
+    recognizer, expected = asr.load("english"), ["F", "AY", "V", "T", "UW"]
+    samples = 0.1 * np.random.default_rng(1).standard_normal(int(16000 * duration_s)).astype(np.float32)
+    phones = recognizer.align(samples, expected, 16000).phones
+    assert [phone.symbol for phone in phones] == expected
+    edges = [edge for phone in phones for edge in (phone.start_s, phone.end_s)]
+    assert 0 <= edges[0] <= edges[-1] <= duration_s
+    assert edges == sorted(edges)
+    assert all(phone.end_s - phone.start_s > 1e-3 for phone in phones)
+
+
 def test_it_deletes_fewer_phones_of_words_that_are_cut_tightly() -> None:
     if not DIGITS.is_dir():
         pytest.skip(f"NO RECORDINGS OF DIGITS IN {DIGITS}: PADDING IS NOT TESTED ON THEM")

@@ -28,7 +28,7 @@ from asr.corpus.audio import MAX_AMPLITUDE, probe_audio, read_blocks, resample
 from asr.decoding.best_path import Decoder, align_tokens, best_path, best_path_spans
 from asr.errors import InputError
 from asr.features.filterbanks import extract, extract_blocks, feature_dim
-from asr.features.frames import frame_edge_s
+from asr.features.frames import frame_edge_s, frames_within
 from asr.features.normalization import normalize
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.forced_alignment import FrameClassifier, align_phones, load_aligner, non_silence_positions
@@ -229,13 +229,17 @@ class Recognizer:
             peaks_s = [peak * config.frame_shift_ms / 1000 - config.padding_ms / 1000 for peak in peaks]
             return _times_around_peaks([min(max(peak_s, 0.0), duration_s) for peak_s in peaks_s], duration_s)
         positions = non_silence_positions(tokens, self.bundle.inventory)
-        classes = [tokens[position] for position in positions]
-        segments = align_phones(self.aligner, features, classes, [peaks[position] for position in positions])
-        times_s = {
-            position: (frame_edge_s(start, config), min(frame_edge_s(stop, config), duration_s))
-            for position, (start, stop) in zip(positions, segments, strict=True)
-        }
-        return _fill_silences(times_s, len(tokens), duration_s)
+        # Phones are looked for in the recording itself, not in the noise that padding puts around it.
+        first, stop = frames_within(0.0, duration_s, config, len(features))
+        near = [min(max(peaks[position] - first, 0.0), float(stop - first)) for position in positions]
+        segments = align_phones(self.aligner, features[first:stop], [tokens[position] for position in positions], near)
+        found_s = [
+            (frame_edge_s(first + start, config), min(frame_edge_s(first + end, config), duration_s))
+            for start, end in segments
+        ]
+        if stop - first < len(positions):  # some would have no frame, and no duration
+            found_s = list(pairwise(np.linspace(0.0, duration_s, len(positions) + 1).tolist()))
+        return _fill_silences(dict(zip(positions, found_s, strict=True)), len(tokens), duration_s)
 
     def _transcript(
         self,
