@@ -22,8 +22,10 @@ from asr.corpus.tar_members import list_members
 from asr.errors import InputError
 from asr.inference import sources, write_transcripts
 from asr.inference.catalog import find_model
+from asr.inference.evaluate_corpus import EvaluationRequest, evaluate_corpus
 from asr.inference.recognizer import Recognizer, load
-from asr.inference.result_files import DoneList, Problem, UnitResult, lock_output, read_errors, write_result
+from asr.inference.result_files import DoneList, ErrorsFile, Problem, UnitResult, lock_output, read_errors, write_result
+from asr.inference.units import run_here
 from asr.inference.write_transcripts import Job
 from asr.scoring.results import read_json
 
@@ -140,7 +142,7 @@ def test_what_cannot_be_used_is_in_a_table(tone_corpus: Path, tmp_path: Path) ->
     manifest, out = tmp_path / "some.jsonl", tmp_path / "out"
     manifest.write_text("\n".join(lines) + "\n")
     status, output, _ = run(manifest, "--out", out)
-    assert (status, output) == (1, f"12 utterances -> {out}\nleft out: 2 -> {out / 'errors.tsv'}\n")
+    assert (status, output) == (1, f"10 utterances -> {out}\nleft out: 2 -> {out / 'errors.tsv'}\n")
     found = read_errors(out)
     assert [problem[:3] for problem in found] == [
         (utterances[index].id, str(path), "audio that cannot be used") for index, path in bad.items()
@@ -196,6 +198,51 @@ def test_a_worker_that_writes_to_another_disk_is_found_out(tmp_path: Path) -> No
     done.add(0, UnitResult(files={"x.txt": 3}, problems=[Problem("a", "b", "c")]))
     done.close()
     assert DoneList(tmp_path, {}).results[0].problems == [("a", "b", "c", "")]
+
+
+def test_a_problem_is_noted_once(tmp_path: Path) -> None:
+    """What an earlier command has noted is met again by the one that resumes."""
+    problem, other = Problem("u1", "a.wav", "words without phones"), Problem("u2", "a.wav", "words without phones")
+    errors = ErrorsFile(tmp_path, [problem])
+    for met in (problem, other, other):
+        errors.add(met)
+    assert read_errors(tmp_path) == errors.problems == [problem, other]
+
+
+def test_exit_status_2_if_nothing_can_be_used(tone_corpus: Path, tmp_path: Path) -> None:
+    lines = read_lines(tone_corpus / "cuts_dev.jsonl.gz")
+    manifest = tmp_path / "some.jsonl"
+    manifest.write_text("\n".join(line.replace(".wav", ".none") for line in lines) + "\n")
+    status, output, _ = run(manifest, "--out", tmp_path / "out")
+    assert (status, output.splitlines()[0]) == (2, f"0 utterances -> {tmp_path / 'out'}")
+
+
+def test_lines_end_at_line_feeds_alone(tone_corpus: Path, tmp_path: Path) -> None:
+    """An id may have what Unicode calls a line separator; it is found again when a command resumes."""
+    utterances = [replace(one, id=f"{one.id}\u2028\x85") for one in read_manifest(tone_corpus / "cuts_dev.jsonl.gz")]
+    write_corpus(tmp_path, {"test": utterances}, {})
+    status, _, error = evaluate(tmp_path / "cuts_test.jsonl.gz", tmp_path / "out")
+    assert status == 0, error
+    assert read_json(tmp_path / "out.json").headline.utterances[0].id == utterances[0].id
+    request = json.loads((tmp_path / "out/done.jsonl").read_text().split("\n")[0])
+    assert len(DoneList(tmp_path / "out", request).results) == len(units_in(tmp_path / "out")) > 0
+
+
+def units_in(out: Path) -> list[str]:
+    return [line for line in (out / "done.jsonl").read_text().split("\n")[1:] if line]
+
+
+def test_workers_compute_in_the_precision_that_is_reported(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Auto is decided by the command, not by each worker's processor."""
+    given: list[EvaluationRequest] = []
+
+    def somewhere_else(make: Any, units: Any, total: int) -> Iterator[Any]:
+        given.append(make.args[0])
+        return run_here(make, units, total)
+
+    result = evaluate_corpus(EvaluationRequest(find_model(MODEL), str(manifest)), run=somewhere_else)
+    assert given[0].precision in ("float32", "bfloat16")
+    assert result.precision == given[0].precision
 
 
 # Shards.
@@ -284,6 +331,10 @@ def test_an_evaluation_without_what_cannot_be_used(kind: str, tone_corpus: Path,
     assert (message if kind == "missing file" else f"evaluated without {utterances[5].id} (") in error
     status, _, error = evaluate(alone, tmp_path / "alone", "--skip-bad")
     assert "no utterance whose audio can be used" in error
+    if kind == "shards":
+        (alone / "recording.000000.tar").unlink()
+        status, _, error = evaluate(alone, tmp_path / "no shard", "--skip-bad")
+        assert "no utterance whose audio can be used" in error
 
 
 def spoil_audio(shards: Path, utterance_id: str) -> None:
@@ -319,6 +370,16 @@ def test_bad_shards_are_not_aligned(real_utterances: list[Utterance], tmp_path: 
         alignment.commands, ["align", MODEL, str(tmp_path / "none.wav"), "--phones", "AH", "--skip-bad"]
     )
     assert "a single file with --force, --jobs, --cluster or --skip-bad" in str(result.exception)
+
+
+def test_shards_of_which_nothing_can_be_aligned(tone_corpus: Path, tmp_path: Path) -> None:
+    """More phones than a recording has frames for: they are no aligned utterances."""
+    utterances = [replace(one, phones=one.phones * 100) for one in read_manifest(tone_corpus / "cuts_dev.jsonl.gz")]
+    write_corpus(tmp_path, {"test": utterances}, {})
+    write_shards(tmp_path / "cuts_test.jsonl.gz", tmp_path / "shards", ShardOptions(shard_utterances=2))
+    arguments = ["align", MODEL, str(tmp_path / "shards"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(alignment.commands, arguments)
+    assert (result.exit_code, result.stdout.splitlines()[0][:25]) == (2, "0 shards, 0 utterances, 0")
 
 
 def test_shards_are_aligned(real_utterances: list[Utterance], tmp_path: Path) -> None:

@@ -53,9 +53,7 @@ def evaluate(
     """
     if report is not None:
         if out is not None or force or cluster or workers or skip_bad:
-            raise InputError(
-                "--report with --out, --force, --cluster, --workers or --skip-bad, expected it without them"
-            )
+            raise InputError("--report with --out, --force, --cluster, --workers or --skip-bad, expected it alone")
         from asr.reports.model_report import evaluate_and_report
 
         result = evaluate_and_report(model, Path(cuts), report, device, precision, decoder)
@@ -68,7 +66,8 @@ def evaluate(
         with choose_run(cluster, workers, device) as run:
             result = evaluate_corpus(request, out, run, skip_bad, force)
     _print_and_write(result, json_file)
-    print(f"asr: computed in {result.precision}", file=sys.stderr)
+    if result.precision is not None:
+        print(f"asr: computed in {result.precision}", file=sys.stderr)
     if report is not None:
         print(f"report: {report / 'index.html'}")
     if result.left_out:

@@ -63,7 +63,8 @@ def align_shards(
         work = Work("aligning", list_units([source], need_phones=False), [source], make)
         do_units(work, done, spread.run, skip_bad)
     new = list(done.results.values())[skipped:]
-    summary = Summary(len(new), skipped, sum(one.utterances for one in new), sum(one.seconds for one in new))
+    usable = [one.usable for one in new]
+    summary = Summary(sum(map(bool, usable)), skipped, sum(usable), sum(one.seconds for one in new))
     summary.problems.update(problem.reason for problem in read_errors(out))
     return summary
 

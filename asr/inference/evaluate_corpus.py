@@ -58,7 +58,7 @@ class EvaluationRequest:
     @property
     def loading(self) -> Loading:
         """How a worker loads the model."""
-        return fix_precision((self.device, self.precision, self.decoder))
+        return self.device, self.precision, self.decoder
 
 
 def evaluate(
@@ -87,12 +87,13 @@ def evaluate_corpus(
     has written stay there, unless ``force`` is set. With ``skip_bad``, bad shards and audio that cannot be used are named,
     left out and counted; a model with statistics of each speaker reads all audio before, and stops at such audio.
     """
+    request = replace(request, precision=fix_precision(request.loading)[1])
     sources = open_sources([request.location])
     if not sources:
         raise InputError(
             f"{request.location}: neither a manifest nor shards, expected cuts_*.jsonl.gz of `asr prepare`"
         )
-    bundle = load_bundle(request.model, request.device if run is run_here else "cpu", request.loading[1])
+    bundle = load_bundle(request.model, request.device if run is run_here else "cpu", request.precision)
     with TemporaryDirectory(prefix="asr-") as scratch, lock_output(out or Path(scratch)):
         folder = (out or Path(scratch)).absolute()
         done = DoneList(folder, describe_request(RESULTS, request.model, request.loading, sources), force)
@@ -110,10 +111,11 @@ def evaluate_corpus(
                 raise InputError(f"{folder}: evaluated without {problem.id} ({problem.detail}), expected --force")
             print(f"asr: {problem.id}: {problem.detail}: left out, {count} so far", file=sys.stderr)
         pairs = {pair[0]: pair for pair in _read_pairs(done)}
-    if problems and not pairs:
+    if not pairs:
         raise InputError(f"{request.location}: no utterance whose audio can be used, expected some")
     conventions = conventions_for(bundle.convention, bundle.inventory.symbols)
-    precision = bundle.precision if request.loading[1] in ("auto", bundle.precision) else request.loading[1]
+    # On the GPU of another machine, what auto became is not known here.
+    precision = bundle.precision if run is run_here or request.precision != "auto" else None
     in_order = [pairs[one] for one in ids if one in pairs] if ids is not None else pairs.values()
     result = evaluate_hypotheses(in_order, conventions, request.decoder, precision, bundle.inventory.notation)
     return replace(result, left_out=sources[0].utterances - len(pairs))
@@ -156,7 +158,7 @@ def make_evaluator(
                 pairs = make_pairs(usable) if usable else []
         file = f"{unit.name}.jsonl"
         size = write_result(out / file, "".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs).encode())
-        return UnitResult(len(pairs), [], sum(one.duration_s for one in utterances), {file: size}, problems)
+        return UnitResult(len(utterances), [], sum(one.duration_s for one in utterances), {file: size}, problems)
 
     return work
 
@@ -182,7 +184,7 @@ def _batch_units(dataset: Dataset, source: Source) -> list[CorpusUnit]:
 def _read_pairs(done: DoneList) -> Iterator[TranscriptPair]:
     for _, result in sorted(done.results.items()):
         for file in result.files:
-            for line in read_text(done.out / file, "hypotheses").splitlines():
+            for line in read_text(done.out / file, "hypotheses").split("\n")[:-1]:
                 utterance_id, speaker, reference, hypothesis = json.loads(line)
                 yield utterance_id, speaker, reference, hypothesis
 

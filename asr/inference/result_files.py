@@ -66,6 +66,11 @@ class UnitResult:
     files: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
+    @property
+    def usable(self) -> int:
+        """The utterances or recordings that are no problem."""
+        return self.utterances - len({problem.id for problem in self.problems})
+
 
 @contextmanager
 def lock_output(out: Path) -> Iterator[None]:
@@ -105,7 +110,7 @@ class DoneList:
         """
         self.out, self.results = out, dict[int, UnitResult]()
         path = out / DONE_FILE
-        lines = read_text(path, "units that are done").splitlines() if path.exists() else []
+        lines = read_text(path, "units that are done").split("\n") if path.exists() else []
         earlier = _parse(lines[0]) if lines else None
         if force:
             self._remove(lines)
@@ -175,10 +180,14 @@ class ErrorsFile:
     def __init__(self, out: Path, kept: Iterable[Problem]) -> None:
         """``kept`` are the problems of earlier commands that still hold."""
         self.out, self.problems = out, list(kept)
+        self._known = set(self.problems)
         write_errors(out, self.problems)
 
     def add(self, problem: Problem) -> None:
-        """Add a problem."""
+        """Add a problem, unless it is there."""
+        if problem in self._known:
+            return
+        self._known.add(problem)
         self.problems.append(problem)
         if len(self.problems) == 1:
             write_errors(self.out, self.problems)
@@ -204,7 +213,7 @@ def digest_folder(folder: Path) -> str:
     """A digest of the files of a model's folder, without its card."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.is_file() and path.name != "README.md":
+        if path.is_file() and path.name != "README.md" and not path.name.startswith("."):  # such as .DS_Store
             digest.update(f"{path.name}\n{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:16]
 

@@ -158,10 +158,16 @@ class UnitReader:
             yield read_utterances(local, self.need_phones)
 
     def _check_features(self, shards: Shards) -> None:
-        """Refuse stored features with other settings than the model's, normalization apart, which comes later."""
+        """Refuse stored features with other settings than the model's.
+
+        Normalization comes later, but what it does with digital silence comes before.
+        """
         wanted = asdict(self.features)
         for name, value in (shards.features or {}).items():
-            if name != "normalization" and value != wanted.get(name):
+            same = value == wanted.get(name)
+            if name == "normalization":
+                same = (value == "running") == (self.features.normalization == "running")
+            if not same:
                 where = f"{shards.location}: stored features"
                 raise InputError(f"{where}: {name} is {value!r}, expected the model's {wanted.get(name)!r}")
 

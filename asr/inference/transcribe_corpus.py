@@ -69,7 +69,7 @@ def transcribe_corpus(
     unusual = sum(len(result.unusual) for result in done.results.values())
     if unusual:
         print(f"asr: {unusual} utterances are unlike the speech that the model was trained on", file=sys.stderr)
-    return len(read_errors(request.out)), sum(result.utterances for result in done.results.values())
+    return len(read_errors(request.out)), sum(result.usable for result in done.results.values())
 
 
 def make_transcriber(request: CorpusRequest) -> Callable[[CorpusUnit], UnitResult]:
