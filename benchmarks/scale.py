@@ -200,7 +200,7 @@ TABLES: dict[str, list[Row]] = {
         Row("driver_memory", "driver, memory beside its libraries", "bytes"),
         Row("transcribe_memory", "memory of a worker, `speechocean762-small`", "bytes"),
         Row("transcribe_english_memory", "memory of a worker, `english`", "bytes"),
-        Row("transcribe_bits_per_s", "read from the store in that week", "rate"),
+        Row("transcribe_bits_per_s", "read from the store, if it takes a week", "rate"),
     ],
     "money": [
         Row("storage_usd", "FLAC in a store, a month", "money"),
