@@ -89,7 +89,7 @@ def test_any_mix_of_lengths_is_torchs(
         torch.testing.assert_close(parameter.grad, reference.grad, atol=1e-5 * scale, rtol=0)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", pytest.param("gru", marks=pytest.mark.slow)])
 def test_gradients_are_those_of_finite_differences(cell: str, threads: Callable[[int], None]) -> None:
     threads(1)  # the parallel path frees its graph, which this check uses repeatedly
     stack = RecurrentStack(2, 3, 2, cell=cell).double()

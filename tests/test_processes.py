@@ -15,7 +15,7 @@ from tests.faults import processes
 
 
 def test_two_processes_give_the_losses_of_one(tone_corpus: Path, tmp_path: Path) -> None:
-    assert processes.compare_losses(tone_corpus, tmp_path, 50) <= processes.TOLERANCE
+    assert processes.compare_losses(tone_corpus, tmp_path, 20) <= processes.TOLERANCE
 
 
 @pytest.mark.slow

@@ -413,6 +413,7 @@ def test_a_signal_in_the_last_validation_stops_as_well(tone_corpus: Path, tmp_pa
     run(tone_corpus, tmp_path, "resume=true")
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_the_same(tone_corpus: Path, tmp_path: Path) -> None:
     overrides = [*TINY_MODEL, "trainer.batch_utterances=1", "trainer.epochs=30"]
     assert kill_and_resume.check(tone_corpus, tmp_path, 3, 2, overrides) == []

@@ -281,7 +281,8 @@ def fuzz(name: str, count: int, seed: int, folder: Path) -> tuple[Counter[str], 
     """
     outcomes: Counter[str] = Counter()
     findings: list[str] = []
-    context, number = multiprocessing.get_context("spawn"), 0
+    context, number = multiprocessing.get_context("forkserver"), 0
+    context.set_forkserver_preload([__name__])  # else each process would import torch
     while number < count:
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(folder, name, number, count, seed, sender))
