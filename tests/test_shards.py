@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from lhotse import CutSet
 
 from asr.cli import app as cli
@@ -29,9 +30,10 @@ from asr.corpus.shard_writer import ShardOptions, write_shards
 from asr.corpus.shards import INDEX, BadShardError, Shards, is_shards, open_shards, read_utterances
 from asr.corpus.spool import Spool, stream_shards
 from asr.corpus.store_lock import LOCK
-from asr.corpus.stored_features import read_stored_features
+from asr.corpus.stored_features import compress_features, read_stored_features
 from asr.corpus.tar_members import TarMember, find_member
 from asr.errors import InputError, Interrupted
+from asr.features.normalization import FeatureStatistics, normalize
 from asr.system.lock import open_run_lock
 from tests.conftest import make_utterances, settings
 
@@ -163,6 +165,35 @@ def test_samples_that_no_flac_holds_exactly(
     assert (tmp_path / "shards/recording.000000.tar").read_bytes()[:5] == f"x.{stored.lower()}".encode()[:5]
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "channels", "subtype", "gain"),
+    [
+        (16000, 9, "PCM_16", 1.0),
+        (16000, 9, "PCM_24", 1.0),
+        (16000, 9, "FLOAT", 50.0),
+        (16000, 300, "PCM_16", 1.0),
+        (96001, 1, "PCM_16", 1.0),
+        (700_000, 2, "PCM_24", 1.0),
+    ],
+)
+def test_what_flac_does_not_hold_becomes_wav(
+    tmp_path: Path, rate_hz: int, channels: int, subtype: str, gain: float
+) -> None:
+    path, extra = tmp_path / "x.wav", 2**-20 if subtype == "PCM_24" else 0.0
+    soundfile.write(path, gain * noise(0.2, rate_hz, channels) + extra, rate_hz, subtype=subtype)
+    read = written_once(tmp_path, Utterance("x", path, rate_hz, 0.2, "s", ("AA",)))
+    member = find_member(read.audio_path)
+    assert member is not None
+    (tmp_path / "out").write_bytes(member.read())
+    found, expected = soundfile.info(tmp_path / "out"), soundfile.info(path)
+    assert (found.format, found.subtype) == ("WAV", subtype)
+    assert (found.samplerate, found.channels, found.frames) == (rate_hz, channels, expected.frames)
+    samples = soundfile.read(path, dtype="float32", always_2d=True)[0]
+    np.testing.assert_array_equal(soundfile.read(tmp_path / "out", dtype="float32", always_2d=True)[0], samples)
+    (cut,) = CutSet.from_shar(in_dir=tmp_path / "shards")
+    np.testing.assert_array_equal(cut.load_audio()[0], samples[:, 0])
+
+
 @pytest.mark.parametrize(("rate_hz", "stored_hz"), [(16000, 16000), (44100, 48000), (11025, 12000), (8000, 8000)])
 def test_opus(tmp_path: Path, rate_hz: int, stored_hz: int) -> None:
     samples = 0.3 * np.sin(2 * np.pi * 440 * np.arange(round(1.2345 * rate_hz)) / rate_hz)
@@ -225,6 +256,38 @@ def test_stored_features(manifest: Path, tmp_path: Path) -> None:
         write_shards(tmp_path / "shards", tmp_path / "again")
 
 
+@pytest.mark.parametrize("delta_order", [0, 1])
+def test_stored_features_of_digital_silence(tmp_path: Path, delta_order: int) -> None:
+    """They are NaN if the normalization is running: it makes the same of what is stored as of what is computed."""
+    pytest.importorskip("lilcom", reason="STORED FEATURES ARE NOT TESTED: no lilcom")
+    config = settings("features=fbank_running", f"features.delta_order={delta_order}").features
+    samples = noise(1.0, RATE)[:, 0]
+    samples[:3000] = samples[8000:8500] = samples[12000:] = 0.125
+    path = tmp_path / "gaps.wav"
+    soundfile.write(path, samples, RATE)
+    manifest = manifest_of(tmp_path / "cuts", [Utterance("x", path, RATE, 1.0, "s", ("AA",))])
+    extract = partial(_extract, config=config)
+    stored = StoredFeatures(asdict(config), RATE, extract)
+    (read,) = read_all(write_shards(manifest, tmp_path / "shards", ShardOptions("features", features=stored)))
+    assert read.features_path is not None
+    found, expected = read_stored_features(read.features_path), extract(read_audio(path))
+    silent = np.isnan(expected).any(axis=1)
+    assert 16 < silent.sum() < len(silent)
+    assert (np.isnan(found).any(axis=1) == silent).all()
+    assert np.abs(found - expected)[~silent].max() <= 2**-9
+    statistics = {"": FeatureStatistics(torch.zeros(found.shape[1]), torch.ones(found.shape[1]))}
+    one, two = (normalize(torch.from_numpy(each), config, "", statistics) for each in (found, expected))
+    assert (one[silent] == two[silent]).all()
+    torch.testing.assert_close(one, two, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("value", [np.inf, -40000.0])
+def test_features_that_cannot_be_stored(value: float) -> None:
+    pytest.importorskip("lilcom", reason="STORED FEATURES ARE NOT TESTED: no lilcom")
+    with pytest.raises(InputError, match=rf"features: a value of {abs(value):g}, expected finite values below 32768"):
+        compress_features(np.array([[1.0, value], [np.nan, 0.0]], np.float32))
+
+
 def test_shards_are_made_from_shards(manifest: Path, tmp_path: Path) -> None:
     write_shards(manifest, tmp_path / "small", ShardOptions(shard_utterances=3))
     write_shards(tmp_path / "small", tmp_path / "from_shards", ShardOptions(shard_utterances=4))
@@ -249,6 +312,22 @@ def test_ids_that_cannot_be_names(tmp_path: Path, name: str) -> None:
         return
     with pytest.raises(InputError, match="expected one that can name a file"):
         written_once(tmp_path, utterance)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "a\\ud800"])
+def test_ids_with_nul_or_half_a_character(manifest: Path, tmp_path: Path, name: str) -> None:
+    lines = gzip.decompress(manifest.read_bytes()).decode()
+    (tmp_path / "cuts.jsonl").write_text(lines.replace('"a-1"', f'"{name}"'))
+    with pytest.raises(InputError, match="cuts.jsonl: utterance id 'a.*', expected one that can name a file") as error:
+        write_shards(tmp_path / "cuts.jsonl", tmp_path / "out")
+    assert str(error.value).isprintable()
+
+
+def test_half_a_character_elsewhere_is_kept(manifest: Path, tmp_path: Path) -> None:
+    lines = gzip.decompress(manifest.read_bytes()).decode().replace("hello you", "hello \\ud800")
+    (tmp_path / "cuts.jsonl").write_text(lines)
+    words = [one.words for one in read_all(write_shards(tmp_path / "cuts.jsonl", tmp_path / "out"))]
+    assert words[3] == "hello \ud800"
 
 
 def test_cuts_without_transcripts_are_for_transcription(manifest: Path, tmp_path: Path) -> None:
@@ -361,6 +440,10 @@ def test_another_request_and_another_writer_are_refused(manifest: Path, tmp_path
     (tmp_path / "other/photo.jpg").touch()
     with pytest.raises(InputError, match="other: has photo.jpg, expected a folder for shards alone"):
         write_shards(manifest, tmp_path / "other")
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden/.DS_Store").touch()
+    write_shards(manifest, tmp_path / "hidden")
+    assert {*contents(tmp_path / "hidden")} == {*contents(out), INDEX, ".DS_Store"} - {shard_writer.UNFINISHED}
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         write_shards(manifest, tmp_path / "file")
@@ -404,6 +487,26 @@ def test_audio_that_cannot_be_used(manifest: Path, tmp_path: Path, capfd: pytest
     alone = manifest_of(tmp_path / "alone", [replace(utterances[1], audio_path=broken)])
     with pytest.raises(InputError, match="all 1 utterances are left out, expected at least 1 to stay"):
         write_shards(alone, tmp_path / "nothing", ShardOptions(skip_bad=True))
+
+
+def test_audio_that_cannot_be_encoded(
+    manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utterances, wide = read_manifest(manifest)[:2], tmp_path / "wide.wav"
+    soundfile.write(wide, noise(utterances[1].duration_s, RATE, 256), RATE)
+    cuts = manifest_of(tmp_path, [utterances[0], replace(utterances[1], audio_path=wide)])
+    message = "wide.wav: 256 channels at 16000 Hz, expected at most 255 channels for opus"
+    with pytest.raises(InputError, match=rf"{message}.* \(utterance a-1; --skip-bad leaves such out\)"):
+        write_shards(cuts, tmp_path / "opus", ShardOptions("opus"))
+    assert write_shards(cuts, tmp_path / "opus", ShardOptions("opus", skip_bad=True)).head["left_out"] == 1
+    assert f"{message}; flac keeps any: utterance a-1 is left out" in capfd.readouterr().err
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise soundfile.LibsndfileError(1)
+
+    monkeypatch.setattr(soundfile, "write", refuse)
+    with pytest.raises(InputError, match=r": 1 channels at 16000 Hz: .*, expected what flac can hold \(utterance a-0"):
+        write_shards(cuts, tmp_path / "flac")
 
 
 def test_ids_that_occur_twice(manifest: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Shards in an object store: a real S3 server on this machine, behind a proxy that fails, answers late, or not at all."""
 
+import errno
+import fcntl
 import http.client
 import json
 import os
@@ -10,17 +12,18 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from asr.corpus import shard_files, store_lock, stores
+from asr.corpus import spool as spool_module
 from asr.corpus.manifest import read_manifest
 from asr.corpus.shard_writer import UNFINISHED, ShardOptions, write_shards
-from asr.corpus.shards import INDEX, BadShardError, is_shards, open_shards, read_utterances
+from asr.corpus.shards import INDEX, BadShardError, Shards, is_shards, open_shards, read_utterances
 from asr.corpus.spool import NoRoomError, Spool, stream_shards
 from asr.corpus.store_lock import LOCK, StoreLock, open_store_lock
 from asr.corpus.stores import LocalStore, MissingFileError, ObjectStore, is_url, open_store
@@ -475,6 +478,100 @@ def test_what_is_read_ahead_and_dropped_leaves_its_place(manifest: Path, bucket:
     with Spool(tmp_path / "spool", max(sizes) + 1, retry_s=5.0) as spool:
         for number in range(5):
             spool.fetch(shards, number).close()
+
+
+@pytest.fixture
+def in_memory(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shards:  # noqa: F811
+    """Five shards in an object store without a server."""
+    monkeypatch.setattr(store_lock, "SETTLE_S", 0.0)
+    return write_shards(manifest, f"memory:/{tmp_path}", OPTIONS)
+
+
+def room_for(shards: Shards, numbers: Sequence[int]) -> int:
+    """Bytes of these shards, and a few more, since they differ."""
+    return sum(file.size_bytes for number in numbers for file in shards[number].files) + 1000
+
+
+def fetch_one_by_one(shards: Shards, spool: Spool) -> None:
+    for number in range(len(shards)):
+        spool.fetch(shards, number).close()
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_the_shard_that_is_needed_has_precedence(
+    in_memory: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, under_way: bool
+) -> None:
+    """Shards read ahead that have come first, or are coming for longer than there is patience, leave their room."""
+    plain, folder, failed = ObjectStore.read_blocks, tmp_path / "spool", threading.Event()
+
+    def until(condition: Callable[[], object]) -> None:
+        for _ in range(1200):
+            if condition():
+                return
+            time.sleep(0.05)
+        raise AssertionError
+
+    def read_blocks(store: ObjectStore, name: str, size_bytes: int) -> Iterator[bytes]:
+        if name.startswith("cuts.000000"):
+            others = "recording.00000[12].*" + (".partial" if under_way else ".tar")
+            until(lambda: sum(path.stat().st_size > 0 for path in folder.glob(others)) == 2)
+        if under_way and name.startswith("recording.") and not failed.is_set():
+            until(failed.is_set)
+            time.sleep(1)
+        yield from plain(store, name, size_bytes)
+
+    class FailedError(NoRoomError):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)
+            failed.set()
+
+    monkeypatch.setattr(ObjectStore, "read_blocks", read_blocks)
+    monkeypatch.setattr(spool_module, "NoRoomError", FailedError)
+    with Spool(folder, room_for(in_memory, [1, 2]) + in_memory[0].files[0].size_bytes, retry_s=0.3) as spool:
+        assert [number for number, _ in stream_shards(in_memory, range(5), spool)] == list(range(5))
+    assert failed.is_set()
+
+
+def test_a_file_system_that_locks_for_writing_what_is_open_for_writing(
+    in_memory: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS does."""
+    plain = fcntl.flock
+
+    def flock(file: IO[bytes], operation: int) -> None:
+        if operation & fcntl.LOCK_EX and fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        plain(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Spool(tmp_path / "spool", room_for(in_memory, [1]), retry_s=1.0) as spool:
+        fetch_one_by_one(in_memory, spool)
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        (fcntl.LOCK_EX | fcntl.LOCK_NB, r"spool: [\d,]+ of [\d,]+ bytes in use, expected room for the [\d,]+ of"),
+        (fcntl.LOCK_EX, r"spool/cuts.*.partial: cannot be locked \(No locks available\), expected a file system with"),
+        (fcntl.LOCK_SH, r"spool/cuts.*.gz: cannot be locked \(No locks available\), expected a file system with locks"),
+    ],
+)
+def test_a_file_system_without_locks(
+    in_memory: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int, message: str
+) -> None:
+    plain = fcntl.flock
+
+    def flock(file: IO[bytes], operation: int) -> None:
+        if operation == refused:
+            raise OSError(errno.ENOLCK, "No locks available")
+        plain(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        Spool(tmp_path / "spool", room_for(in_memory, [1]), retry_s=0.0) as spool,
+        pytest.raises(InputError, match=message),
+    ):
+        fetch_one_by_one(in_memory, spool)
 
 
 READER = """

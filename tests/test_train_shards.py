@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -24,7 +25,7 @@ from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.corpus.phones import inventory
 from asr.corpus.shard_encoding import StoredFeatures
 from asr.corpus.shard_writer import ShardOptions, write_shards
-from asr.corpus.shards import Shards
+from asr.corpus.shards import Shards, read_utterances
 from asr.corpus.spool import Spool
 from asr.errors import InputError, Interrupted
 from asr.features.dataset import Dataset, Item
@@ -272,6 +273,29 @@ def test_nothing_but_bad_shards_is_refused(tone_corpus: Path, damaged: Path, tmp
         path.write_bytes(b"")
     with pytest.raises(InputError, match="^corpus.train: every shard is bad, expected at least one to train on$"):
         from_shards(tone_corpus, damaged, tmp_path / "run", "sources.skip_bad=true")
+
+
+@pytest.mark.parametrize("in_shards", [False, True])
+def test_weights_that_choose_nothing_are_named(
+    tone_corpus: Path, shards: Path, tmp_path: Path, in_shards: bool
+) -> None:
+    source = shards if in_shards else "cuts_train.jsonl.gz"
+    message = r"^configuration: sources.weights \[0.04\] choose 0 of 12 utterances for an epoch, expected at least one"
+    with pytest.raises(InputError, match=message):
+        run(tone_corpus, tmp_path, f"corpus.train={source}", "sources.weights=[0.04]")
+
+
+def test_audio_in_a_shard_is_named_by_its_utterance(tmp_path: Path) -> None:
+    path, features = tmp_path / "zero.wav", config(tmp_path, tmp_path).features
+    soundfile.write(path, np.zeros(16000), 16000)
+    loose = Utterance("s1/zero", path, 16000, 1.0, "s1", ("AA",))
+    write_corpus(tmp_path, {"train": [loose]}, {})
+    packed = write_shards(tmp_path / "cuts_train.jsonl.gz", tmp_path / "out")
+    with Spool() as spool, spool.fetch(packed, 0) as local:
+        for utterances, ending in ((read_utterances(local), r" \(utterance s1/zero\)"), ([loose], "")):
+            dataset = Dataset(utterances, features, inventory("arpabet39"), cache_gib=0)
+            with pytest.raises(InputError, match=rf": all 16000 samples are zero, expected a signal{ending}$"):
+                dataset.features(Item(0, 1.0))
 
 
 def test_a_store_that_goes_away_ends_a_run_that_can_go_on(

@@ -2,7 +2,8 @@
 
 FLAC keeps the samples of an utterance, its sample rate and its channels. 16-bit samples take 16 bits and others 24, which
 rounds those of floating-point files and of lossy codecs by at most 2^-24 of full scale. Samples that 24 bits do not hold,
-because they are louder than full scale or not finite, become a WAV file of floats. The same input gives the same bytes.
+because they are louder than full scale or not finite, become a WAV file of floats. Rates and channels that FLAC does not
+hold (more than 8 channels, say) become a WAV file of the same bits. The same input gives the same bytes.
 """
 
 import io
@@ -20,6 +21,7 @@ from asr.corpus.stored_features import compress_features
 from asr.errors import InputError
 
 OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)
+OPUS_CHANNELS = 255
 OPUS_BITS = 32_000
 """Bits a second and channel of Opus."""
 OPUS_BITS_RANGE = (6_000, 256_000)
@@ -56,14 +58,20 @@ def encode_audio(utterance: Utterance, content: str) -> Member:
     """Encode the audio of an utterance as ``flac`` or ``opus``.
 
     Raises:
-        InputError: the audio cannot be read.
+        InputError: the audio cannot be read, or not be encoded.
     """
     samples, rate_hz = read_channels(utterance.audio_path, utterance.start_s, utterance.duration_s)
-    if content == "opus":
-        samples, rate_hz = _at_opus_rate(samples, rate_hz)
-        encoded, suffix = _encode_opus(samples, rate_hz), "opus"
-    else:
-        encoded, suffix = _encode_exactly(samples, rate_hz)
+    found = f"{utterance.audio_path}: {samples.shape[1]} channels at {rate_hz} Hz"
+    if content == "opus" and samples.shape[1] > OPUS_CHANNELS:
+        raise InputError(f"{found}, expected at most {OPUS_CHANNELS} channels for opus; flac keeps any")
+    try:
+        if content == "opus":
+            samples, rate_hz = _at_opus_rate(samples, rate_hz)
+            encoded, suffix = _encode_opus(samples, rate_hz), "opus"
+        else:
+            encoded, suffix = _encode_exactly(samples, rate_hz)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{found}: {error.error_string.rstrip('.')}, expected what {content} can hold") from error
     channels = list(range(samples.shape[1]))
     recording = {
         "id": utterance.id,
@@ -105,17 +113,23 @@ def encode_features(utterance: Utterance, stored: StoredFeatures) -> Member:
 
 def _encode_exactly(samples: np.ndarray, rate_hz: int) -> tuple[bytes, str]:
     """Samples (samples, channels) float32 as FLAC of 16 or 24 bits, else as WAV: content and suffix."""
-    file = io.BytesIO()
     for bits in (16, 24):
         scaled = samples.astype(np.float64) * 2 ** (bits - 1)
         whole = np.rint(scaled)
         limit = 2 ** (bits - 1)
         if ((whole >= -limit) & (whole < limit)).all() and (bits == 24 or (whole == scaled).all()):
             integers = (whole * 2 ** (32 - bits)).astype(np.int32)  # soundfile takes the upper bits
-            soundfile.write(file, integers, rate_hz, format="FLAC", subtype=f"PCM_{bits}")
-            return file.getvalue(), "flac"
-    soundfile.write(file, samples, rate_hz, format="WAV", subtype="FLOAT")
-    return file.getvalue(), "wav"
+            try:
+                return _write(integers, rate_hz, "FLAC", f"PCM_{bits}"), "flac"
+            except soundfile.LibsndfileError:  # FLAC does not have this rate, or so many channels
+                return _write(integers, rate_hz, "WAV", f"PCM_{bits}"), "wav"
+    return _write(samples, rate_hz, "WAV", "FLOAT"), "wav"
+
+
+def _write(samples: np.ndarray, rate_hz: int, container: str, subtype: str, level: float | None = None) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format=container, subtype=subtype, compression_level=level)
+    return file.getvalue()
 
 
 def _at_opus_rate(samples: np.ndarray, rate_hz: int) -> tuple[np.ndarray, int]:
@@ -128,10 +142,9 @@ def _at_opus_rate(samples: np.ndarray, rate_hz: int) -> tuple[np.ndarray, int]:
 
 
 def _encode_opus(samples: np.ndarray, rate_hz: int) -> bytes:
-    file, (lowest, highest) = io.BytesIO(), OPUS_BITS_RANGE
+    lowest, highest = OPUS_BITS_RANGE
     level = 1 - (OPUS_BITS - lowest) / (highest - lowest)
-    soundfile.write(file, samples, rate_hz, format="OGG", subtype="OPUS", compression_level=level)
-    return _number_stream(file.getvalue())
+    return _number_stream(_write(samples, rate_hz, "OGG", "OPUS", level))
 
 
 def _number_stream(content: bytes) -> bytes:

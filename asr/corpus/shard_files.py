@@ -82,9 +82,9 @@ class ShardWriter:
         ):
             for item, member in self._encode(items, left_out):
                 cut = _place(item.cut, member)
-                lines.write((TO_JSON(cut) + "\n").encode())
+                lines.write(_json_line(cut))
                 _add(archive, f"{cut['id']}.{member.suffix}", member.content)
-                _add(archive, f"{cut['id']}.json", (TO_JSON(member.manifest) + "\n").encode())
+                _add(archive, f"{cut['id']}.json", _json_line(member.manifest))
                 kept.append((cut, len(item.utterance.phones)))
         return kept
 
@@ -115,6 +115,13 @@ def _place(cut: dict[str, Any], member: Member) -> dict[str, Any]:
     if round(duration_s * rate_hz) > samples:  # the source is an MP3 that ends in its padding
         duration_s = samples / rate_hz
     return cut | {"start": 0.0, "duration": duration_s, "recording": member.manifest}
+
+
+def _json_line(value: dict[str, Any]) -> bytes:
+    try:
+        return (TO_JSON(value) + "\n").encode()
+    except UnicodeEncodeError:  # a surrogate without its pair
+        return (json.dumps(value) + "\n").encode()
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

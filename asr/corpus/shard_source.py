@@ -1,6 +1,7 @@
 """What shards are written from: a manifest or other shards, in a local folder or an object store."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from asr.corpus.spool import Spool
 from asr.corpus.stores import ObjectStore, is_url, open_store
 from asr.errors import InputError
 from asr.system.files import write_bytes
+
+UNUSABLE = re.compile(r"[\0\ud800-\udfff]")
+"""What the name of a file cannot have: NUL, and surrogates without their pair."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,6 @@ def open_source(location: str | Path, retry_s: float, stack: ExitStack) -> Manif
 def _check_id(path: Path, cut: dict[str, Any]) -> str:
     """The id of a cut, which names a member of a tar file."""
     name = cut.get("id")
-    if not isinstance(name, str) or not name or str(PurePosixPath(name)) != name:
+    if not isinstance(name, str) or not name or str(PurePosixPath(name)) != name or UNUSABLE.search(name):
         raise InputError(f"{path}: utterance id {name!r}, expected one that can name a file, such as speaker/0001")
     return name

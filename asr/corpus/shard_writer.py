@@ -32,7 +32,7 @@ from asr.system.signals import catch_stop_signals
 
 UNFINISHED = "cuts.unfinished"
 OWN_FILES = ("cuts.", "recording.", "features.")
-"""How the names of all files begin."""
+"""How the names of all files begin. Others may be hidden ones alone, such as ``.DS_Store``."""
 
 SAVE_S = 10.0
 """How often the lines of complete shards are saved."""
@@ -113,7 +113,7 @@ def _read_unfinished(store: Store, request: dict[str, Any]) -> list[dict[str, An
     """The lines of complete shards of an interrupted run, as far as their files are there."""
     sizes = store.sizes()
     for name in sorted(sizes):
-        if not name.startswith(OWN_FILES):
+        if not name.startswith((*OWN_FILES, ".")):
             raise InputError(f"{store.location}: has {name}, expected a folder for shards alone")
     if UNFINISHED not in sizes:
         _write_lines(store, UNFINISHED, request, [])

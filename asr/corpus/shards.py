@@ -5,8 +5,8 @@ utterances in one file and their audio, or their features, in another. The layou
 ``lhotse.CutSet.from_shar(in_dir=...)`` opens the same folder:
 
     cuts.000000.jsonl.gz     a Lhotse cut on each line, in the order of the manifest
-    recording.000000.tar     for each cut ID.flac (or ID.opus; ID.wav if FLAC's 24 bits do not hold the samples), then
-                             ID.json, which describes it
+    recording.000000.tar     for each cut ID.flac (or ID.opus; ID.wav if FLAC does not hold the samples), then ID.json,
+                             which describes it
     features.000000.tar      in place of recording: ID.llc, features compressed with lilcom, then ID.json
     cuts.000001.jsonl.gz     the next shard, and so on
     cuts.index               JSON lines: a head, which describes all shards, then a line for each shard: its utterances, its

@@ -69,11 +69,12 @@ class Spool:
         """
         with self._mutex:
             future = self._ahead.pop((shards.digest, number), None)
-        if future is not None and not future.cancel():  # cancelled: no thread has begun with it
-            try:
+        try:
+            if future is not None and not future.cancel():  # cancelled: no thread has begun with it
                 return future.result()
-            except NoRoomError:
-                pass
+            return self._fetch(shards, number, 0.0)
+        except NoRoomError:
+            self.drop_ahead(wait=True)
         return self._fetch(shards, number, self.retry_s)
 
     def read_ahead(self, shards: Shards, numbers: Iterable[int]) -> None:
@@ -87,12 +88,14 @@ class Spool:
                 threading.Thread(target=self._work, daemon=True, name=f"spool-{self._started}").start()
                 self._started += 1
 
-    def drop_ahead(self) -> None:
-        """Forget the shards that were read ahead and not fetched."""
+    def drop_ahead(self, wait: bool = False) -> None:
+        """Forget the shards that were read ahead and not fetched; with ``wait``, also wait for downloads under way."""
         with self._mutex:
             futures, self._ahead = list(self._ahead.values()), {}
-        for future in futures:
-            if not future.cancel():
+        for future in [one for one in futures if not one.cancel()]:
+            if wait:
+                _close(future)
+            else:
                 future.add_done_callback(_close)
 
     def close(self) -> None:
@@ -196,7 +199,10 @@ class Spool:
             time.sleep(WAIT_S)
 
     def _remove_unused(self, wanted_bytes: int) -> int:
-        """Remove unused files, oldest first, until all together have at most ``wanted_bytes``; how many they have."""
+        """Remove unused files, oldest first, until all together have at most ``wanted_bytes``; how many they have.
+
+        Files that cannot be opened, locked or removed stay, and count.
+        """
         entries = []
         for entry in os.scandir(self.folder):
             with suppress(FileNotFoundError):  # a download that has just been completed and renamed
@@ -205,7 +211,7 @@ class Spool:
         for status, name in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
             if total <= wanted_bytes:
                 break
-            with suppress(FileNotFoundError), open(name, "rb") as file:
+            with suppress(OSError), open(name, "r+b") as file:  # NFS locks what is open for writing
                 if _lock(file, wait=False):
                     os.unlink(name)
                     total -= status.st_size
@@ -259,11 +265,14 @@ def _hold(path: Path) -> IO[bytes] | None:
 
 
 def _lock(file: IO[bytes], shared: bool = False, wait: bool = True) -> bool:
-    """Lock an open file until it is closed; whether that was possible."""
+    """Lock an open file until it is closed; without ``wait``, whether that was possible."""
     if fcntl is not None:
         try:
             fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+        except OSError as error:
+            if wait:
+                found = f"cannot be locked ({error.strerror})"
+                raise InputError(f"{file.name}: {found}, expected a file system with locks") from error
             return False
     return True
 
@@ -279,11 +288,12 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
 def _write_to(path: Path) -> IO[bytes]:
     """Open a file for writing without emptying it."""
     try:
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        return open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o644))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}), expected a folder with room") from error
 
 
 def _close(future: Future[LocalShard]) -> None:
+    """Let go of a fetched shard; waits for it."""
     if not future.cancelled() and future.exception() is None:
         future.result().close()

@@ -21,6 +21,8 @@ from asr.corpus.audio import read_audio
 from asr.corpus.manifest import Utterance
 from asr.corpus.phones import PhoneInventory
 from asr.corpus.stored_features import read_stored_features
+from asr.corpus.tar_members import find_member
+from asr.errors import InputError
 from asr.features.augmentation import augment_features, perturb_speed
 from asr.features.filterbanks import extract, feature_dim
 from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics, FeatureSums, normalize
@@ -156,12 +158,21 @@ class Dataset:
 
     def _extract(self, item: Item) -> Tensor:
         utterance = self.utterances[item.utterance]
+        try:
+            return self._compute(utterance, item.speed)
+        except InputError as error:
+            if find_member(utterance.audio_path) is None:
+                raise
+            # The path of a part of a tar file does not say which utterance it is.
+            raise InputError(f"{error} (utterance {utterance.id})") from error
+
+    def _compute(self, utterance: Utterance, speed: float) -> Tensor:
         if utterance.features_path:
             return torch.from_numpy(read_stored_features(utterance.features_path))
         rate = self.config.sample_rate_hz
         samples = read_audio(utterance.audio_path, rate, utterance.start_s, utterance.duration_s)
-        if item.speed != 1.0:
-            samples = perturb_speed(samples, item.speed, rate)
+        if speed != 1.0:
+            samples = perturb_speed(samples, speed, rate)
         return self.encode(samples) if self.encode else extract(samples, self.config)
 
     def _collate(

@@ -103,7 +103,7 @@ def remaining_sections(run: Run) -> Iterator[Section]:
     """The sections of the current epoch that are left to train, without those of which every shard is bad.
 
     Raises:
-        InputError: as `Sections.open`; or every shard of the epoch is bad.
+        InputError: as `Sections.open`; or every shard of the epoch is bad, or the weights choose no utterance.
     """
     epoch, bad = run.progress.epoch, run.progress.bad_shards
     for number in range(run.progress.section, run.sections.count(epoch)):
@@ -117,6 +117,11 @@ def remaining_sections(run: Run) -> Iterator[Section]:
     shards, utterances = run.sections.left_out(epoch, bad)
     if shards:
         log.info("epoch %d: %d bad shards with %d utterances left out", epoch + 1, shards, utterances)
+    if not run.progress.loss_count and not shards:
+        sources = run.sections.sources
+        weights, total = [one.weight for one in sources], sum(int(one.sizes.sum()) for one in sources)
+        found = f"sources.weights {weights} choose 0 of {total} utterances for an epoch"
+        raise InputError(f"configuration: {found}, expected at least one to train on")
     if not run.progress.loss_count:
         raise InputError("corpus.train: every shard is bad, expected at least one to train on")
 
