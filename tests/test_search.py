@@ -1,5 +1,6 @@
 """Searches for settings: trials are pruned, resumed, and counted once, whoever is killed, on SQLite and on PostgreSQL."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from omegaconf import OmegaConf
 from asr.cli.compose import check_one_process, compose_unchecked, parse_space, run_hydra
 from asr.config import TrainConfig, from_mapping
 from asr.errors import InputError, Interrupted, TrainingError
-from asr.search.settings import Interval, SearchConfig
+from asr.search.settings import Interval, SearchConfig, Values
+from asr.system.lock import open_run_lock
 from tests.conftest import TINY_MODEL
 from tests.postgres import Postgres, start_postgres
 
@@ -27,7 +29,7 @@ from optuna.trial import TrialState
 
 import asr.search.study
 from asr.search.study import Study, patiently
-from asr.search.worker import AfterEpoch, work_on_study
+from asr.search.worker import AfterEpoch, run_trial, work_on_study
 from tests.faults import search as faults
 
 FAST = (
@@ -50,8 +52,13 @@ def search(tmp_path: Path) -> SearchConfig:
     return faults.settings(f"sqlite:///{tmp_path / 'study.db'}", 6)
 
 
+def open_study(search: SearchConfig) -> Study:
+    """Open a study whose run folders are beside its database."""
+    return Study(search, Path(search.storage.removeprefix("sqlite:///")).parent)
+
+
 def states(search: SearchConfig) -> list[str]:
-    return [trial.state.name for trial in Study(search).optuna.get_trials()]
+    return [trial.state.name for trial in open_study(search).optuna.get_trials()]
 
 
 def report(after_epoch: AfterEpoch, pers: Sequence[float]) -> float:
@@ -77,6 +84,39 @@ def test_ranges_are_written_as_in_a_sweep() -> None:
             parse_space({"a": text})
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("interval(1, 0.5)", "LOW <= HIGH"),
+        ("interval(0, inf)", "both finite"),
+        ("range(3, 3)", "LOW <= HIGH"),
+        ("tag(log, interval(0, 1))", "above 0"),
+        ("tag(log, range(0, 9))", "above 0"),
+    ],
+)
+def test_a_range_without_numbers_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(InputError, match=f"search.params.a is {re.escape(text)}, expected .*{expected}"):
+        parse_space({"a": text})
+    assert parse_space({"a": "tag(log, range(1, 9))"}) == {"a": Interval(1, 8, log=True)}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["a", "b", "c"], r"search.params.x is choice\(a, b, c\), expected choice\(a, b\) as in study faults"),
+        (Interval(1, 5), r"search.params.x is range\(1, 6\), expected choice\(a, b\) as in study faults"),
+    ],
+)
+def test_values_that_the_study_cannot_take_are_one_line(
+    search: SearchConfig, tmp_path: Path, values: Values, message: str
+) -> None:
+    work_on_study(replace(search, trials=1), {"x": ["a", "b"]}, tmp_path, lambda _, __, after: report(after, [0.5]))
+    for space in ({"x": values}, {"y": Interval(0.0, 1.0, log=True)}):
+        with pytest.raises(InputError, match=message if "x" in space else r"search.params.y is tag\(log, interval"):
+            work_on_study(search, space, tmp_path, lambda *_: pytest.fail("trained"))
+    assert states(search) == ["COMPLETE", "FAIL", "FAIL"]
+
+
 def test_the_settings_of_a_search_are_checked() -> None:
     composed = compose_unchecked(["run_dir=runs/x", "sweep=speechocean762", "search.pruner=asha"])
     OmegaConf.resolve(composed)
@@ -96,7 +136,7 @@ def test_the_settings_of_a_search_are_checked() -> None:
 )
 def test_a_database_that_cannot_be_used_is_one_line(search: SearchConfig, storage: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
-        Study(replace(search, storage=storage))
+        open_study(replace(search, storage=storage))
     assert "\n" not in str(error.value)
     assert "secret" not in str(error.value)
 
@@ -106,7 +146,7 @@ def test_a_poor_trial_is_stopped_and_counted(search: SearchConfig, tmp_path: Pat
     pers = iter([[0.8, 0.6, 0.5]] * 4 + [[0.95, 0.9, 0.85], [0.9, 0.4, 0.3]])
     best = work_on_study(search, faults.SPACE, tmp_path, lambda _, __, after_epoch: report(after_epoch, next(pers)))
     assert best == 0.3
-    trials = Study(search).optuna.get_trials()
+    trials = open_study(search).optuna.get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4 + ["PRUNED", "COMPLETE"]
     assert trials[4].intermediate_values == {1: 0.95, 2: 0.9}
     assert work_on_study(search, faults.SPACE, tmp_path, lambda *_: pytest.fail("all is done")) == 0.3
@@ -128,7 +168,7 @@ def test_settings_that_diverge_count_and_bad_input_ends_the_worker(search: Searc
 
     with pytest.raises(InputError, match="no such corpus"):
         work_on_study(search, faults.SPACE, tmp_path, train)
-    trials = Study(search).optuna.get_trials()
+    trials = open_study(search).optuna.get_trials()
     assert [trial.state.name for trial in trials] == ["PRUNED", "FAIL"]
     assert trials[0].user_attrs["error"] == "loss is nan"
 
@@ -152,7 +192,7 @@ def test_a_stopped_training_is_queued_again_in_its_folder(search: SearchConfig, 
 
 
 def test_a_trial_that_was_killed_before_its_first_heartbeat_is_replaced(search: SearchConfig, tmp_path: Path) -> None:
-    Study(search).optuna.ask()
+    open_study(search).optuna.ask()
     assert states(search) == ["RUNNING"]
     one = replace(search, trials=1)
     assert work_on_study(one, faults.SPACE, tmp_path, lambda _, __, after_epoch: report(after_epoch, [0.5])) == 0.5
@@ -160,7 +200,7 @@ def test_a_trial_that_was_killed_before_its_first_heartbeat_is_replaced(search: 
 
 
 def test_workers_that_ask_at_once_give_back_what_is_too_much(search: SearchConfig) -> None:
-    study = Study(replace(search, trials=2))
+    study = open_study(replace(search, trials=2))
     numbers = [study.optuna.ask().number for _ in range(4)]
     assert [study.is_in_excess(number) for number in numbers] == [False, False, True, True]
     study.tell(numbers[0], TrialState.FAIL)
@@ -175,7 +215,7 @@ def begin(study: Study) -> optuna.Trial:
 
 def test_who_finds_lost_settings_queues_them_again(search: SearchConfig) -> None:
     """A worker marked a trial failed and was killed, or is not yet at queueing it: others neither lose nor replace it."""
-    study = Study(replace(search, trials=1))
+    study = open_study(replace(search, trials=1))
     begin(study)
     study.tell(0, TrialState.FAIL)
     assert study.has_room()
@@ -187,7 +227,7 @@ def test_who_finds_lost_settings_queues_them_again(search: SearchConfig) -> None
 
 
 def test_settings_that_two_workers_queued_are_trained_once(search: SearchConfig) -> None:
-    study = Study(replace(search, trials=3))
+    study = open_study(replace(search, trials=3))
     begin(study)
     study.tell(0, TrialState.FAIL)
     failed = study.optuna.get_trials()[0]
@@ -197,15 +237,15 @@ def test_settings_that_two_workers_queued_are_trained_once(search: SearchConfig)
     assert first.user_attrs == second.user_attrs == {"folder": "0000"}
     assert not study.is_in_excess(first.number)
     assert study.is_in_excess(second.number)
-    study.drop(second)
+    study.give_back(second)
     study.tell(first.number, TrialState.COMPLETE, 0.5)
     assert study.has_room()
-    assert states(search) == ["FAIL", "COMPLETE", "FAIL"], "what was dropped is not queued again"
+    assert states(search) == ["FAIL", "COMPLETE", "FAIL"], "what was given back is not queued again"
 
 
 def test_settings_queued_again_come_before_new_ones(search: SearchConfig) -> None:
     """Of two trials wanted, one was killed; a worker that did not know of it yet started a third."""
-    study = Study(replace(search, trials=2))
+    study = open_study(replace(search, trials=2))
     begin(study)
     begin(study)
     third = begin(study)
@@ -218,7 +258,7 @@ def test_settings_queued_again_come_before_new_ones(search: SearchConfig) -> Non
 
 
 def test_settings_that_kill_each_worker_are_given_up(search: SearchConfig) -> None:
-    study = Study(replace(search, trials=1, retries=2))
+    study = open_study(replace(search, trials=1, retries=2))
     for _ in range(3):
         study.tell(begin(study).number, TrialState.FAIL)
         assert study.has_room()
@@ -231,10 +271,143 @@ def test_a_worker_that_was_taken_for_killed_drops_its_result(search: SearchConfi
     def train(overrides: Sequence[str], run_dir: Path, after_epoch: AfterEpoch) -> float:
         calls.append(run_dir)
         if len(calls) == 1:  # suspended for long: another worker queues it again
-            Study(one).queue_again(0)
+            open_study(one).queue_again(0)
         return report(after_epoch, [0.5, 0.4])
 
     assert work_on_study(one, faults.SPACE, tmp_path, train) == 0.4
+    assert states(one) == ["FAIL", "COMPLETE"]
+
+
+def test_the_checkpoints_of_a_worker_that_was_taken_for_killed_are_kept(search: SearchConfig, tmp_path: Path) -> None:
+    """It ends without another report, as a training that was resumed after its last epoch does."""
+    one, found = replace(search, trials=1), []
+
+    def train(overrides: Sequence[str], run_dir: Path, after_epoch: AfterEpoch) -> float:
+        found.append((run_dir / "checkpoints").exists())
+        (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if len(found) == 1:
+            open_study(one).tell(0, TrialState.FAIL)
+        return 0.5
+
+    work_on_study(one, faults.SPACE, tmp_path, train)
+    assert found == [False, True]
+    assert states(one) == ["FAIL", "COMPLETE"]
+    assert not (tmp_path / "0000" / "checkpoints").exists(), "the trial is complete"
+
+
+@pytest.mark.parametrize("in_excess", [False, True])
+def test_a_worker_taken_for_killed_before_it_trains_goes_on(
+    search: SearchConfig, monkeypatch: pytest.MonkeyPatch, in_excess: bool
+) -> None:
+    study = open_study(search)
+
+    def suspend(number: int) -> bool:
+        open_study(search).tell(number, TrialState.FAIL)
+        return in_excess
+
+    monkeypatch.setattr(study, "is_in_excess", suspend)
+    run_trial(study, faults.SPACE, lambda *_: pytest.fail("trained"))
+    assert states(search) == ["FAIL"]
+
+
+def test_settings_that_cannot_begin_are_not_tried_again(search: SearchConfig, tmp_path: Path) -> None:
+    """Not even if their worker was killed before, which queued them again."""
+    study, taken = open_study(replace(search, trials=1)), []
+    begin(study)
+    study.tell(0, TrialState.FAIL)
+
+    def train(_: Sequence[str], run_dir: Path, after_epoch: AfterEpoch) -> float:
+        taken.append(run_dir.name)
+        if run_dir.name == "0000":
+            raise InputError("these settings are wrong")
+        return report(after_epoch, [0.5])
+
+    with pytest.raises(InputError, match="these settings are wrong"):
+        work_on_study(study.search, faults.SPACE, tmp_path, train)
+    assert work_on_study(study.search, faults.SPACE, tmp_path, train) == 0.5
+    assert taken == ["0000", "0002"]
+    assert study.describe(2).endswith("1 given up after errors or kills")
+
+
+def test_wrong_settings_that_were_queued_twice_are_given_back(search: SearchConfig) -> None:
+    study = open_study(search)
+    begin(study)
+    study.tell(0, TrialState.FAIL)
+    failed = study.optuna.get_trials()[0]
+    for _ in range(2):
+        optuna.storages.RetryHeartbeatStaleTrialCallback()(study.optuna, failed)
+    first, second = begin(study), begin(study)
+    first.set_user_attr("wrong", "no such layer")
+    study.tell(first.number, TrialState.FAIL)
+    assert study.is_in_excess(second.number)
+
+
+@pytest.mark.parametrize("progress", ["epoch", "checkpoint"])
+def test_an_error_in_a_training_queues_it_again_a_few_times(
+    search: SearchConfig, tmp_path: Path, progress: str
+) -> None:
+    """Each worker ends with the error; after one retry the settings are given up, as they may cause it."""
+    one, taken = replace(search, trials=1, retries=1), []
+
+    def train(_: Sequence[str], run_dir: Path, after_epoch: AfterEpoch) -> float:
+        taken.append(run_dir.name)
+        if run_dir.name == "0000" and progress == "epoch":
+            after_epoch([{"epoch": 1, "dev_per": 0.6}], False)
+        elif run_dir.name == "0000":
+            (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if run_dir.name == "0000":
+            raise InputError("the store does not answer")
+        return report(after_epoch, [0.5])
+
+    for _ in range(2):
+        with pytest.raises(InputError, match="the store does not answer"):
+            work_on_study(one, faults.SPACE, tmp_path, train)
+    assert work_on_study(one, faults.SPACE, tmp_path, train) == 0.5
+    assert taken == ["0000", "0000", "0002"]
+    assert open_study(one).describe(2).endswith("1 given up after errors or kills")
+
+
+def test_settings_in_use_are_neither_queued_nor_replaced(search: SearchConfig) -> None:
+    study = open_study(replace(search, trials=2, retries=1))
+    begin(study)
+    study.tell(0, TrialState.FAIL)
+    with study.lock("0000") as free:
+        assert free
+        assert study.has_room(), "for one more"
+        begin(study)
+        assert not study.has_room()
+        assert states(search) == ["FAIL", "RUNNING"]
+    assert study.has_room()
+    assert states(search) == ["FAIL", "RUNNING", "WAITING"]
+    with study.lock("0000"):  # again, before a worker takes what is queued
+        run_trial(study, faults.SPACE, lambda *_: pytest.fail("trained twice at once"))
+    assert states(search) == ["FAIL", "RUNNING", "FAIL"]
+    assert study.has_room()
+    assert states(search) == ["FAIL", "RUNNING", "FAIL", "WAITING"], "what is given back is no retry"
+
+
+def test_a_worker_that_was_suspended_is_waited_for(search: SearchConfig, tmp_path: Path) -> None:
+    one = replace(search, trials=1)
+    begun, awake, results = threading.Event(), threading.Event(), []
+
+    def train(_: Sequence[str], run_dir: Path, after_epoch: AfterEpoch) -> float:
+        with open_run_lock(run_dir):
+            if not begun.is_set():
+                begun.set()
+                awake.wait(30)
+            return report(after_epoch, [0.5])
+
+    def work() -> None:
+        results.append(work_on_study(one, faults.SPACE, tmp_path, train))
+
+    suspended = threading.Thread(target=work)
+    suspended.start()
+    assert begun.wait(30)
+    open_study(one).tell(0, TrialState.FAIL)  # as after three missed heartbeats
+    threading.Timer(1.5, awake.set).start()
+    work()
+    suspended.join()
+    assert results == [0.5, 0.5]
     assert states(one) == ["FAIL", "COMPLETE"]
 
 

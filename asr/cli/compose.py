@@ -4,6 +4,7 @@ In:  overrides such as ``experiment=timit`` and Hydra options such as ``-m``.
 Out: a `TrainConfig` for each run.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -216,7 +217,7 @@ def parse_space(params: Mapping[str, str]) -> Space:
         try:
             (override,) = OverridesParser.create().parse_overrides([f"{name}={text}"])
         except HydraException as error:
-            raise InputError(f"configuration: search.params: {one_line(error)}") from error
+            raise InputError(f"configuration: search.params.{name}: {one_line(error)}") from error
         value = override.value()
         if isinstance(value, IntervalSweep) and value.start is not None and value.end is not None:
             space[name] = Interval(value.start, value.end, "log" in value.tags)
@@ -226,12 +227,18 @@ def parse_space(params: Mapping[str, str]) -> Space:
             and isinstance(value.stop, int)
             and value.step == 1
         ):
-            space[name] = Interval(value.start, value.stop - 1)
+            space[name] = Interval(value.start, value.stop - 1, "log" in value.tags)
         elif isinstance(value, ChoiceSweep):
             space[name] = [str(item) for item in override.sweep_iterator(Transformer.encode)]
         else:
             ways = "interval(LOW, HIGH), tag(log, interval(LOW, HIGH)), range(START, STOP) or choice(A, B)"
-            raise InputError(f"configuration: search.params: {name} is {text}, expected {ways}")
+            raise InputError(f"configuration: search.params.{name} is {text}, expected {ways}")
+        interval = space[name]
+        if not isinstance(interval, Interval):
+            continue
+        if not (0 if interval.log else -math.inf) < interval.low <= interval.high < math.inf:
+            scale = ", above 0 on a logarithmic scale" if interval.log else ""
+            raise InputError(f"configuration: search.params.{name} is {text}, expected LOW <= HIGH{scale}, both finite")
     return space
 
 

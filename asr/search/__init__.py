@@ -6,7 +6,7 @@ Start with `worker.work_on_study`.
 
     settings  the schema of a search and of the values to try
     study     the study in its database: opening, counting, heartbeats, trials that were killed
-    trials    which settings are taken, lost or queued twice
+    trials    which settings are taken, lost, wrong or queued twice
     worker    one worker: ask, train, report, prune, tell
 """
 

@@ -29,6 +29,12 @@ class Interval:
     high: float
     log: bool = False
 
+    def __str__(self) -> str:
+        """As it is written in a sweep."""
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        text = f"range({self.low}, {self.high + 1})" if whole else f"interval({self.low}, {self.high})"
+        return f"tag(log, {text})" if self.log else text
+
 
 Values = Interval | Sequence[str]
 """The values to try of one setting: an interval or a list of words."""

@@ -5,13 +5,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
@@ -22,7 +23,8 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from asr.errors import InputError
 from asr.search.settings import SearchConfig
-from asr.search.trials import DONE, DROPPED, is_in_excess, lost_trials
+from asr.search.trials import DONE, FOLDER, SUPERFLUOUS, failures, is_in_excess, lost_trials
+from asr.system.lock import open_run_lock
 
 T = TypeVar("T")
 
@@ -39,17 +41,22 @@ CONNECT_OPTIONS = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": 
 class Study:
     """An Optuna study that several processes work on.
 
+    ``folder`` holds the run folders, and a lock for the settings of each in ``locks``: a worker that was taken for killed
+    may be alive (its machine slept, the database was away), and trains until it hears of that.
+
     Raises:
         InputError: the database cannot be used.
     """
 
-    def __init__(self, search: SearchConfig) -> None:
+    def __init__(self, search: SearchConfig, folder: Path) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with Study.optimize")
         self.search = search
+        self.folder = folder
         self.storage, self.optuna = open_storage(search)
         self._seen: set[int] = set()
+        self._in_use: set[str] = set()
 
     def is_done(self) -> bool:
         """Whether all trials have ended or were pruned."""
@@ -58,16 +65,23 @@ class Study:
     def has_room(self) -> bool:
         """Whether another trial may be started, after those that were killed are failed and queued again."""
         patiently(self._fail_killed_trials)
-        self._queue_lost_trials()
-        return self._count((TrialState.RUNNING, *DONE)) < self.search.trials
+        in_use = self._queue_lost_trials()
+        return self._count((TrialState.RUNNING, *DONE)) + in_use < self.search.trials
 
     def is_in_excess(self, number: int) -> bool:
         """Whether a trial that was just started is too many (`asr.search.trials.is_in_excess`)."""
         return is_in_excess(self._trials(), number, self.search.trials, self.search.retries)
 
     def tell(self, number: int, state: TrialState, per: float | None = None) -> None:
-        """Record the outcome of a trial, unless another worker took it for killed."""
-        patiently(lambda: self.optuna.tell(number, per, state, skip_if_finished=True))
+        """Record the outcome of a trial.
+
+        Raises:
+            UpdateFinishedTrialError: another worker took it for killed and failed it.
+        """
+        with suppress(UpdateFinishedTrialError):
+            patiently(lambda: self.optuna.tell(number, per, state, skip_if_finished=True))
+        if self._trials()[number].state != state:
+            raise UpdateFinishedTrialError
 
     def best(self) -> float:
         """The lowest dev PER of a trial that ended, a fraction; NaN if all were pruned."""
@@ -76,20 +90,37 @@ class Study:
 
     def describe(self, number: int) -> str:
         """The outcome of a trial, and how far the study is."""
-        trial = self._trials()[number]
+        trials = self._trials()
+        trial = trials[number]
         per = "no dev PER" if trial.value is None else f"dev PER {100 * trial.value:.2f} %"
         done = f"{self._count(DONE)} of {self.search.trials} done, best {100 * self.best():.2f} %"
+        given_up = len(failures(trials)) - len(lost_trials(trials, self.search.retries))
+        if given_up:
+            done += f", {given_up} given up after errors or kills"
         return f"trial {number}: {trial.state.name.lower()}, {per}, epochs {len(trial.intermediate_values)}; {done}"
 
     def queue_again(self, number: int) -> None:
-        """Fail a running trial and queue its settings."""
+        """Fail a running trial and queue its settings, unless they are wrong or were queued too often."""
         self.tell(number, TrialState.FAIL)
         self._queue_lost_trials()
 
-    def drop(self, trial: optuna.Trial) -> None:
-        """Fail a running trial for good."""
-        patiently(lambda: trial.set_user_attr(DROPPED, value=True))
+    def give_back(self, trial: optuna.Trial) -> None:
+        """Fail a running trial that is superfluous."""
+        patiently(lambda: trial.set_user_attr(SUPERFLUOUS, value=True))
         self.tell(trial.number, TrialState.FAIL)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[bool]:
+        """Lock the settings whose folder has this name. Yields False if another process has them."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(open_run_lock(self.folder / "locks" / name))
+            except InputError as error:
+                if not isinstance(error.__cause__, BlockingIOError):
+                    raise
+                yield False
+            else:
+                yield True
 
     @contextmanager
     def heartbeats(self, trial: optuna.Trial) -> Iterator[None]:
@@ -116,11 +147,24 @@ class Study:
     def _count(self, states: tuple[TrialState, ...]) -> int:
         return sum(trial.state in states for trial in self._trials())
 
-    def _queue_lost_trials(self) -> None:
-        """Queue settings whose trial failed. Other workers may do the same at the same moment."""
-        queue = RetryHeartbeatStaleTrialCallback()
+    def _queue_lost_trials(self) -> int:
+        """Queue settings whose trial failed, unless a process still trains them; the number of those.
+
+        Other workers may do the same at the same moment.
+        """
+        queue, in_use = RetryHeartbeatStaleTrialCallback(), set[str]()
         for trial in lost_trials(self._trials(), self.search.retries):
-            patiently(partial(queue, self.optuna, deepcopy(trial)))
+            name = trial.user_attrs[FOLDER]
+            with self.lock(name) as free:
+                pass
+            if free:
+                patiently(partial(queue, self.optuna, deepcopy(trial)))
+            else:
+                in_use.add(name)
+        for name in sorted(in_use - self._in_use):
+            print(f"settings {name}: a process that was taken for killed still trains them, waiting for it", flush=True)
+        self._in_use = in_use
+        return len(in_use)
 
     def _fail_killed_trials(self) -> None:
         for trial in self.optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

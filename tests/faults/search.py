@@ -1,9 +1,9 @@
-"""Kill the workers of a search at random and start them again: no trial may be lost, and none counted twice.
+"""Kill and suspend the workers of a search at random: no trial may be lost, counted twice, or trained twice at once.
 
     python -m tests.faults.search [--storage URL] [--workers 3] [--trials 30] [--kills 20] [--seed 1]
 
-The workers are processes that share one study; their trainings are imitated, with a checkpoint after every epoch. Exits
-with 1 if a check fails.
+The workers are processes that share one study; their trainings are imitated, with a checkpoint after every epoch. Some
+are suspended until the others have taken them for killed. Exits with 1 if a check fails.
 """
 
 import argparse
@@ -24,8 +24,12 @@ from optuna.trial import FrozenTrial, TrialState
 from asr.search.settings import Interval, SearchConfig, Space
 from asr.search.study import Study
 from asr.search.worker import work_on_study
+from asr.system.lock import open_run_lock
 
 EPOCHS, EPOCH_S = 5, 0.2
+SUSPENDED_S = 6.0
+"""Longer than the three heartbeats after which a worker counts as killed."""
+
 SPACE: Space = {"x": Interval(0.0, 1.0), "layers": Interval(1, 4), "cell": ["lstm", "gru"]}
 
 
@@ -50,7 +54,14 @@ def imitate(
     overrides: Sequence[str], run_dir: Path, after_epoch: Callable[[list[dict[str, Any]], bool], None]
 ) -> float:
     """Imitate a training that resumes: the PER falls to that of its settings. Logs each epoch that it trains."""
-    run_dir.mkdir(parents=True, exist_ok=True)
+    with open_run_lock(run_dir):  # as a training does; raises InputError if another process trains there
+        return imitate_epochs(overrides, run_dir, after_epoch)
+
+
+def imitate_epochs(
+    overrides: Sequence[str], run_dir: Path, after_epoch: Callable[[list[dict[str, Any]], bool], None]
+) -> float:
+    """The epochs that are left to train."""
     best = sum(float(text.split("=")[1]) for text in overrides if text.startswith("x="))
     log = run_dir / "epochs"
     done = log.read_text().count("\n") if log.exists() else 0
@@ -67,19 +78,26 @@ def imitate(
 
 
 def kill_workers(storage: str, folder: Path, workers: int, trials: int, kills: int, seed: int) -> None:
-    """Keep ``workers`` processes at work until the study is done, and kill ``kills`` of them.
+    """Keep ``workers`` processes at work until the study is done, kill ``kills`` of them and suspend a third as many.
 
-    One kill of four comes at any moment, the others after the worker's first training has begun.
+    One kill of four comes at any moment, the others and the suspensions after the worker's first training has begun.
     """
     draw = random.Random(seed)
     command = [sys.executable, "-m", "tests.faults.search", "--work", str(folder), "--storage", storage]
     command += ["--trials", str(trials)]
     processes = [subprocess.Popen(command) for _ in range(workers)]
+    suspensions = kills // 3
     while any(process.poll() is None for process in processes):
         time.sleep(draw.uniform(0.1, 1.5))
         training = [n for n, process in enumerate(processes) if (folder / f"training.{process.pid}").exists()]
         victims = training if kills % 4 else range(workers)
-        if kills and victims:
+        if suspensions > kills // 3 and len(training) > 1:  # another one takes it for killed
+            suspended = processes[draw.choice(training)]
+            suspended.send_signal(signal.SIGSTOP)
+            time.sleep(SUSPENDED_S)
+            suspended.send_signal(signal.SIGCONT)
+            suspensions -= 1
+        elif kills and victims:
             victim = draw.choice(victims)
             processes[victim].send_signal(signal.SIGKILL)
             processes[victim].wait()
@@ -121,7 +139,7 @@ def problems(trials: Sequence[FrozenTrial], wanted: int, folder: Path) -> list[s
 def check(storage: str, folder: Path, workers: int, trials: int, kills: int, seed: int) -> list[str]:
     """Run a search whose workers are killed; return the problems."""
     kill_workers(storage, folder, workers, trials, kills, seed)
-    study = Study(settings(storage, trials)).optuna.get_trials()
+    study = Study(settings(storage, trials), folder).optuna.get_trials()
     states: Mapping[Any, int] = Counter(trial.state.name for trial in study)
     print(f"{workers} workers, {kills} kills: {dict(states)}")
     return problems(study, trials, folder)
