@@ -226,14 +226,19 @@ def test_who_finds_lost_settings_queues_them_again(search: SearchConfig) -> None
     assert not study.has_room()
 
 
-def test_settings_that_two_workers_queued_are_trained_once(search: SearchConfig) -> None:
-    study = open_study(replace(search, trials=3))
+def begin_twice(study: Study) -> tuple[optuna.Trial, optuna.Trial]:
+    """Two trials with the settings of one that failed: two workers queued them at the same moment."""
     begin(study)
     study.tell(0, TrialState.FAIL)
     failed = study.optuna.get_trials()[0]
     for _ in range(2):
         optuna.storages.RetryHeartbeatStaleTrialCallback()(study.optuna, failed)
-    first, second = begin(study), begin(study)
+    return begin(study), begin(study)
+
+
+def test_settings_that_two_workers_queued_are_trained_once(search: SearchConfig) -> None:
+    study = open_study(replace(search, trials=3))
+    first, second = begin_twice(study)
     assert first.user_attrs == second.user_attrs == {"folder": "0000"}
     assert not study.is_in_excess(first.number)
     assert study.is_in_excess(second.number)
@@ -331,12 +336,7 @@ def test_settings_that_cannot_begin_are_not_tried_again(search: SearchConfig, tm
 
 def test_wrong_settings_that_were_queued_twice_are_given_back(search: SearchConfig) -> None:
     study = open_study(search)
-    begin(study)
-    study.tell(0, TrialState.FAIL)
-    failed = study.optuna.get_trials()[0]
-    for _ in range(2):
-        optuna.storages.RetryHeartbeatStaleTrialCallback()(study.optuna, failed)
-    first, second = begin(study), begin(study)
+    first, second = begin_twice(study)
     first.set_user_attr("wrong", "no such layer")
     study.tell(first.number, TrialState.FAIL)
     assert study.is_in_excess(second.number)

@@ -106,7 +106,7 @@ def train_trial(trial: Trial, train: Callable[[AfterEpoch], float], run_dir: Pat
         return TrialState.PRUNED, None
     except (Interrupted, UpdateFinishedTrialError):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever it is, `run_trial` ends this worker with it
         if not reported and not (run_dir / "checkpoints").exists():
             patiently(partial(trial.set_user_attr, WRONG, str(error)))
             print(f"trial {trial.number}: could not begin, its settings are not tried again", flush=True)
