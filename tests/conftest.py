@@ -3,6 +3,8 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,11 @@ def seeded() -> None:
 
 def settings(*overrides: str) -> TrainConfig:
     """Compose the configuration with these overrides."""
+    return deepcopy(_composed(overrides))
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> TrainConfig:
     return compose(["run_dir=unused", *overrides])
 
 

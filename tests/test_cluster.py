@@ -280,6 +280,7 @@ def own_actors() -> list[int]:
     return [actor for actor in actors if parents.get(parents[actor]) == os.getpid()]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_transcripts_are_the_same_though_a_worker_is_killed(
     manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -298,6 +298,7 @@ def test_statistics_worked_by_hand(tmp_path: Path) -> None:
     assert train["formats"] == [{"sample_rate_hz": 16000, "channels": 1, "utterances": 2}]
 
 
+@pytest.mark.slow
 def test_processes_find_the_same(corpus: Corpus, tmp_path: Path) -> None:
     manifests = corpus.write()
     pages = [describe_corpus(manifests, tmp_path / str(jobs), jobs).parent for jobs in (1, 2)]

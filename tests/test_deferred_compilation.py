@@ -31,9 +31,10 @@ def test_a_segmentation_is_the_same_either_way(monkeypatch: pytest.MonkeyPatch) 
     for frames, phones in ((1, 1), (9, 4), (60, 12), (300, 40), (700, 150), (5, 0)):
         scores, classes = generator.standard_normal((frames, 20)), generator.integers(1, 20, phones).tolist()
         results = []
+        peaks = np.sort(generator.uniform(0, frames, phones)).tolist()
         for steps in (10**9, 0):
             monkeypatch.setattr(compiling, "INTERPRETED_STEPS", steps)
-            results.append(aligner.segment(scores, classes))
+            results.append([aligner.segment(scores, classes), aligner.segment(scores, classes, peaks)])
         assert results[0] == results[1]
     assert aligner._viterbi.compiled is not None
 

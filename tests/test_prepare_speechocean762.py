@@ -204,6 +204,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_counts_of_the_real_corpus(real: Path, tmp_path: Path) -> None:
     splits = prepare(real, tmp_path / "out")
     official_train = splits["train"] + splits["dev"]

@@ -14,6 +14,7 @@ from tests.conftest import settings
 from tests.faults import processes
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_losses_of_one(tone_corpus: Path, tmp_path: Path) -> None:
     assert processes.compare_losses(tone_corpus, tmp_path, 20) <= processes.TOLERANCE
 

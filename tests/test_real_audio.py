@@ -80,6 +80,7 @@ def test_every_format_is_transcribed_and_aligned(
     assert [line.split()[4] for line in aligned] == phones
 
 
+@pytest.mark.slow
 def test_a_report_of_two_channels(speech: np.ndarray, tmp_path: Path) -> None:
     report = Path(call("explain", MODEL, stereo(tmp_path, speech), "--out", tmp_path / "report").strip())
     assert report.stat().st_size > 100_000

@@ -233,7 +233,14 @@ def test_other_stores_and_urls(tmp_path: Path) -> None:
 # --- stores that fail -------------------------------------------------------------------------------------------------
 
 
-def test_a_store_that_fails_for_a_while(manifest: Path, proxy: Proxy, bucket: str, tmp_path: Path) -> None:  # noqa: F811
+def test_a_store_that_fails_for_a_while(
+    manifest: Path,  # noqa: F811
+    proxy: Proxy,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stores, "FIRST_PAUSE_S", 0.01)
     write_shards(manifest, tmp_path / "local", OPTIONS)
     proxy.fail = 7
     shards = write_shards(manifest, bucket, OPTIONS)

@@ -636,7 +636,7 @@ main()
 """
 
 
-@pytest.mark.parametrize(("limit", "name"), [(1000, "run"), (30000, "checkpoints")])
+@pytest.mark.parametrize(("limit", "name"), [(1000, "run"), pytest.param(30000, "checkpoints", marks=pytest.mark.slow)])
 def test_no_room_for_the_run_is_one_line(tone_corpus: Path, tmp_path: Path, limit: int, name: str) -> None:
     """A limit on file size replaces a full disk: writing fails at the same points."""
     arguments = [

@@ -381,6 +381,7 @@ def test_teachers_follow_the_sections(tone_corpus: Path, shards: Path, tmp_path:
     run(tone_corpus, tmp_path / "run", *taught, *PART, f"corpus.train={shards}")
 
 
+@pytest.mark.slow
 def test_memory_holds_two_sections(tone_corpus: Path, tmp_path: Path) -> None:
     write_shards(tone_corpus / "cuts_train.jsonl.gz", tmp_path / "shards", ShardOptions(shard_utterances=1))
     parts = start(tone_corpus, tmp_path / "run", f"corpus.train={tmp_path / 'shards'}", "sources.shards_at_once=2")

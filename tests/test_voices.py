@@ -358,6 +358,7 @@ def test_statistics_name_what_is_left_out(corpus: dict[str, list[Utterance]]) ->
     assert "seed 1, test voice espeak-child" in statistics["notes"]
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_whatever_the_jobs_and_hours(
     corpus: dict[str, list[Utterance]], sentences: Path, tmp_path: Path
 ) -> None:
@@ -397,6 +398,7 @@ def test_the_command_refuses_in_one_line(
     assert message.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_it_made(
     corpus: dict[str, list[Utterance]],
     sentences: Path,

@@ -160,11 +160,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu", precision: str =
     model_config = from_mapping(ModelConfig, groups["model"], f"{path}/config.yaml: model")
     phones = _load_inventory(path, str(config.get("inventory")), symbols, str(config.get("notation", "")))
     encoder = _load_encoder(path, config.get("encoder"))
-    with torch.device("meta"):  # so that damaged settings allocate no more memory than the weights need
-        expected = build_model(model_config, features, phones, encoder).state_dict()
-    weights = read_weights(path / "model.safetensors", expected)
-    model = build_model(model_config, features, phones, encoder)
-    model.load_state_dict(weights)
+    with torch.device("meta"):  # no memory for damaged settings, and no time for weights that are replaced
+        model = build_model(model_config, features, phones, encoder)
+    model.load_state_dict(read_weights(path / "model.safetensors", model.state_dict()), assign=True)
     statistics = {}
     if features.normalization in NEEDS_STATISTICS:
         size = torch.empty(feature_dim(features))

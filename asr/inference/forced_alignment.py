@@ -41,6 +41,8 @@ PEAK_COST = 2.0
 """What each further frame costs, in natural log. Without it, a phone that nobody hears is put into any silence."""
 IMPOSSIBLE = -1e30
 """The score of a path that does not exist, in natural log."""
+FRAME_STEPS = 20
+"""Steps of plain Python that take as long as a frame of the search."""
 
 
 class FrameClassifier(nn.Module):
@@ -142,42 +144,40 @@ def segment(scores: np.ndarray, classes: Sequence[int], peaks: Sequence[float] |
     return [(int(start), int(stop)) for start, stop in _trace_back(_viterbi(scores, states, bounds), states)]
 
 
-@defer_compilation(lambda scores, states, bounds: len(scores) * len(states))
+@defer_compilation(lambda scores, states, bounds: FRAME_STEPS * len(scores))
 def _viterbi(scores: np.ndarray, states: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Find the predecessor of each (frame, state, repetition) on the best path to it, int8.
 
     0 is the same repetition, 1 the repetition before, 2 the state before, 3 the state two before. Silences and phones
-    alternate as states. A phone has `MIN_PHONE_FRAMES` repetitions, and only the last may be repeated. ``bounds`` has the
-    last frame to enter each state and the first to leave it free of cost.
+    alternate as states. A phone has `MIN_PHONE_FRAMES` repetitions, silence the last of them alone; only the last may be
+    repeated. ``bounds`` has the last frame to enter each state and the first to leave it free of cost.
     """
-    frames, count = len(scores), len(states)
-    origin = np.zeros((frames, count, MIN_PHONE_FRAMES), np.int8)
+    count, last = len(states), MIN_PHONE_FRAMES - 1
+    origin = np.zeros((len(scores), count, MIN_PHONE_FRAMES), np.int8)
     best = np.full((count, MIN_PHONE_FRAMES), IMPOSSIBLE)
-    for frame in range(frames):
-        new = np.full((count, MIN_PHONE_FRAMES), IMPOSSIBLE)
-        late = PEAK_COST * np.maximum(frame - bounds[:, 0], 0.0)
-        early = PEAK_COST * np.maximum(bounds[:, 1] - frame, 0.0)
-        for state in range(count):
-            last = MIN_PHONE_FRAMES - 1 if state % 2 else 0
-            for repetition in range(last + 1):
-                value, came = IMPOSSIBLE, 0
-                if repetition > 0:
-                    value, came = best[state, repetition - 1], 1
-                elif frame == 0:
-                    value, came = (0.0, 2) if state < 2 else (IMPOSSIBLE, 2)
-                elif state > 0:
-                    value, came = best[state - 1, 0 if state % 2 else MIN_PHONE_FRAMES - 1] - early[state - 1], 2
-                    if state % 2 and state > 1 and best[state - 2, MIN_PHONE_FRAMES - 1] - early[state - 2] > value:
-                        value, came = best[state - 2, MIN_PHONE_FRAMES - 1] - early[state - 2], 3
-                    value -= late[state]
-                if repetition == last and frame > 0 and best[state, repetition] > value:
-                    value, came = best[state, repetition], 0
-                new[state, repetition] = value + scores[frame, states[state]]
-                origin[frame, state, repetition] = came
-        best = new
-    # The path ends in the last silence or the last phone. The unused second repetition of silence records which.
-    if count > 1 and best[count - 2, MIN_PHONE_FRAMES - 1] > best[count - 1, 0]:
-        origin[0, 0, 1] = 1
+    for frame in range(len(scores)):
+        entered = np.full(count, IMPOSSIBLE)
+        if frame == 0:
+            entered[:2] = 0.0
+        else:
+            left = best[:, last] - PEAK_COST * np.maximum(bounds[:, 1] - frame, 0.0)
+            entered[1:] = left[:-1]
+            entered[3::2] = np.maximum(left[1:-2:2], entered[3::2])  # from phone to phone, without silence between them
+            origin[frame, 3::2, 0] = left[1:-2:2] > left[2:-1:2]
+            entered[1:] -= PEAK_COST * np.maximum(frame - bounds[1:, 0], 0.0)
+        origin[frame, 1::2, 0] += 2
+        origin[frame, ::2, last] = 2
+        origin[frame, 1::2, 1:] = 1  # from the repetition before
+        reached = np.full((count, MIN_PHONE_FRAMES), IMPOSSIBLE)
+        reached[1::2, 0] = entered[1::2]
+        reached[::2, last] = entered[::2]
+        reached[1::2, 1:] = best[1::2, :last]
+        origin[frame, :, last] *= best[:, last] <= reached[:, last]  # else 0: the last repetition goes on
+        reached[:, last] = np.maximum(best[:, last], reached[:, last])
+        best = reached + scores[frame][states].reshape(-1, 1)
+    # The path ends in the last silence or the last phone. The unused first repetition of silence records which.
+    if count > 1 and best[count - 2, last] > best[count - 1, last]:
+        origin[0, 0, 0] = 1
     return origin
 
 
@@ -185,8 +185,7 @@ def _viterbi(scores: np.ndarray, states: np.ndarray, bounds: np.ndarray) -> np.n
 def _trace_back(origin: np.ndarray, states: np.ndarray) -> np.ndarray:
     """Follow the best path backward. Returns the frames of each phone, (phones, 2)."""
     spans = np.zeros((len(states) // 2, 2), np.int64)
-    state = len(states) - 2 if origin[0, 0, 1] else len(states) - 1
-    repetition = MIN_PHONE_FRAMES - 1 if state % 2 else 0
+    state, repetition = len(states) - 1 - int(origin[0, 0, 0]), MIN_PHONE_FRAMES - 1
     stop = len(origin)
     for frame in range(len(origin) - 1, -1, -1):
         came = int(origin[frame, state, repetition])
@@ -196,5 +195,5 @@ def _trace_back(origin: np.ndarray, states: np.ndarray) -> np.ndarray:
             if state % 2:
                 spans[state // 2, 0], spans[state // 2, 1] = frame, stop
             state, stop = state - came + 1, frame
-            repetition = MIN_PHONE_FRAMES - 1 if state % 2 else 0
+            repetition = MIN_PHONE_FRAMES - 1
     return spans

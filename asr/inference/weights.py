@@ -37,7 +37,8 @@ def check_weights(path: Path, weights: Mapping[str, Tensor], expected: Mapping[s
     ]
     if wrong:
         raise InputError(f"{path}: weights do not fit the model: {'; '.join(sorted(wrong))}")
-    numbers = {key: tensor.float() for key, tensor in weights.items()}
+    # Copied, since a mapped file aligns tensors otherwise than memory, which can change the last bits of products.
+    numbers = {key: tensor.to(torch.float32, copy=True) for key, tensor in weights.items()}
     if wrong := [key for key, tensor in numbers.items() if not tensor.isfinite().all()]:
         raise InputError(f"{path}: {wrong[0]} has a value that is not finite, expected numbers")
     return numbers
