@@ -1,17 +1,24 @@
-"""The scripts of recipes/english: the list of the dev set out of domain, the digits, and joined manifests."""
+"""The scripts of recipes/english: the dev set out of domain, joined manifests, degraded speech, averaged models."""
 
 import gzip
 import json
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from asr.corpus.manifest import read_manifest, write_corpus
+from asr.corpus.manifest import Utterance, read_manifest, write_corpus
+from asr.inference.bundle import load_bundle, save_bundle
+from asr.inference.forced_alignment import ALIGNER_FILE
+from asr.inference.transcript_formats import Phone
 from tests.conftest import make_utterances
+from tests.test_bundle import make_bundle
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "english"
 
@@ -79,3 +86,75 @@ def test_a_wrong_part_is_one_line(tmp_path: Path, part: str) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "expected" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def degrading() -> ModuleType:
+    spec = util.spec_from_file_location("degrade", RECIPE / "degrade.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PHONES = [
+    Phone("T", *times_s, 1.0) for times_s in ((0.5, 0.6), (0.6, 0.8), (1.2, 1.3), (1.3, 1.5), (1.52, 1.6), (1.7, 2.0))
+]
+"""With pauses of 0.4 and 0.1 s, before the third phone and before the last."""
+
+
+def test_pieces_are_one_or_two_parts_between_pauses(degrading: ModuleType) -> None:
+    generator = np.random.default_rng(0)
+    drawn = {degrading.draw_piece(PHONES, generator) for _ in range(200)}
+    assert drawn == {(0, 2), (0, 5), (2, 5), (2, 6), None}  # None: the last phone alone
+    assert degrading.draw_piece(PHONES[:2], generator) is None
+    assert degrading.draw_piece([], generator) is None
+
+
+def test_a_piece_keeps_half_of_each_pause_at_most(degrading: ModuleType) -> None:
+    samples = np.arange(3 * 16000)
+    for first, stop, start_s, end_s in ((0, 2, 0.0, 0.92), (2, 5, 1.08, 1.65), (2, 6, 1.08, 3.0)):
+        piece = degrading.cut_piece(samples, PHONES, first, stop)
+        assert (piece[0], piece[-1] + 1) == (round(start_s * 16000), round(end_s * 16000))
+
+
+def test_real_speech_is_degraded(real_utterances: list[Utterance], tmp_path: Path) -> None:
+    write_corpus(tmp_path, {"train": real_utterances[-4:]}, {})
+    original = {utterance.id: utterance for utterance in real_utterances}
+    made = []
+    for out in (tmp_path / "a", tmp_path / "b"):
+        done = run("degrade.py", out, tmp_path / "cuts_train.jsonl.gz", "speechocean762-small", "5")
+        assert done.returncode == 0, done.stderr
+        made.append(read_manifest(out / "cuts_train.jsonl.gz"))
+    assert [one.audio_path.read_bytes() for one in made[0]] == [one.audio_path.read_bytes() for one in made[1]]
+    assert done.stdout.endswith(f"{len(made[0])} recordings of 4 utterances\n")
+    kinds = {"degraded": 0, "piece": 0}
+    for utterance in made[0]:
+        name, kind = utterance.id.split("-")
+        whole = original[name]
+        kinds[kind] += 1
+        assert utterance.speaker == whole.speaker
+        assert soundfile.info(utterance.audio_path).duration == pytest.approx(utterance.duration_s)
+        if kind == "degraded":
+            assert utterance.phones == whole.phones
+        else:
+            assert 2 <= len(utterance.phones) < len(whole.phones)
+            assert f" {' '.join(utterance.phones)} " in f" {' '.join(whole.phones)} "
+    assert kinds["degraded"] == 4
+    assert kinds["piece"] > 0
+
+
+def test_weights_are_averaged_and_the_aligner_is_kept(tmp_path: Path, tone_corpus: Path) -> None:
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        save_bundle(make_bundle("features.normalization=utterance"), tmp_path / str(seed), "")
+    (tmp_path / "1" / ALIGNER_FILE).write_bytes(b"an aligner")
+    parts = (f"{tmp_path / '1'}=3", f"{tmp_path / '2'}=1")
+    done = run("average.py", tmp_path / "out", tone_corpus / "cuts_dev.jsonl.gz", *parts)
+    assert done.returncode == 0, done.stderr
+    one, two, mean = (load_bundle(tmp_path / name).model.state_dict() for name in ("1", "2", "out"))
+    for name, tensor in mean.items():
+        torch.testing.assert_close(tensor, 0.75 * one[name] + 0.25 * two[name])
+    assert (tmp_path / "out" / ALIGNER_FILE).read_bytes() == b"an aligner"
+    assert load_bundle(tmp_path / "out").features.padding_ms == 250

@@ -4,8 +4,9 @@
 #   recipes/english/run.sh SPEECHOCEAN762_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
 # Stages: 0 set up, 1 prepare speechocean762, 2 convert Whisper's encoder, 3 synthesize speech, 4 train on real speech, 5 train
 # on both, 6 train on more of the real speech, 7 train two views of each utterance to agree, 8 train to make few errors, 9 average
-# and tune the decoder, 10 evaluate. Overrides go to stages 4 to 8. DATA and RUN change the folders, HOURS and MORE_HOURS the
-# hours of synthetic speech of stages 5 and 7; OUT_OF_DOMAIN names further manifests to evaluate on.
+# stages 6 and 8, 10 degrade the real speech, 11 train on it, 12 average stages 9 and 11 and tune the decoder, 13 evaluate.
+# Overrides go to stages 4 to 8 and 11. DATA and RUN change the folders, HOURS and MORE_HOURS the hours of synthetic speech of
+# stages 5 and 7; OUT_OF_DOMAIN names further manifests to evaluate on.
 set -euo pipefail
 invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
@@ -78,13 +79,27 @@ if at 8 "train to make few errors in $run-errors"; then
     encoder.checkpoint="$encoder" init_from="$run-views/model" optimizer.learning_rate=0.0002 trainer.expected_errors=0.7 \
     trainer.aligner_epochs=0 ${overrides[@]+"${overrides[@]}"}
 fi
-if at 9 "average the models of stages 6 and 8 in $run/model, and tune the decoder"; then
-  python recipes/english/average.py "$run/model" "$data/english/cuts_errors.jsonl.gz" "$dev" \
-    "$run-errors/model=0.5" "$run-real/model=0.5"
+if at 9 "average the models of stages 6 and 8 in $run-average/model"; then
+  python recipes/english/average.py "$run-average/model" "$dev" "$run-errors/model=0.5" "$run-real/model=0.5" \
+    --aligner "$data/english/cuts_errors.jsonl.gz"
+fi
+if at 10 "degrade the real speech in $data/degraded"; then
+  python recipes/english/degrade.py "$data/degraded" "$real" "$run-average/model"
+fi
+if at 11 "train on it in $run-degraded"; then
+  python recipes/english/mix.py "$data/english/cuts_degraded.jsonl.gz" "$real=1" "$data/degraded/cuts_train.jsonl.gz=1" \
+    "$synthetic=0.25" "$more=0.25"
+  train_run "$run-degraded" experiment=english corpus.dir="$data/english" corpus.train=cuts_degraded.jsonl.gz corpus.dev="$dev" \
+    encoder.checkpoint="$encoder" init_from="$run-average/model" features.padding_ms=250 optimizer.learning_rate=0.0003 \
+    trainer.expected_errors=0.7 "augment.speeds=[0.9,1.0,1.1,1.25]" augment.time_masks=3 trainer.aligner_epochs=0 seed=2 \
+    ${overrides[@]+"${overrides[@]}"}
+fi
+if at 12 "average the models of stages 9 and 11 in $run/model, and tune the decoder"; then
+  python recipes/english/average.py "$run/model" "$dev" "$run-average/model=0.5" "$run-degraded/model=0.5"
   asr lm "$data/english/cuts_train.jsonl.gz" "$run/phones.arpa" --order 4 --test "$dev"
   asr tune-decoder "$run/model" "$dev" --lm "$run/phones.arpa"
 fi
-if at 10 "evaluate"; then
+if at 13 "evaluate"; then
   sets=("$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz")
   for set in "${sets[@]}" ${OUT_OF_DOMAIN:-}; do
     name="$(basename "$(dirname "$set")")-$(basename "$set" .jsonl.gz)"
