@@ -17,7 +17,6 @@ from pathlib import Path
 from types import UnionType
 from typing import get_args, get_type_hints
 
-import numpy as np
 import pytest
 import soundfile
 import yaml
@@ -26,6 +25,7 @@ from playwright.sync_api import Browser
 from asr.cli import app as cli
 from asr.config import BeamConfig, TrainConfig
 from asr.corpus.manifest import Utterance, read_manifest, write_corpus
+from data_prep.espeak import SpeakingStyle, make_data_folder, synthesize
 from tests.conftest import TINY_MODEL
 
 ROOT = Path(__file__).parents[1]
@@ -101,9 +101,10 @@ def workspace(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     }
     write_corpus(folder / "data/synth", lower, {})
     (folder / "recordings").mkdir()
-    speech = np.concatenate([soundfile.read(one.audio_path)[0] for one in splits["train"]])[: 3 * 16000]
+    make_data_folder(folder / "espeak", {"reader": "language variant\nname reader\n"})
+    speech = synthesize(folder / "espeak", "but you must not forget me", SpeakingStyle("reader", 150, 50, 50), 1)
     for path in ("hello.wav", "recordings/one.wav", "recordings/two.wav"):
-        soundfile.write(folder / path, speech, 16000)
+        soundfile.write(folder / path, speech.samples, speech.sample_rate_hz)
     for name, split in splits.items():
         (folder / "recordings_with_labels" / name).mkdir(parents=True)
         for one in split:
