@@ -92,7 +92,6 @@ def test_the_best_words_are_those_of_all_sentences(seed: int, tmp_path: Path) ->
     assert tuple(found) == max(sentences, key=score)
 
 
-@pytest.mark.slow
 def test_a_test_set_is_evaluated_in_words(tone_corpus: Path, tmp_path: Path) -> None:
     model = run(tone_corpus, tmp_path / "run", "trainer.epochs=60", "trainer.flat_start_epochs=10", "model.hidden=32",
                 "optimizer.learning_rate=0.01", "augment=none", "model.time_reduction=2")  # fmt: skip
