@@ -31,8 +31,13 @@ PAUSE_S = 0.07
 MARGIN_S = 0.12
 """How much of a pause stays with the speech beside it, at most."""
 MIN_PHONES = 2
-BABBLE_SHARE = 9
+BABBLE_STEP = 9
 """One utterance in so many is heard in the babble behind the others."""
+
+
+def read(utterance: Utterance) -> np.ndarray:
+    """The samples of an utterance, (samples,) float32."""
+    return read_audio(utterance.audio_path, RATE_HZ, utterance.start_s, utterance.duration_s)
 
 
 def draw_piece(phones: Sequence[Phone], generator: np.random.Generator) -> tuple[int, int] | None:
@@ -65,9 +70,12 @@ def versions(
     utterance: Utterance, recognizer: Recognizer, generator: np.random.Generator
 ) -> Iterator[tuple[str, np.ndarray, tuple[str, ...]]]:
     """The id, samples and phones of an utterance, and of a piece of it if there is one."""
-    samples = read_audio(utterance.audio_path, RATE_HZ)
+    samples = read(utterance)
     yield f"{utterance.id}-degraded", samples, utterance.phones
-    phones = recognizer.align(samples, utterance.phones, RATE_HZ).phones
+    try:
+        phones = recognizer.align(samples, utterance.phones, RATE_HZ).phones
+    except InputError as error:
+        raise InputError(f"{utterance.id}: {error}") from error
     if piece := draw_piece(phones, generator):
         yield f"{utterance.id}-piece", cut_piece(samples, phones, *piece), utterance.phones[slice(*piece)]
 
@@ -76,15 +84,15 @@ def main(out: Path, cuts: Path, model: str, seed: int) -> None:
     """Write the manifest and its audio."""
     utterances, recognizer = read_manifest(cuts), load(find_model(model))
     generator = np.random.default_rng(seed)
-    babble = np.concatenate([read_audio(one.audio_path, RATE_HZ) for one in utterances[::BABBLE_SHARE]])
+    babble = np.concatenate([read(one) for one in utterances[::BABBLE_STEP]])
     make_folder(out / "audio")
     degraded = []
     for utterance in progress(utterances, "degrade", len(utterances)):
         for name, samples, phones in versions(utterance, recognizer, generator):
             path, recording = out / "audio" / f"{name}.flac", degrade(samples, RATE_HZ, babble, generator).samples
             soundfile.write(path, recording, RATE_HZ)
-            new = replace(utterance, id=name, audio_path=path, sample_rate_hz=RATE_HZ, phones=phones)
-            degraded.append(replace(new, duration_s=len(recording) / RATE_HZ))
+            new = replace(utterance, id=name, audio_path=path, sample_rate_hz=RATE_HZ, phones=phones, start_s=0.0)
+            degraded.append(replace(new, duration_s=len(recording) / RATE_HZ, phone_times_s=None))
     write_corpus(out, {"train": degraded}, {})
     print(f"{out / 'cuts_train.jsonl.gz'}: {len(degraded)} recordings of {len(utterances)} utterances")
 
