@@ -256,7 +256,8 @@ def test_a_bad_file_is_named_and_the_rest_transcribed(asr: Command, model: Path,
     result = asr("transcribe", "--model", model, tmp_path)
     assert result.code == 1
     assert [line.split("\t")[0] for line in result.out.splitlines()] == [str(u.audio_path) for u in good]
-    named, counted = result.err.splitlines()
+    # Whether tones are unlike those of the training depends on the last bits of the weights.
+    named, counted = [line for line in result.err.splitlines() if "unlike the speech" not in line]
     assert f"{tmp_path / 's-0b.wav'}: not readable as audio" in named
     assert counted == "asr: 1 of 3 recordings could not be used"
     alone = asr("transcribe", "--model", model, tmp_path / "s-0b.wav")
