@@ -176,3 +176,13 @@ def test_a_bundle_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         save_bundle(make_bundle(), tmp_path / "file" / "model", "")
+
+
+def test_weights_are_no_part_of_the_file(saved: Path) -> None:
+    """A model goes on working if its file is cut, as by a copy over it."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("NOT TESTED: this system does not list what is mapped")
+    bundle = load_bundle(saved)
+    assert str(saved) not in maps.read_text()
+    assert all(parameter.isfinite().all() for parameter in bundle.model.parameters())

@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from types import ModuleType
@@ -143,6 +144,21 @@ def test_real_speech_is_degraded(real_utterances: list[Utterance], tmp_path: Pat
             assert f" {' '.join(utterance.phones)} " in f" {' '.join(whole.phones)} "
     assert kinds["degraded"] == 4
     assert kinds["piece"] > 0
+
+
+def test_what_cannot_be_aligned_is_named(tmp_path: Path) -> None:
+    (utterance,) = make_utterances(tmp_path, ["a"], 1)
+    write_corpus(tmp_path, {"train": [replace(utterance, phones=("T",) * 500)]}, {})
+    done = run("degrade.py", tmp_path / "out", tmp_path / "cuts_train.jsonl.gz", "speechocean762-small")
+    assert done.returncode == 2
+    assert done.stderr.count(f"{utterance.id}: ") == 1
+    assert "expected fewer phones" in done.stderr
+
+
+def test_a_part_of_a_recording_is_read(degrading: ModuleType, tmp_path: Path) -> None:
+    (utterance,) = make_utterances(tmp_path, ["a"], 1)
+    part = degrading.read(replace(utterance, start_s=0.1, duration_s=0.2))
+    np.testing.assert_array_equal(part, degrading.read(utterance)[1600:4800])
 
 
 def test_weights_are_averaged_and_the_aligner_is_kept(tmp_path: Path, tone_corpus: Path) -> None:

@@ -37,7 +37,7 @@ def check_weights(path: Path, weights: Mapping[str, Tensor], expected: Mapping[s
     ]
     if wrong:
         raise InputError(f"{path}: weights do not fit the model: {'; '.join(sorted(wrong))}")
-    # Copied, since a mapped file aligns tensors otherwise than memory, which can change the last bits of products.
+    # Copied, or float32 tensors would stay in the mapped file, which may be cut while the model is in use.
     numbers = {key: tensor.to(torch.float32, copy=True) for key, tensor in weights.items()}
     if wrong := [key for key, tensor in numbers.items() if not tensor.isfinite().all()]:
         raise InputError(f"{path}: {wrong[0]} has a value that is not finite, expected numbers")
