@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import uvicorn
 from fastapi.testclient import TestClient
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from asr.corpus.pronunciations import WordPronunciations
 from asr.inference.catalog import find_model
@@ -212,6 +212,22 @@ def test_words_stand_above_their_phones(visit: Visit, address: str, recording: P
         page.set_input_files("#file", recording)
         page.locator("#spoken").wait_for(state="hidden")
         assert problems == []
+
+    visit(steps)
+
+
+def test_a_file_chosen_while_the_page_opens_is_recognized(visit: Visit, address: str, recording: Path) -> None:
+    def steps(page: Page, problems: list[str]) -> None:
+        held: list[Route] = []
+        page.route("**/v1/models", lambda route: held.append(route))
+        with page.expect_request("**/v1/models"):
+            page.goto(address)
+        page.set_input_files("#file", recording)
+        page.get_by_text("Recognizing").wait_for()
+        assert page.get_by_label("Choose a file").is_disabled()
+        held.pop().continue_()
+        page.get_by_text("phones in 2.00 s").wait_for()
+        assert (held, problems) == ([], [])
 
     visit(steps)
 

@@ -8,7 +8,7 @@ import { startRecording } from "./live.js";
 import { showPractice } from "./practice.js";
 import { ask, request } from "./requests.js";
 
-const state = { model: "", recording: null, name: "recording", stop: null, busy: false, inside: "" };
+const state = { model: null, recording: null, name: "recording", stop: null, busy: false, inside: "" };
 const notation = () => byId("notation").value;
 
 // Runs an action that asks the server: what would ask it too waits meanwhile, and the status says what went wrong.
@@ -35,16 +35,24 @@ function enable() {
   }
 }
 
-async function learnModel() {
+// The name of the server's model: a promise, so that a file chosen while the page opens waits for the same answer.
+function learnModel() {
+  state.model ??= describeModel().catch((error) => {
+    state.model = null;
+    throw error;
+  });
+  return state.model;
+}
+
+async function describeModel() {
   const [model] = (await (await request("v1/models")).json()).data;
-  state.model = model.id;
   byId("facts").textContent = `Model ${model.id}, ${model.phones.length} phones`;
+  return model.id;
 }
 
 // The server's answer about the recording at hand.
 async function askAbout(path, fields = {}) {
-  if (!state.model) await learnModel();
-  return ask(path, state.recording, { model: state.model, ...fields });
+  return ask(path, state.recording, { model: await learnModel(), ...fields });
 }
 
 async function record() {
@@ -139,4 +147,4 @@ for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
   });
 }
 
-await asking(learnModel)();
+learnModel().catch((error) => say(error.message, true));
