@@ -1,5 +1,6 @@
 """The training loop on small corpora: it learns, resumes to identical weights, and stops when it must."""
 
+import itertools
 import json
 import math
 import os
@@ -29,7 +30,7 @@ from asr.scoring.alignment import count_errors
 from asr.system.signals import StopRequest
 from asr.training.checkpoint_files import load_checkpoint, save_checkpoint
 from asr.training.data import plan_updates
-from asr.training.distillation import Teachers
+from asr.training.distillation import Teachers, merge_frames
 from asr.training.loop import prepare, train
 from asr.training.optimization import weight_noise
 from asr.training.run import Run
@@ -313,6 +314,34 @@ def test_a_teacher_has_the_padding_of_its_student(tone_corpus: Path, tmp_path: P
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_merged_frames_have_the_output_of_the_frames(count: int) -> None:
+    """Against every path through the frames: those that output one symbol or none, by what they output."""
+    posteriors = torch.rand(6, 4, dtype=torch.float64).softmax(1)
+    merged = merge_frames(posteriors, count)
+    for number, group in enumerate(posteriors.split(count)):
+        sums = torch.zeros(4, dtype=torch.float64)
+        for path in itertools.product(range(4), repeat=count):
+            output = [symbol for symbol, _ in itertools.groupby(path) if symbol]
+            if len(output) < 2:
+                sums[output[0] if output else 0] += math.prod(float(group[i, symbol]) for i, symbol in enumerate(path))
+        torch.testing.assert_close(merged[number], sums / sums.sum())
+    (last,) = merge_frames(posteriors[:1], 2)
+    torch.testing.assert_close(last, posteriors[0])
+
+
+def test_a_teacher_with_shorter_frames_and_other_windows(tone_corpus: Path, tmp_path: Path) -> None:
+    teacher = run(tone_corpus, tmp_path / "teacher", "model.time_reduction=1", "features=librosa_mel")
+    parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "model.time_reduction=4")
+    assert parts.teachers
+    (batch,) = train_set_of(parts).batches([[Item(0, 1.0), Item(3, 0.9)]])
+    found = parts.teachers.posteriors(batch)
+    _, lengths = parts.plain_model(batch.features, batch.feature_lengths)
+    assert found.shape == (2, int(lengths.max()), 40)
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(found[row, :length].sum(1), torch.ones(length), atol=2e-3, rtol=0)
+
+
 def test_teachers_do_not_bring_back_what_is_left_out(tone_corpus: Path, tmp_path: Path) -> None:
     teacher = run(tone_corpus, tmp_path / "teacher")
     parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "trainer.flat_start_epochs=0")
@@ -326,9 +355,13 @@ def test_teachers_do_not_bring_back_what_is_left_out(tone_corpus: Path, tmp_path
 
 def test_a_teacher_that_does_not_fit_is_refused(tone_corpus: Path, tmp_path: Path) -> None:
     teacher = run(tone_corpus, tmp_path / "teacher")
+    reason = r"as the student has, or an integer fraction of it \(time_reduction, frame_shift_ms\)$"
+    with pytest.raises(InputError, match=rf"^teacher .*model: an output frame every 40 ms, expected 20 ms {reason}"):
+        run(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "model.time_reduction=2")
+    wide = run(tone_corpus, tmp_path / "wide", "features.frame_length_ms=150")
     message = r"output frames for utterance \w-\d, expected \d+ as the student has \(time_reduction, frame_shift_ms\)$"
     with pytest.raises(InputError, match=rf"^teacher .*model: \d+ {message}"):
-        run(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "model.time_reduction=2")
+        run(tone_corpus, tmp_path / "run", f"trainer.teachers=[{wide}]")
     parts = start(tone_corpus, tmp_path / "run")
     student = replace(parts.bundle, inventory=inventory("timit61"))
     with pytest.raises(InputError, match="has the 39 phones of arpabet39, expected those of timit61$"):

@@ -14,6 +14,7 @@ from asr.errors import InputError
 from asr.features.dataset import Batch, Dataset, Item, plan_evaluation
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.evaluate import BATCH_SECONDS, batch_log_probs, evaluation_mode
+from asr.nn.ctc import BLANK_ID
 from asr.system.progress import progress
 
 
@@ -32,7 +33,7 @@ class Teachers:
         speeds: Sequence[float],
         precision: str,
     ) -> None:
-        """``models`` are bundles with the student's phones and the same number of output frames per utterance.
+        """``models`` are bundles with the student's phones and its output frames, or several for each of them.
 
         ``train_set`` is None with shards: then `follow` says which utterances the next batches have.
 
@@ -68,7 +69,15 @@ class Teachers:
             phones = f"has the {len(teacher.inventory.symbols) - 1} phones of {teacher.inventory.name}"
             raise InputError(f"teacher {model}: {phones}, expected those of {self._student.inventory.name}")
         teacher.features = replace(teacher.features, padding_ms=self._student.features.padding_ms)
+        if not self._frames_per_output(teacher).is_integer():
+            shifts = f"an output frame every {_shift_ms(teacher):g} ms, expected {_shift_ms(self._student):g} ms"
+            reason = "as the student has, or an integer fraction of it (time_reduction, frame_shift_ms)"
+            raise InputError(f"teacher {model}: {shifts} {reason}")
         return teacher
+
+    def _frames_per_output(self, teacher: Bundle) -> float:
+        """How many of the teacher's output frames are as long as one of the student's."""
+        return _shift_ms(self._student) / _shift_ms(teacher)
 
     def _compute_all(self, train_set: Dataset, speeds: Sequence[float]) -> dict[Item, Tensor]:
         """The mean posteriors of a training set, (frames, symbols) float16. One teacher at a time is in memory."""
@@ -82,9 +91,9 @@ class Teachers:
                 for batch in plan_evaluation([one.duration_s / speed for one in own.utterances], BATCH_SECONDS)
             ]
             for item, found in _posteriors(teacher, own, progress(plan, "posteriors of a teacher", len(plan))):
-                frames = len(train_set.features(item))
-                self._check(model, train_set, item, frames, len(found), train_set.encode is not None)
-                sums[item] = sums[item] + found if item in sums else found
+                frames = self._student.model.output_frames(len(train_set.features(item)), train_set.encode is not None)
+                fitted = self._fit(model, teacher, train_set, item, found, frames)
+                sums[item] = sums[item] + fitted if item in sums else fitted
         return {item: (total / len(self._models)).half() for item, total in sums.items()}
 
     def _compute(self, batch: Batch) -> dict[Item, Tensor]:
@@ -93,17 +102,53 @@ class Teachers:
         sums: dict[Item, Tensor] = {}
         for model, teacher, own in self._followed:
             for item, found in _posteriors(teacher, own, [list(lengths)]):
-                self._check(model, own, item, lengths[item], len(found), batch.encoded)
-                sums[item] = sums[item] + found if item in sums else found
+                frames = self._student.model.output_frames(lengths[item], batch.encoded)
+                fitted = self._fit(model, teacher, own, item, found, frames)
+                sums[item] = sums[item] + fitted if item in sums else fitted
         return {item: total / len(self._models) for item, total in sums.items()}
 
-    def _check(self, model: Path, dataset: Dataset, item: Item, frames: int, found: int, encoded: bool) -> None:
-        """Refuse a teacher with another number of output frames than the student."""
-        expected = self._student.model.output_frames(frames, encoded)
-        if found != expected:
+    def _fit(self, model: Path, teacher: Bundle, dataset: Dataset, item: Item, found: Tensor, frames: int) -> Tensor:
+        """A teacher's posteriors in the student's output frames: (frames', symbols) -> (frames, symbols).
+
+        Front ends that place their windows differently may differ by one output frame: blank is added, or the last frame
+        left out.
+        """
+        fitted = merge_frames(found, int(self._frames_per_output(teacher)))
+        if abs(len(fitted) - frames) > 1:
             name = dataset.utterances[item.utterance].id
-            counts = f"{found} output frames for utterance {name}, expected {expected} as the student has"
+            counts = f"{len(fitted)} output frames for utterance {name}, expected {frames} as the student has"
             raise InputError(f"teacher {model}: {counts} (time_reduction, frame_shift_ms)")
+        return torch.cat([fitted, _blank_frames(fitted, 1)])[:frames]
+
+
+def merge_frames(posteriors: Tensor, count: int) -> Tensor:
+    """Merge every ``count`` frames of CTC posteriors into one: (frames, symbols) -> (ceil(frames / count), symbols).
+
+    A merged frame has the probability that the frames output nothing, or one symbol alone (in one frame, or in neighbouring
+    ones), given that they do not output several.
+    """
+    missing = -len(posteriors) % count
+    groups = torch.cat([posteriors, _blank_frames(posteriors, missing)]).unflatten(0, (-1, count))
+    before = torch.ones_like(groups[:, 0, :1])  # probability of blanks alone so far
+    during = after = torch.zeros_like(groups[:, 0])  # of each symbol, not ended by a blank and ended by one
+    for frame in groups.unbind(1):
+        blank = frame[:, BLANK_ID, None]
+        before, during, after = before * blank, (before + during) * frame, (during + after) * blank
+    merged = during + after
+    merged[:, BLANK_ID] = before[:, 0]
+    return merged / merged.sum(1, keepdim=True)
+
+
+def _blank_frames(like: Tensor, count: int) -> Tensor:
+    """Posteriors of ``count`` frames that are blank for certain, (count, symbols)."""
+    frames = like.new_zeros(count, like.shape[1])
+    frames[:, BLANK_ID] = 1
+    return frames
+
+
+def _shift_ms(bundle: Bundle) -> float:
+    """The time from one output frame to the next, in ms."""
+    return bundle.features.frame_shift_ms * bundle.model.time_reduction
 
 
 def _dataset_for(teacher: Bundle, train_set: Dataset) -> Dataset:
