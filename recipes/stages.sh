@@ -22,6 +22,17 @@ at() {
   echo "== stage $1: $2"
 }
 
+# Make a corpus unless its folder is complete.   make_corpus FOLDER COMMAND...
+make_corpus() {
+  local folder=$1
+  shift
+  if [[ -f $folder/stats.json ]]; then
+    echo "$folder already exists; remove it to make it again"
+  else
+    "$@"
+  fi
+}
+
 # Train unless the run is complete; resume it if it was interrupted.   train_run RUN_DIR OVERRIDE...
 train_run() {
   local run_dir=$1
@@ -58,6 +69,19 @@ evaluate_sets() {
     for decoder in best_path beam; do
       echo "-- $set, $decoder"
       asr evaluate "$run_dir/model" "$data_dir/cuts_$set.jsonl.gz" --decoder "$decoder" --json "$run_dir/${set}_$decoder.json"
+    done
+  done
+}
+
+# Evaluate RUN/model on these manifests by both decoders, to RUN/FOLDER-SET_DECODER.json.   evaluate_manifests RUN MANIFEST...
+evaluate_manifests() {
+  local run_dir=$1 manifest name decoder
+  shift
+  for manifest in "$@"; do
+    name="$(basename "$(dirname "$manifest")")-$(basename "$manifest" .jsonl.gz)"
+    for decoder in best_path beam; do
+      echo "-- $manifest, $decoder"
+      asr evaluate "$run_dir/model" "$manifest" --decoder "$decoder" --json "$run_dir/${name/cuts_/}_$decoder.json"
     done
   done
 }

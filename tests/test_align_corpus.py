@@ -465,6 +465,7 @@ def test_threads_change_nothing(
         assert path.read_text() == (tmp_path / "3" / path.relative_to(tmp_path / "1")).read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_alignment_resumes(folder: Path, lexicon: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from asr.cli.alignment import commands; commands()"]
     arguments = ["align", MODEL, str(folder), "--lexicon", str(lexicon), "--out", str(tmp_path / "out"), "--jobs", "1"]

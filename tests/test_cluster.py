@@ -78,6 +78,7 @@ def test_units_are_taken_when_a_worker_is_free() -> None:
     assert len(list(outcomes)) == 49
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_the_units_of_killed_workers_are_done_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def work(unit: int) -> int:
@@ -306,6 +307,7 @@ def test_transcripts_are_the_same_though_a_worker_is_killed(
     assert units_of(here) == units_of(there)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_transcripts_of_files_are_the_same(
     real_utterances: list[Utterance],

@@ -41,6 +41,8 @@ def bounded(examples: int) -> bounds:
 ZOO = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 BUNDLED = sorted(bundled_models())
 MODELS = [*BUNDLED, *ZOO]
+LARGEST_IS_SLOW = [pytest.param(name, marks=pytest.mark.slow) if name == DEFAULT_MODEL else name for name in MODELS]
+"""The same models, the largest behind the marker."""
 TOLERANCE = 1e-4
 """In natural-log probabilities: the rounding of float32 sums in another order."""
 POOL = 64
@@ -138,7 +140,7 @@ def test_a_model_tells_its_utterances_apart(name: str) -> None:
     assert torch.cat([alone(name, number) for number in range(POOL)]).std(dim=0).mean() > 1
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", LARGEST_IS_SLOW)
 def test_batch_order_padding_neighbours_and_threads_change_nothing(name: str) -> None:
     bundle = bundle_of(name)
 
@@ -205,7 +207,7 @@ def test_real_speech_is_recognized_the_same_in_any_batch(real_utterances: list[U
     holds()
 
 
-@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("rate", [16000, pytest.param(44100, marks=pytest.mark.slow)])
 def test_a_file_read_in_blocks_of_any_size_is_recognized_as_a_whole(rate: int, tmp_path: Path) -> None:
     recognizer, path = load(find_model(DEFAULT_MODEL)), tmp_path / "a.wav"
     samples = np.interp(np.arange(9.3 * rate) / rate, np.arange(9.3 * 16000) / 16000, speechlike(9.3, 7))

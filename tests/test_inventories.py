@@ -461,6 +461,7 @@ def write_as(folder: Path, symbols: dict[str, str], table: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_ipa_end_to_end(asr: Command, refused: Command, tmp_path: Path) -> None:  # noqa: F811
     onnx = pytest.importorskip("onnx")
     # aɪ is folded to a, and the glottal stop, which replaces ts in the corpus, is dropped.

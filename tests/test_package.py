@@ -120,10 +120,13 @@ def test_the_recipe_end_to_end_and_again(tmp_path: Path) -> None:
     assert "== stage 3" not in last.stdout
 
 
-@pytest.mark.parametrize("name", ["synth", "timit", "speechocean762"])
-def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(name: str, tmp_path: Path) -> None:
-    recipe = ROOT / "recipes" / name / "run.sh"
-    assert f"recipes/{name}/run.sh" in run("bash", recipe, "--help", cwd=tmp_path).stdout
+SCRIPTS = ["synth/run.sh", "timit/run.sh", "speechocean762/run.sh", "english/run.sh", "english/student.sh"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(script: str, tmp_path: Path) -> None:
+    recipe = ROOT / "recipes" / script
+    assert f"recipes/{script}" in run("bash", recipe, "--help", cwd=tmp_path).stdout
     for arguments, message in ((["--stages", "1"], "unknown option --stages"), (["--stage", "x"], "--stage is 'x'")):
         refused = subprocess.run(["bash", recipe, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert refused.returncode == 2

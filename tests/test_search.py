@@ -191,6 +191,7 @@ def test_a_stopped_training_is_queued_again_in_its_folder(search: SearchConfig, 
     assert states(one) == ["FAIL", "COMPLETE"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_killed_before_its_first_heartbeat_is_replaced(search: SearchConfig, tmp_path: Path) -> None:
     open_study(search).optuna.ask()
     assert states(search) == ["RUNNING"]
@@ -421,6 +422,7 @@ def test_the_same_on_postgresql(postgres: Postgres, tmp_path: Path) -> None:
     assert faults.check(postgres.url, tmp_path, workers=3, trials=15, kills=8, seed=2) == []
 
 
+@pytest.mark.slow
 def test_a_worker_waits_for_a_server_that_restarts(postgres: Postgres, tmp_path: Path) -> None:
     search = replace(faults.settings(postgres.url, 2), study="restart")
     restarted = threading.Event()

@@ -593,6 +593,7 @@ with Spool(Path(sys.argv[2])) as spool:
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_spool(manifest: Path, proxy: Proxy, bucket: str, tmp_path: Path) -> None:  # noqa: F811
     write_shards(manifest, bucket, OPTIONS)
     proxy.reset()

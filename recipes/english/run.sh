@@ -40,15 +40,8 @@ if at 2 "convert Whisper's encoder to $encoder"; then
   python recipes/english/convert_whisper.py "$model" "$encoder"
 fi
 if at 3 "synthesize speech in $data/voices and $data/voices-more"; then
-  synthesize() {
-    if [[ -f $1/stats.json ]]; then
-      echo "$1 already exists"
-    else
-      asr prepare voices "$1" --hours "$2" --seed "$3"
-    fi
-  }
-  synthesize "$data/voices" "${HOURS:-6}" 1
-  synthesize "$data/voices-more" "${MORE_HOURS:-3}" 3
+  make_corpus "$data/voices" asr prepare voices "$data/voices" --hours "${HOURS:-6}" --seed 1
+  make_corpus "$data/voices-more" asr prepare voices "$data/voices-more" --hours "${MORE_HOURS:-3}" --seed 3
 fi
 if at 4 "train on real speech in $run-first"; then
   train_run "$run-first" experiment=english corpus.dir="$data/speechocean762" encoder.checkpoint="$encoder" \
@@ -84,7 +77,7 @@ if at 9 "average the models of stages 6 and 8 in $run-average/model"; then
     --aligner "$data/english/cuts_errors.jsonl.gz"
 fi
 if at 10 "degrade the real speech in $data/degraded"; then
-  python recipes/english/degrade.py "$data/degraded" "$real" "$run-average/model"
+  make_corpus "$data/degraded" python recipes/english/degrade.py "$data/degraded" "$real" "$run-average/model"
 fi
 if at 11 "train on it in $run-degraded"; then
   python recipes/english/mix.py "$data/english/cuts_degraded.jsonl.gz" "$real=1" "$data/degraded/cuts_train.jsonl.gz=1" \
@@ -100,12 +93,6 @@ if at 12 "average the models of stages 9 and 11 in $run/model, and tune the deco
   asr tune-decoder "$run/model" "$dev" --lm "$run/phones.arpa"
 fi
 if at 13 "evaluate"; then
-  sets=("$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz")
-  for set in "${sets[@]}" ${OUT_OF_DOMAIN:-}; do
-    name="$(basename "$(dirname "$set")")-$(basename "$set" .jsonl.gz)"
-    for decoder in best_path beam; do
-      echo "-- $set, $decoder"
-      asr evaluate "$run/model" "$set" --decoder "$decoder" --json "$run/${name/cuts_/}_$decoder.json"
-    done
-  done
+  # shellcheck disable=SC2086 # several manifests
+  evaluate_manifests "$run" "$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz" ${OUT_OF_DOMAIN:-}
 fi

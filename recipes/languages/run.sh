@@ -27,12 +27,8 @@ if at 1 "synthesize ${languages[*]} in $data"; then
   for language in "${languages[@]}"; do
     text=()
     [[ ! -f $texts/$language.txt ]] || text=(--text "$texts/$language.txt")
-    if [[ -f $data/$language/stats.json ]]; then
-      echo "$data/$language already exists; remove it to synthesize it again"
-    else
-      asr prepare synth "$data/$language" --language "$language" ${text[@]+"${text[@]}"} \
-        ${SPEAKERS:+--speakers "$SPEAKERS"} ${UTTERANCES:+--utterances "$UTTERANCES"}
-    fi
+    make_corpus "$data/$language" asr prepare synth "$data/$language" --language "$language" ${text[@]+"${text[@]}"} \
+      ${SPEAKERS:+--speakers "$SPEAKERS"} ${UTTERANCES:+--utterances "$UTTERANCES"}
   done
 fi
 if at 2 "train from scratch in $run"; then

@@ -33,11 +33,7 @@ fi
 if at 2 "synthesize speech in $data-made"; then
   lexicon="$corpus/resource/lexicon.txt"
   [[ -f $lexicon ]] || lexicon="$corpus/speechocean762/resource/lexicon.txt"
-  if [[ -f $data-made/stats.json ]]; then
-    echo "$data-made already exists"
-  else
-    asr prepare made "$data/cuts_train.jsonl.gz" "$lexicon" "$data-made"
-  fi
+  make_corpus "$data-made" asr prepare made "$data/cuts_train.jsonl.gz" "$lexicon" "$data-made"
 fi
 if at 3 "pretrain in $run-made"; then
   train_run "$run-made" experiment="$experiment" pretraining=made corpus.dir="$data-made" \

@@ -23,11 +23,7 @@ if at 0 "set up .venv"; then
   bash recipes/setup.sh microphone
 fi
 if at 1 "prepare speechocean762 in $data"; then
-  if [[ -f $data/stats.json ]]; then
-    echo "$data already exists"
-  else
-    asr prepare speechocean762 "$corpus" "$data"
-  fi
+  make_corpus "$data" asr prepare speechocean762 "$corpus" "$data"
 fi
 if at 2 "train in $run"; then
   train_run "$run" experiment=streaming corpus.dir="$data" ${overrides[@]+"${overrides[@]}"}

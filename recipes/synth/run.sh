@@ -15,11 +15,7 @@ if at 0 "set up .venv"; then
   bash recipes/setup.sh synth
 fi
 if at 1 "synthesize the corpus in $data"; then
-  if [[ -f $data/stats.json ]]; then
-    echo "$data already exists; remove it to synthesize it again"
-  else
-    asr prepare synth "$data" ${SPEAKERS:+--speakers "$SPEAKERS"} ${UTTERANCES:+--utterances "$UTTERANCES"}
-  fi
+  make_corpus "$data" asr prepare synth "$data" ${SPEAKERS:+--speakers "$SPEAKERS"} ${UTTERANCES:+--utterances "$UTTERANCES"}
 fi
 if at 2 "train in $run"; then
   train_run "$run" experiment=synth corpus.dir="$data" ${rest[@]+"${rest[@]}"}

@@ -36,11 +36,7 @@ if at 1 "prepare TIMIT in $data"; then
   asr prepare timit "$corpus" "$data"
 fi
 if ((${#from_pretrained[@]})) && at 2 "synthesize speech in $data-made"; then
-  if [[ -f $data-made/stats.json ]]; then
-    echo "$data-made already exists"
-  else
-    asr prepare synth "$data-made" --speakers 450 --utterances 40
-  fi
+  make_corpus "$data-made" asr prepare synth "$data-made" --speakers 450 --utterances 40
 fi
 if ((${#from_pretrained[@]})) && at 3 "pretrain in $run-made"; then
   train_run "$run-made" experiment="$experiment" pretraining=made corpus.dir="$data-made" \
