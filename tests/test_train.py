@@ -328,6 +328,8 @@ def test_merged_frames_have_the_output_of_the_frames(count: int) -> None:
         torch.testing.assert_close(merged[number], sums / sums.sum())
     (last,) = merge_frames(posteriors[:1], 2)
     torch.testing.assert_close(last, posteriors[0])
+    sure = torch.eye(4)[[1, 2]]
+    assert merge_frames(sure, 2).sum() == pytest.approx(1)
 
 
 def test_a_teacher_with_shorter_frames_and_other_windows(tone_corpus: Path, tmp_path: Path) -> None:

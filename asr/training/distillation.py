@@ -128,7 +128,8 @@ def merge_frames(posteriors: Tensor, count: int) -> Tensor:
     ones), given that they do not output several.
     """
     missing = -len(posteriors) % count
-    groups = torch.cat([posteriors, _blank_frames(posteriors, missing)]).unflatten(0, (-1, count))
+    padded = torch.cat([posteriors, _blank_frames(posteriors, missing)])
+    groups = padded.double().clamp(min=1e-30).unflatten(0, (-1, count))  # neighbours may be sure of different symbols
     before = torch.ones_like(groups[:, 0, :1])  # probability of blanks alone so far
     during = after = torch.zeros_like(groups[:, 0])  # of each symbol, not ended by a blank and ended by one
     for frame in groups.unbind(1):
@@ -136,7 +137,7 @@ def merge_frames(posteriors: Tensor, count: int) -> Tensor:
         before, during, after = before * blank, (before + during) * frame, (during + after) * blank
     merged = during + after
     merged[:, BLANK_ID] = before[:, 0]
-    return merged / merged.sum(1, keepdim=True)
+    return (merged / merged.sum(1, keepdim=True)).to(posteriors.dtype)
 
 
 def _blank_frames(like: Tensor, count: int) -> Tensor:
