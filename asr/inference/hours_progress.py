@@ -6,8 +6,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Self
 
-LINE_S = 60.0
-"""Where standard error is no terminal, a line is printed so often."""
+from asr.system.progress import LINE_S
 
 
 class HoursProgress:
