@@ -689,7 +689,8 @@ def test_a_long_recording_with_long_silences(
     align(recognizer, [item], tmp_path / "out")
     found = read_tiers(tmp_path / "out" / "long.TextGrid")["words"]
     assert len(found) >= 0.6 * len(words)  # a window that is silent but for a second is recognized badly
-    ranges = [re.findall(r"\d+", detail)[:2] for _, _, _, detail in read_problems(tmp_path / "out")]
+    problems = read_problems(tmp_path / "out") if (tmp_path / "out" / "errors.tsv").exists() else []
+    ranges = [re.findall(r"\d+", detail)[:2] for _, _, _, detail in problems]
     assert len(found) + sum(int(last) - int(first) + 1 for first, last in ranges) == len(words)
     ends_s = [70 + len(speech[0]) / 16000, 140 + (len(speech[0]) + len(speech[1])) / 16000]
     inside = [69.9 <= start <= ends_s[0] or ends_s[0] + 69.9 <= start <= ends_s[1] for _, start, _ in found]

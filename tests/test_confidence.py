@@ -111,7 +111,7 @@ def test_transcribing_says_when_a_recording_is_unusual(
 ) -> None:
     shutil.copytree(find_model("speechocean762-small"), tmp_path / "model")
     save_calibration(Calibration(1.0, usual), tmp_path / "model")
-    soundfile.write(tmp_path / "a.wav", speechlike(5, 0), 16000)
+    soundfile.write(tmp_path / "a.wav", speechlike(12, 0), 16000)
     done = write_transcripts(
         tmp_path / "model", [str(tmp_path / "a.wav")], ["text"], None, None, False, ("cpu", "float32", "best_path")
     )
