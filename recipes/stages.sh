@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by every recipe: reads --stage N and --stop-stage N, and defines `at N "what"`, which is true if stage N is to run.
 # The other arguments go to the array `rest`.
+invoked_from="$PWD" # arguments are relative to it
 stage=0
 stop_stage=99
 rest=()
@@ -20,6 +21,18 @@ done
 at() {
   if (($1 < stage || $1 > stop_stage)); then return 1; fi
   echo "== stage $1: $2"
+}
+
+# Take the first argument, the folder of a corpus, as `corpus`, the others as `overrides`.   corpus_argument NAME
+corpus_argument() {
+  corpus="${rest[0]:-}"
+  # shellcheck disable=SC2034 # recipes read it
+  overrides=(${rest[@]+"${rest[@]:1}"})
+  if [[ -z $corpus ]]; then
+    echo "$0: no $1, expected the folder of the corpus" >&2
+    exit 2
+  fi
+  [[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
 }
 
 # Make a corpus unless its folder is complete.   make_corpus FOLDER COMMAND...

@@ -131,6 +131,9 @@ def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(script: str
         refused = subprocess.run(["bash", recipe, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert refused.returncode == 2
         assert message in refused.stderr
+    if script != "synth/run.sh":
+        refused = subprocess.run(["bash", recipe, "--stage", "1"], cwd=tmp_path, capture_output=True, text=True)
+        assert (refused.returncode, refused.stderr.endswith("_DIR, expected the folder of the corpus\n")) == (2, True)
     for file in ("README.md", "RESULTS.md"):
         assert (recipe.parent / file).is_file()
 

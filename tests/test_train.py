@@ -332,16 +332,29 @@ def test_merged_frames_have_the_output_of_the_frames(count: int) -> None:
     assert merge_frames(sure, 2).sum() == pytest.approx(1)
 
 
-def test_a_teacher_with_shorter_frames_and_other_windows(tone_corpus: Path, tmp_path: Path) -> None:
-    teacher = run(tone_corpus, tmp_path / "teacher", "model.time_reduction=1", "features=librosa_mel")
-    parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{teacher}]", "model.time_reduction=4")
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [
+        (("model.time_reduction=1", "features=librosa_mel"), ()),
+        (("features.frame_length_ms=60",), ()),
+        ((), ("features.frame_length_ms=60",)),
+    ],
+    ids=["shorter frames", "one frame fewer", "one frame more"],
+)
+def test_a_teacher_with_other_frames_is_fitted(
+    tone_corpus: Path, tmp_path: Path, teacher: tuple[str, ...], student: tuple[str, ...]
+) -> None:
+    model = run(tone_corpus, tmp_path / "teacher", "model.time_reduction=4", *teacher)
+    parts = start(tone_corpus, tmp_path / "run", f"trainer.teachers=[{model}]", "model.time_reduction=4", *student)
     assert parts.teachers
-    (batch,) = train_set_of(parts).batches([[Item(0, 1.0), Item(3, 0.9)]])
+    items = [Item(index, speed) for index in range(12) for speed in (0.9, 1.0, 1.1)]
+    (batch,) = train_set_of(parts).batches([items])
     found = parts.teachers.posteriors(batch)
     _, lengths = parts.plain_model(batch.features, batch.feature_lengths)
-    assert found.shape == (2, int(lengths.max()), 40)
+    assert found.shape == (len(items), int(lengths.max()), 40)
     for row, length in enumerate(lengths.tolist()):
         torch.testing.assert_close(found[row, :length].sum(1), torch.ones(length), atol=2e-3, rtol=0)
+        assert found[row, length:].abs().sum() == 0
 
 
 def test_teachers_do_not_bring_back_what_is_left_out(tone_corpus: Path, tmp_path: Path) -> None:

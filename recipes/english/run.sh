@@ -8,20 +8,13 @@
 # Overrides go to stages 4 to 8 and 11. DATA and RUN change the folders, HOURS and MORE_HOURS the hours of synthetic speech of
 # stages 5 and 7; OUT_OF_DOMAIN names further manifests to evaluate on.
 set -euo pipefail
-invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PWD/.venv/bin:$PATH"
 data="${DATA:-data}"
 run="${RUN:-runs/english}"
-corpus="${rest[0]:-}"
-overrides=(${rest[@]+"${rest[@]:1}"})
-if [[ -z $corpus ]]; then
-  echo "$0: no SPEECHOCEAN762_DIR, expected the folder of the corpus" >&2
-  exit 2
-fi
-[[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
+corpus_argument SPEECHOCEAN762_DIR
 encoder="$data/whisper-tiny.en"
 real="$data/speechocean762/cuts_train.jsonl.gz"
 synthetic="$data/voices/cuts_train.jsonl.gz"

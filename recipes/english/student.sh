@@ -7,7 +7,6 @@
 # and 7; those of the seed and the model also go to stage 3. EXPERIMENT, DATA and RUN change the experiment and the folders;
 # OUT_OF_DOMAIN names further manifests to evaluate on.
 set -euo pipefail
-invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -15,13 +14,7 @@ export PATH="$PWD/.venv/bin:$PATH"
 data="${DATA:-data}"
 experiment="${EXPERIMENT:-student}"
 run="${RUN:-runs/$experiment}"
-corpus="${rest[0]:-}"
-overrides=(${rest[@]+"${rest[@]:1}"})
-if [[ -z $corpus ]]; then
-  echo "$0: no SPEECHOCEAN762_DIR, expected the folder of the corpus" >&2
-  exit 2
-fi
-[[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
+corpus_argument SPEECHOCEAN762_DIR
 shared_overrides ${overrides[@]+"${overrides[@]}"}
 real="$data/speechocean762/cuts_train.jsonl.gz"
 dev="$data/speechocean762/cuts_dev.jsonl.gz"

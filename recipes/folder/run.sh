@@ -6,7 +6,6 @@
 # words without a LEXICON. A folder with phones, such as TextGrids, needs neither. OOV=drop leaves out utterances with words that
 # nothing pronounces. SPLIT is as `asr prepare auto --split`. DATA, RUN and TIERS change the output folders.
 set -euo pipefail
-invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

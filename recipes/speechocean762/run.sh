@@ -5,7 +5,6 @@
 # the official test part. Overrides go to stage 4; those of the seed and the model also go to stage 3.
 # EXPERIMENT, DATA and RUN change the experiment and the folders.
 set -euo pipefail
-invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -15,13 +14,7 @@ data="${DATA:-data/speechocean762}"
 run="${RUN:-runs/$experiment}"
 dev="$data/cuts_dev.jsonl.gz"
 [[ $dev == /* ]] || dev="$PWD/$dev"
-corpus="${rest[0]:-}"
-overrides=(${rest[@]+"${rest[@]:1}"})
-if [[ -z $corpus ]]; then
-  echo "$0: no CORPUS_DIR, expected the folder of the corpus" >&2
-  exit 2
-fi
-[[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
+corpus_argument CORPUS_DIR
 shared_overrides ${overrides[@]+"${overrides[@]}"}
 
 if at 0 "set up .venv"; then

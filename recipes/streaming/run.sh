@@ -4,20 +4,13 @@
 # Stages: 0 set up, 1 prepare, 2 train, 3 tune the decoder, 4 evaluate on dev and test, 5 error rate against look-ahead, latency
 # and streams at once. The model learns from the bundled speechocean762-small. DATA and RUN change the folders.
 set -euo pipefail
-invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export PATH="$PWD/.venv/bin:$PATH"
 data="${DATA:-data/speechocean762}"
 run="${RUN:-runs/streaming}"
-corpus="${rest[0]:-}"
-overrides=(${rest[@]+"${rest[@]:1}"})
-if [[ -z $corpus ]]; then
-  echo "$0: no CORPUS_DIR, expected the folder of the corpus" >&2
-  exit 2
-fi
-[[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
+corpus_argument CORPUS_DIR
 
 if at 0 "set up .venv"; then
   bash recipes/setup.sh microphone

@@ -6,7 +6,6 @@
 # EXPERIMENT=graves2013 trains the network of Graves, Mohamed and Hinton (2013), without stages 2 and 3. DATA and RUN change
 # the folders.
 set -euo pipefail
-invoked_from="$PWD"
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
