@@ -66,6 +66,7 @@ Synthetic speech of recorded voices:
     voices_speakers   its speakers: a voice, its rate, pitch and vocal tract, recordings
     voices_engines    synthesizers behind one interface: RHVoice, flite, Festival, SVOX Pico, Piper, espeak-ng
     voices_programs   flite and Festival
+    voices_kokoro     Kokoro, whose neural voices read phones
     voices_libraries  RHVoice, SVOX Pico, Piper and espeak-ng
     voices_texts      sentences, words, numbers, letters and dates with CMUdict's pronunciations
     voices_channels   rooms, noise, clipping, telephones, lossy codecs

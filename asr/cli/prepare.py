@@ -107,7 +107,7 @@ def prepare_voices(
     engines: Annotated[
         str,
         typer.Option(
-            help="synthesizers, separated by commas: rhvoice, flite, festival, pico, espeak, piper; "
+            help="synthesizers, separated by commas: rhvoice, flite, festival, pico, espeak, kokoro, piper; "
             "by default those that are installed, without piper"
         ),
     ] = "",
