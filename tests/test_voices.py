@@ -286,12 +286,14 @@ def test_kokoro_without_voices_is_refused(folder: str | None, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("text", "phones", "symbols"),
     [
-        ("better", "B EH1 T ER0", "bˈɛɾəɹ."),
-        ("attend", "AH0 T EH1 N D", "ətˈɛnd."),  # no flap before a stressed vowel
-        ("party", "P AA1 R T IY0", "pˈɑɹɾi."),
-        ("the|bird|can|say|it", "DH AH0|B ER1 D|K AE1 N|S EY1|IH1 T", "ðə bˈɜɹd kæn sˈA ɪt."),
-        ("can", "K AE1 N", "kˈæn."),
-        ("understudy", "AH1 N D ER0 S T AH2 D IY0", "ˈʌndəɹstˌʌdi."),
+        ("better", "B EH1 T ER0", "bˈɛɾəɹ"),
+        ("attend", "AH0 T EH1 N D", "ətˈɛnd"),  # no flap before a stressed vowel
+        ("party", "P AA1 R T IY0", "pˈɑɹɾi"),
+        ("the|bird|can|say|it", "DH AH0|B ER1 D|K AE1 N|S EY1|IH1 T", "ðə bˈɜɹd kæn sˈA ɪt"),
+        ("can", "K AE1 N", "kˈæn"),
+        ("we|had|better|attend", "W IY1|HH AE1 D|B EH1 T ER0|AH0 T EH1 N D", "wi hæd bˈɛɾəɹ ətˈɛnd"),
+        ("we|had|better|attend|him", "W IY1|HH AE1 D|B EH1 T ER0|AH0 T EH1 N D|HH IH1 M", "wi hæd bˈɛɾəɹ ətˈɛnd hɪm."),
+        ("understudy", "AH1 N D ER0 S T AH2 D IY0", "ˈʌndəɹstˌʌdi"),
     ],
 )
 def test_phones_in_symbols_of_kokoro(text: str, phones: str, symbols: str) -> None:
