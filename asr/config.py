@@ -40,6 +40,7 @@ class SourcesConfig:
 
     weights: list[float] = within(0, 1000)
     shards_at_once: int = within(1, 100000)
+    split: bool = any_value()
     skip_bad: bool = any_value()
     spool_dir: str = any_value()
     spool_gib: float = within(0, 1000000)

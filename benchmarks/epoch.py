@@ -35,12 +35,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import asr.features.dataset
 import asr.training.loop
 from asr.cli.compose import compose
-from asr.features.dataset import Batch, Item
+from asr.features.dataset import Batch
 from asr.nn.lstm import RecurrentStack
 from asr.nn.ragged import length_mask
 from asr.system.processor import choose_precision
 from asr.training import data
-from asr.training.data import plan_updates
+from asr.training.data import Update, plan_updates
 from asr.training.loop import prepare
 from asr.training.run import Run
 from asr.training.sections import Section
@@ -101,8 +101,8 @@ def section_of(run: Run) -> Section:
     return run.sections.open(EPOCH, 0, {})
 
 
-def batches_of(run: Run, part: float) -> list[list[list[Item]]]:
-    """Return the epoch's groups, of one batch each, or the given part of them."""
+def updates_of(run: Run, part: float) -> list[Update]:
+    """Return the epoch's updates, of one batch each, or the given part of them."""
     plan = plan_updates(run, section_of(run))
     return plan[: max(1, round(part * len(plan)))]
 
@@ -122,14 +122,14 @@ def make_epoch(corpus: str, part: float, packed: bool, precision: str, cached: b
     run = start_run(corpus, precision, 2.0 if cached else 0.0)
     if packed:
         pack(run)
-    section, groups = section_of(run), batches_of(run, part)
+    section, updates = section_of(run), updates_of(run, part)
 
     def epoch() -> dict[str, float]:
         run.model.train()
         with timed_stages() as seconds, patch("asr.training.data.progress", without_progress_bar):
             started = time.perf_counter()
-            for group, shares in data.shares(run, section, groups):
-                asr.training.loop.update_weights(run, shares, data.loss_divisor(run, section, group), 1e-4)
+            for update, shares in data.shares(run, section, updates):
+                asr.training.loop.update_weights(run, shares, update.divisor, 1e-4)
             seconds["all"] = time.perf_counter() - started
         return dict(seconds)
 
@@ -164,7 +164,8 @@ def as_method(function: Callable[..., Any]) -> Callable[..., Any]:
 def check(corpus: str) -> float:
     """Return the largest difference of ours from packed: log-probabilities and gradients, each relative to its largest."""
     run = start_run(corpus, "float32", 0.0)
-    batch = next(section_of(run).dataset.batches(plan_updates(run, section_of(run))[0]))
+    (items, _), *_ = plan_updates(run, section_of(run))[0].parts
+    batch = next(section_of(run).dataset.batches([items]))
     ours = outputs_and_gradients(run, batch)
     pack(run)
     packed = outputs_and_gradients(run, batch)
@@ -196,7 +197,7 @@ def time_speechbrain(python: str, corpus: str, count: int) -> dict[str, float]:
     """
     run = start_run(corpus, "float32", 0.0)
     section = section_of(run)
-    plan = sorted((batch for (batch,) in plan_updates(run, section)), key=len)
+    plan = sorted((items for update in plan_updates(run, section) for items, _ in update.parts), key=len)
     warm_up = plan[len(plan) // 2]
     timed = [plan[round(index)] for index in np.linspace(0, len(plan) - 1, count + 2)[1:-1]]
     batches = [
@@ -243,7 +244,7 @@ def main() -> None:
     if choose_precision("auto", CPU).name == "float32":
         del systems["ours, float32"]  # the same as ours
     run = start_run(corpus, "float32", 0.0)
-    utterances = sum(len(batch) for (batch,) in batches_of(run, args.part))
+    utterances = sum(len(items) for update in updates_of(run, args.part) for items, _ in update.parts)
     best = time_epochs(corpus, args.part, systems, args.rounds)
     rates = {name: utterances / record["all"] for name, record in best.items()}
     if args.speechbrain:

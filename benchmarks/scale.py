@@ -100,8 +100,8 @@ def quantities(hours: float, c: Mapping[str, float]) -> dict[str, float]:
 def training(machines: int, hours: float, c: Mapping[str, float]) -> dict[str, float]:
     """Where training on many machines of one GPU each breaks: an epoch's hours, and what its parts ask of the network.
 
-    Every process plans the whole epoch, and every machine reads every shard, so that a batch does not depend on the number
-    of machines. ``share_bits`` is for machines that read only what they train on. Rates are in bits per second.
+    By default every process plans the whole epoch, and every machine reads every shard, so that a batch does not depend on
+    the number of machines. What is called ``split_`` is with ``sources.split``. Rates are in bits per second.
     """
     q = quantities(hours, c)
     computing_h = q["epoch_gpu_h"] / machines
@@ -117,7 +117,10 @@ def training(machines: int, hours: float, c: Mapping[str, float]) -> dict[str, f
         "checksum_h": q["checksum_core_h"],
         "every_bits": 8 * q["storage_flac"] / epoch_s,
         "store_bits": 8 * q["storage_flac"] * machines / epoch_s,
-        "share_bits": 8 * q["storage_flac"] / machines / epoch_s,
+        "split_planning_h": q["plan_core_h"] / machines,
+        "split_checksum_h": q["checksum_core_h"] / machines,
+        "split_bits": 8 * q["storage_flac"] / machines / epoch_s,
+        "split_store_bits": 8 * q["storage_flac"] / epoch_s,
         "gradient_bits": 8 * gradient_bytes * (3600 * hours / batch_s) / epoch_s,
         "batch_h": batch_s / 3600,
     }
@@ -220,7 +223,10 @@ TRAINING_ROWS = [
     Row("checksum_h", "checksums, each machine", "time"),
     Row("every_bits", "a machine reads every shard", "rate"),
     Row("store_bits", "the store sends all machines", "rate"),
-    Row("share_bits", "a machine reads only its share", "rate"),
+    Row("split_planning_h", "with `sources.split`: planning, each process", "time"),
+    Row("split_checksum_h", "with `sources.split`: checksums, each machine", "time"),
+    Row("split_bits", "with `sources.split`: a machine reads its part", "rate"),
+    Row("split_store_bits", "with `sources.split`: the store sends all machines", "rate"),
     Row("gradient_bits", "a machine sends gradients", "rate"),
     Row("batch_h", "speech in a batch", "time"),
 ]

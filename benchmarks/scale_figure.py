@@ -41,7 +41,7 @@ def main() -> None:
         "every process plans the epoch": ([run["planning_h"] for run in runs], RED, "--"),
         "every machine checks every shard": ([run["checksum_h"] for run in runs], RED, ":"),
         "gradients": (hours("gradient_bits"), GREY, ":"),
-        "every machine reads its share": (hours("share_bits"), GREY, "-"),
+        "every machine reads its part (sources.split)": (hours("split_bits"), BLUE, ":"),
     }
     with matplotlib.rc_context({**STYLE, "figure.facecolor": "white", "savefig.facecolor": "white"}):
         figure = Figure(figsize=(7, 3.6), layout="constrained")

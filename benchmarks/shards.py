@@ -34,10 +34,9 @@ from asr.cli.compose import compose
 from asr.corpus.manifest import read_manifest, write_corpus
 from asr.corpus.shard_writer import write_shards
 from asr.corpus.shards import open_shards
-from asr.training.data import Share, Update, loss_divisor, plan_updates, remaining_sections, shares
+from asr.training.data import Share, Update, plan_updates, remaining_sections, shares
 from asr.training.loop import prepare, update_weights
 from asr.training.run import Run
-from asr.training.sections import Section
 from asr.training.shard_reader import ShardReader
 from benchmarks.timing import SeparateProcess, build_parser, format_table, report_results
 
@@ -88,11 +87,11 @@ def make_measure(
     def measure() -> dict[str, float]:
         count, frames, started, opening[0] = 0, 0, time.perf_counter(), 0.0
         while count < utterances:
-            section, update, parts = next(stream)
-            count += sum(len(batch) for batch in update)
+            update, parts = next(stream)
+            count += sum(len(items) for items, _ in update.parts)
             frames += sum(int(batch.feature_lengths.sum()) for batch, _ in parts)
             if train:
-                update_weights(run, parts, loss_divisor(run, section, update), 1e-4)
+                update_weights(run, parts, update.divisor, 1e-4)
         seconds = time.perf_counter() - started
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         speech = frames * run.config.features.frame_shift_ms / 1000
@@ -101,7 +100,7 @@ def make_measure(
     return measure
 
 
-def batches(run: Run, opening: list[float]) -> Iterator[tuple[Section, Update, list[Share]]]:
+def batches(run: Run, opening: list[float]) -> Iterator[tuple[Update, list[Share]]]:
     """Yield the batches of one epoch after another; add the seconds that the opening of sections takes."""
     while True:
         sections = remaining_sections(run)
@@ -111,8 +110,7 @@ def batches(run: Run, opening: list[float]) -> Iterator[tuple[Section, Update, l
             opening[0] += time.perf_counter() - started
             if section is None:
                 break
-            for update, parts in shares(run, section, plan_updates(run, section)):
-                yield section, update, parts
+            yield from shares(run, section, plan_updates(run, section))
             run.progress.end_section()
         run.progress.epoch, run.progress.section = run.progress.epoch + 1, 0
 

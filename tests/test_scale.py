@@ -128,7 +128,10 @@ def test_training_on_two_machines_by_hand() -> None:
     assert run["checksum_h"] == pytest.approx(0.01)
     assert run["every_bits"] == pytest.approx(576e9 / 900)
     assert run["store_bits"] == pytest.approx(2 * 576e9 / 900)
-    assert run["share_bits"] == pytest.approx(288e9 / 900)
+    assert run["split_bits"] == pytest.approx(288e9 / 900)
+    assert run["split_store_bits"] == run["every_bits"]
+    assert run["split_planning_h"] * run["machines"] == run["planning_h"]
+    assert run["split_checksum_h"] * run["machines"] == run["checksum_h"]
     assert run["gradient_bits"] == pytest.approx(8 * 20e6 * 22_500 / 900)  # each sends 20 MB an update
     assert run["batch_h"] == pytest.approx(160 / 3600)
     assert training(1, 1000, BY_HAND)["gradient_bits"] == 0

@@ -4,13 +4,16 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import weakref
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -37,6 +40,8 @@ from asr.training.run import Run
 from tests.conftest import TINY_MODEL, make_utterances
 from tests.faults import kill_and_resume, processes
 from tests.test_train import config, run, start
+
+T = TypeVar("T")
 
 PART = ("sources.shards_at_once=2", "trainer.batch_utterances=2", "model.dropout=0.2", "trainer.epochs=3")
 """Of the four shards below, two at once: an epoch has two sections."""
@@ -114,6 +119,147 @@ class Place:
 
     def __init__(self, rank: int, count: int) -> None:
         self.process_index, self.num_processes = rank, count
+
+
+class Together:
+    """Several processes as threads, for what they exchange. ``gather`` waits for all of them."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.found, self.barrier = count, [None] * count, threading.Barrier(count, timeout=60)
+
+    def gather(self, accelerator: Any, found: Any) -> list[Any]:
+        self.found[accelerator.process_index] = found
+        self.barrier.wait()
+        everyone = list(self.found)
+        self.barrier.wait()
+        return everyone
+
+    def run(self, work: Callable[[int], T]) -> list[T]:
+        with ThreadPoolExecutor(self.count) as pool:
+            return list(pool.map(work, range(self.count)))
+
+
+class OneOf:
+    """An accelerator of this process that says it is one of several."""
+
+    def __init__(self, accelerator: Any, rank: int, count: int) -> None:
+        self._accelerator, self.process_index, self.num_processes = accelerator, rank, count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._accelerator, name)
+
+
+def start_split(corpus: Path, folder: Path, together: Together, *overrides: str) -> list[Run]:
+    """The runs of processes that split the shards."""
+    runs, real = [], asr.training.loop.make_accelerator
+    with pytest.MonkeyPatch.context() as patch:
+        for rank in range(together.count):
+            patch.setattr(
+                asr.training.loop,
+                "make_accelerator",
+                lambda *given, rank=rank: OneOf(real(*given), rank, together.count),
+            )
+            runs.append(start(corpus, folder / str(rank), "sources.split=true", *overrides))
+            runs[-1].progress.loss_count = 1
+    return runs
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_that_split_the_shards_train_on_each_utterance_once_and_keep_in_step(
+    tone_corpus: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Three processes have sections of two shards: one of them borrows an utterance."""
+    together = Together(count)
+    monkeypatch.setattr("asr.training.sections.gather", together.gather)
+    monkeypatch.setattr("asr.training.data.gather", together.gather)
+    settings = ("sources.shards_at_once=1", "trainer.batch_utterances=4", "trainer.accumulation=2")
+    runs = start_split(tone_corpus, tmp_path, together, f"corpus.train={shards}", *settings)
+    fetched: list[set[int]] = [set() for _ in runs]
+    for one, numbers in zip(runs, fetched, strict=True):
+        spool = one.sections._reader._spool
+        monkeypatch.setattr(
+            spool, "fetch", lambda index, number, fetch=spool.fetch, n=numbers: (n.add(number), fetch(index, number))[1]
+        )
+
+    def epoch(rank: int) -> list[tuple[int, float, list[tuple[str, ...]], list[float]]]:
+        parts, updates = runs[rank], []
+        for section in remaining_sections(parts):
+            for update, batches in shares(parts, section, plan_updates(parts, section)):
+                ids = [batch.ids for batch, factor in batches if factor]
+                updates.append((section.number, update.divisor, ids, [factor for _, factor in batches]))
+            parts.progress.end_section()
+        return updates
+
+    everyone = together.run(epoch)
+    expected = {one.id: len(one.phones) for one in read_manifest(tone_corpus / "cuts_train.jsonl.gz")}
+    trained = [one for updates in everyone for _, _, ids, _ in updates for batch in ids for one in batch]
+    assert sorted(trained) == sorted(expected)
+    for same in zip(*everyone, strict=True):  # the updates of all processes
+        assert len({(number, divisor, len(factors)) for number, divisor, _, factors in same}) == 1
+        tokens = sum(expected[one] for _, _, ids, _ in same for batch in ids for one in batch)
+        assert same[0][1] == tokens
+        assert all(len(batch) <= 4 // count for _, _, ids, _ in same for batch in ids)
+    borrowed = sum(not any(factors) for updates in everyone for _, _, _, factors in updates)
+    assert (borrowed > 0) == (count == 3)
+    assert sorted(set.union(*fetched)) == [0, 1, 2, 3]
+    if count == 2:
+        assert [len(numbers) for numbers in fetched] == [2, 2]
+    for one in runs:
+        one.sections.close()
+
+
+def test_a_bad_shard_of_one_process_is_left_out_by_all(
+    tone_corpus: Path, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = Together(2)
+    monkeypatch.setattr("asr.training.sections.gather", together.gather)
+    settings = (f"corpus.train={damaged}", "sources.shards_at_once=2", "sources.skip_bad=true")
+    runs = start_split(tone_corpus, tmp_path, together, *settings)
+    found = together.run(lambda rank: len(runs[rank].sections.open(0, 0, runs[rank].progress.bad_shards).dataset))
+    assert sum(found) == 9
+    assert [[*one.progress.bad_shards] for one in runs] == [[f"{damaged}: shard 000002"]] * 2
+    for one in runs:
+        one.sections.close()
+
+
+def test_split_needs_shards_and_within_an_epoch_as_many_processes(
+    tone_corpus: Path, shards: Path, tmp_path: Path
+) -> None:
+    together = Together(2)
+    with pytest.raises(InputError, match=r"sources\.split without shards in corpus\.train, expected shards"):
+        start_split(tone_corpus, tmp_path / "cuts", together)
+    one, _ = start_split(tone_corpus, tmp_path / "two", together, f"corpus.train={shards}")
+    alone = start(tone_corpus, tmp_path / "one", f"corpus.train={shards}", "sources.split=true")
+    assert (one.sections.parts, alone.sections.parts) == (2, 1)
+    alone.load_state(one.state())
+    one.progress.groups = 1
+    with pytest.raises(
+        InputError, match=r"within epoch 1 with sections in 2 parts .*expected as many processes now, not 1"
+    ):
+        alone.load_state(one.state())
+
+
+SPLIT = ("sources.split=true", "sources.shards_at_once=1", "trainer.accumulation=2")
+
+
+@pytest.mark.slow
+def test_two_processes_that_split_the_shards_have_the_loss_of_one(
+    tone_corpus: Path, shards: Path, tmp_path: Path
+) -> None:
+    """With weights that stay and utterances as they are, the mean loss of an epoch does not depend on its batches."""
+    still = ["optimizer.learning_rate=1e-12", "trainer.epochs=2", "augment=none", f"corpus.train={shards}", *SPLIT]
+    means = []
+    for count in (1, 2):
+        arguments = processes.train_arguments(tone_corpus, tmp_path / str(count), still)
+        subprocess.run(processes.command(count, "asr", arguments), check=True, capture_output=True)
+        means.append([record["train_loss"] for record in kill_and_resume.history(tmp_path / str(count))])
+    assert means[0] == pytest.approx(means[1], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_that_split_the_shards_go_on_after_a_death(tone_corpus: Path, shards: Path, tmp_path: Path) -> None:
+    overrides = ["trainer.epochs=60", f"corpus.train={shards}", *SPLIT]
+    assert processes.kill_and_resume(tone_corpus, tmp_path, 1, 2, overrides) == []
 
 
 def test_manifests_and_shards_are_mixed_with_weights(tone_corpus: Path, shards: Path, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
-"""The data of a training run: both sets, the updates of a section, and each process's share of a batch."""
+"""The data of a training run: both sets, the updates of a section, and each process's part of them."""
 
 import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 from accelerate import Accelerator
 
 from asr.config import FeatureConfig, TrainConfig
@@ -15,6 +17,7 @@ from asr.features.dataset import Batch, Dataset, Item, plan_training
 from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics, FeatureSums
 from asr.system.progress import progress
 from asr.training.data_checks import UtteranceCheck, check_index, check_stored_features
+from asr.training.distributed import gather
 from asr.training.objective import views_of
 from asr.training.pretrained import FrozenLayers
 from asr.training.run import Run
@@ -24,11 +27,25 @@ from asr.training.sources import locate, open_source, open_sources
 
 log = logging.getLogger("asr.training")
 
-Update = list[list[Item]]
-"""The batches of one update: `trainer.accumulation` of them, fewer at the end of a section."""
-
 Share = tuple[Batch, float]
 """A process's part of a batch, and the factor on its loss: 0 if it only repeats an utterance to keep in step."""
+
+
+Part = tuple[list[Item], float]
+"""The items of such a batch, and the factor."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """One step of the optimizer: `trainer.accumulation` batches, fewer at the end of a section.
+
+    ``parts`` are this process's items of each batch, with the factor on their loss. ``divisor`` is that of the loss summed
+    over all processes.
+    """
+
+    parts: list[Part]
+    divisor: float
+
 
 STATISTICS_S = 20 * 3600.0
 """Seconds of speech in shards from which the mean and variance of all features are learned."""
@@ -128,33 +145,56 @@ def remaining_sections(run: Run) -> Iterator[Section]:
 
 def plan_updates(run: Run, section: Section) -> list[Update]:
     """The updates of a section. They follow from the seed alone, so that a resumed run has the same ones."""
-    trainer, chosen = run.config.trainer, section.chosen.tolist()
+    trainer, chosen, processes = run.config.trainer, section.chosen.tolist(), run.sections.parts
     durations_s = [section.dataset.utterances[index].duration_s for index in chosen]
-    speeds = run.config.augment.speeds
-    planned = plan_training(durations_s, speeds, trainer.batch_seconds, trainer.batch_utterances, section.seed)
+    largest = trainer.batch_seconds / processes, max(1, trainer.batch_utterances // processes)
+    planned = plan_training(durations_s, run.config.augment.speeds, *largest, section.seed)
     batches = [[Item(chosen[item.utterance], item.speed) for item in batch] for batch in planned]
-    return [batches[start : start + trainer.accumulation] for start in range(0, len(batches), trainer.accumulation)]
+    sizes = np.array([_size(run, section, batch) for batch in batches])
+    parts, sizes = _share_batches(run, batches, sizes) if processes == 1 else _fill_up(run, section, batches, sizes)
+    updates = []
+    for start in range(0, len(parts), trainer.accumulation):
+        chunk = slice(start, start + trainer.accumulation)
+        divisor = 1.0 if trainer.loss_reduction == "sum" else float(max(1, sizes[chunk].sum()))
+        updates.append(Update(parts[chunk], divisor))
+    return updates
+
+
+def _share_batches(run: Run, batches: Sequence[list[Item]], sizes: np.ndarray) -> tuple[list[Part], np.ndarray]:
+    """This process's part of batches that all processes have planned: every n-th utterance. The sizes are unchanged."""
+    rank, processes = run.accelerator.process_index, run.accelerator.num_processes
+    return [(batch[rank::processes] or batch[:1], float(rank < len(batch))) for batch in batches], sizes
+
+
+def _fill_up(
+    run: Run, section: Section, batches: Sequence[list[Item]], sizes: np.ndarray
+) -> tuple[list[Part], np.ndarray]:
+    """Batches that this process alone has planned, with repeated utterances up to the number of every process.
+
+    The sizes are summed over all processes.
+    """
+    own = 0 if section.borrowed else len(batches)
+    everyone = gather(run.accelerator, sizes[:own])
+    count = max(len(one) for one in everyone)
+    totals = np.sum([np.pad(one, (0, count - len(one))) for one in everyone], axis=0)
+    parts = [(batch, 1.0) for batch in batches[:own]]
+    return [*parts, *[(batches[0][:1], 0.0)] * (count - own)], totals
 
 
 def shares(run: Run, section: Section, updates: Sequence[Update]) -> Iterator[tuple[Update, list[Share]]]:
-    """Each update of a section with this process's share of its batches: every n-th utterance.
-
-    A resumed run skips the updates that it has done.
-    """
-    rank, processes = run.accelerator.process_index, run.accelerator.num_processes
+    """Each update of a section with this process's batches. A resumed run skips the updates that it has done."""
     remaining = updates[run.progress.groups :]
-    parts = [batch[rank::processes] or batch[:1] for update in remaining for batch in update]
-    batches = section.dataset.batches(parts, run.config.augment, section.seed, views_of(run))
+    batches = section.dataset.batches(
+        [items for update in remaining for items, _ in update.parts], run.config.augment, section.seed, views_of(run)
+    )
     part = f", part {section.number + 1} of {section.count}" if section.count > 1 else ""
     label = f"epoch {run.progress.epoch + 1}{part}"
-    for update in progress(remaining, label, len(remaining)) if rank == 0 else remaining:
-        yield update, [(next(batches), float(rank < len(batch))) for batch in update]
+    for update in progress(remaining, label, len(remaining)) if run.accelerator.process_index == 0 else remaining:
+        yield update, [(next(batches), factor) for _, factor in update.parts]
 
 
-def loss_divisor(run: Run, section: Section, update: Update) -> float:
-    """The divisor of an update's summed loss, the same in every process."""
-    items = [item for batch in update for item in batch]
-    reduction = run.config.trainer.loss_reduction
-    if reduction == "token":
-        return float(max(1, sum(len(section.dataset.tokens[item.utterance]) for item in items)))
-    return float(len(items)) if reduction == "utterance" else 1.0
+def _size(run: Run, section: Section, batch: Sequence[Item]) -> int:
+    """What the loss of a batch is divided by: its tokens, or its utterances."""
+    if run.config.trainer.loss_reduction == "token":
+        return sum(len(section.dataset.tokens[item.utterance]) for item in batch)
+    return len(batch)

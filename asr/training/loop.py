@@ -25,7 +25,7 @@ from asr.scoring.error_rate import Score, rate_name
 from asr.system.lock import open_run_lock
 from asr.system.signals import StopRequest, catch_stop_signals
 from asr.training.checkpoints import raise_if_stopped, restore, save_epoch, save_if_due, saved_on_bad_input
-from asr.training.data import Share, load_data, loss_divisor, plan_updates, remaining_sections, shares
+from asr.training.data import Share, load_data, plan_updates, remaining_sections, shares
 from asr.training.distributed import make_accelerator, report_lost_process, signal_in_any_process
 from asr.training.final_model import write_model
 from asr.training.model_card import describe
@@ -115,10 +115,9 @@ def train_epoch(run: Run, stop: StopRequest) -> None:
         for section in remaining_sections(run):
             updates = plan_updates(run, section)
             for update, batches in shares(run, section, updates):
-                divisor = loss_divisor(run, section, update)
                 learning_rate = learning_rate_at(run, section.epoch_fraction(run.progress.groups / len(updates)))
-                loss = update_weights(run, batches, divisor, learning_rate)
-                run.progress.add_update(loss, divisor, learning_rate)
+                loss = update_weights(run, batches, update.divisor, learning_rate)
+                run.progress.add_update(loss, update.divisor, learning_rate)
                 save_if_due(run, stop)
             run.progress.end_section()
     dev = validate(run)

@@ -114,6 +114,7 @@ class Run:
             "encoder": self.checkpoint.digest if self.checkpoint else "",
             "phones": self.bundle.inventory.mapping,
             "shards": self.sections.digests,
+            "parts": self.sections.parts,
             "model": copy_weights(self.plain_model),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state,
@@ -133,6 +134,10 @@ class Run:
             raise InputError(f"{phones.name}: other phones, expected those that the run began with")
         if state.get("shards", self.sections.digests) != self.sections.digests:
             raise InputError("corpus.train: other shards, expected those that the run began with")
+        parts, done = state.get("parts", self.sections.parts), state["progress"]
+        if parts != self.sections.parts and (done["section"] or done["groups"]):
+            within = f"the run stopped within epoch {done['epoch'] + 1} with sections in {parts} parts (sources.split)"
+            raise InputError(f"{within}, expected as many processes now, not {self.sections.parts}")
         if self.checkpoint and self.checkpoint.digest != state["encoder"]:
             before = f"the one that the run began with (SHA-256 {state['encoder']})"
             raise InputError(f"{self.checkpoint.folder}: another checkpoint, expected {before}")

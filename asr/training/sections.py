@@ -1,12 +1,14 @@
 """The training set, opened section by section. While one section is trained, the next one is read in the background.
 
 Memory holds two sections, whatever the size of the corpus. Without shards, all epochs have one and the same section, whose
-features are cached.
+features are cached. Every process has all of a section; with ``sources.split`` it has its part of the shards alone, of a
+section that is larger by the number of processes.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from accelerate import Accelerator
@@ -21,6 +23,8 @@ from asr.training.distributed import gather
 from asr.training.shard_reader import Loaded, ShardReader, Visit
 from asr.training.sources import Source, deal
 
+T = TypeVar("T")
+
 MAX_EPOCHS = 10_000
 """The most epochs of a training, so that one number can stand for epoch and section."""
 
@@ -33,6 +37,7 @@ class Section:
     """Utterances that are planned and trained together: section ``number`` of the ``count`` of an epoch.
 
     ``chosen``, (utterances,) int64, are their indices in ``dataset``. ``seed`` decides their order and augmentation.
+    ``borrowed``: this process has none of its own, but one of another process, to keep in step.
     """
 
     number: int
@@ -40,6 +45,7 @@ class Section:
     dataset: Dataset
     chosen: np.ndarray
     seed: tuple[int, int]
+    borrowed: bool = False
 
     def epoch_fraction(self, fraction: float) -> float:
         """The fraction of the epoch that is done after this fraction of the section."""
@@ -59,12 +65,19 @@ class Sections:
         check: UtteranceCheck,
     ) -> None:
         self.sources, self.seed, self.epochs = sources, config.seed, config.trainer.epochs
-        self._shards_at_once, self._accelerator = config.sources.shards_at_once, accelerator
+        self._accelerator = accelerator
+        split = config.sources.split and accelerator.num_processes > 1
+        self.parts = accelerator.num_processes if split else 1
+        """Parts of a section, each of which one process has: 1 if every process has all of it."""
+        self._part = accelerator.process_index if split else 0
+        self._shards_at_once = config.sources.shards_at_once * self.parts
         self._reader, self._make_dataset, self._check = reader, make_dataset, check
         self._plans: dict[int, list[list[np.ndarray]]] = {}
         self.whole: Dataset | None = None
         """The only dataset if nothing is in shards: each source's utterances as often as an epoch may have them."""
         if all(source.shards is None for source in sources):
+            if split:
+                raise InputError("configuration: sources.split without shards in corpus.train, expected shards")
             self.whole = make_dataset([one for s in sources for one in [*s.utterances] * math.ceil(s.weight)])
 
     @property
@@ -85,21 +98,25 @@ class Sections:
         count, seed = self.count(epoch), (self.seed, epoch + MAX_EPOCHS * number)
         if self.whole is not None:
             return Section(number, count, self.whole, self._chosen(epoch), seed)
-        loaded = self._load_in_all_processes(self._visits(epoch, number, bad), bad)
+        loaded = self._load_in_all_processes(self._own(self._visits(epoch, number, bad)), bad)
         self._reader.use(loaded.in_use)
         following = (epoch, number + 1) if number + 1 < count else (epoch + 1, 0)
         if following[0] < self.epochs:
-            self._reader.start(self._visits(*following, bad), self._check)
-        utterances = self._from_manifests(epoch, number)
+            self._reader.start(self._own(self._visits(*following, bad)), self._check)
+        utterances = self._own(self._from_manifests(epoch, number))
         utterances += [one for shard, part in loaded.parts if shard not in bad for one in part]
+        found = self.parts == 1 or any(gather(self._accelerator, bool(utterances)))
+        borrowed = found and not utterances and self.parts > 1
+        if borrowed:
+            utterances = self._borrow(epoch, number, bad)
         dataset = self._make_dataset(utterances)
-        return Section(number, count, dataset, np.arange(len(dataset)), seed)
+        return Section(number, count, dataset, np.arange(len(dataset)), seed, borrowed)
 
     def sample(self, bad: dict[str, str]) -> Dataset:
         """Some of the training set: all of it without shards, else the first section. Processes need not be in step."""
         if self.whole is not None:
             return self.whole
-        loaded = self._reader.load(self._visits(0, 0, bad), self._check)
+        loaded = self._reader.load(self._visits(0, 0, bad)[: self._shards_at_once // self.parts], self._check)
         self._reader.use(loaded.in_use)
         return self._make_dataset(self._from_manifests(0, 0) + [one for _, part in loaded.parts for one in part])
 
@@ -160,6 +177,19 @@ class Sections:
             for shard, repetition, count in (units.tolist() if source.shards is not None else ())
         ]
         return [visit for visit in visits if visit.name not in bad]
+
+    def _own(self, items: list[T]) -> list[T]:
+        """The part of a section's shards or utterances that this process has."""
+        return items[self._part :: self.parts]
+
+    def _borrow(self, epoch: int, number: int, bad: dict[str, str]) -> list[Utterance]:
+        """One utterance of a section, whichever process has it."""
+        utterances = self._from_manifests(epoch, number)
+        if not utterances:
+            loaded = self._reader.load(self._visits(epoch, number, bad)[:1], self._check)
+            self._reader.use(loaded.in_use)
+            utterances = loaded.parts[0][1]
+        return utterances[:1]
 
     def _from_manifests(self, epoch: int, number: int) -> list[Utterance]:
         """The utterances of a section that are not in shards."""

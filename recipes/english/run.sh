@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Train the recognizer for English that ships with the package: Whisper's encoder, recurrent layers and CTC, on real speech of
-# learners (speechocean762) and on synthetic speech of recorded voices.
+# learners (speechocean762), on synthetic speech of recorded voices and on that of neural voices.
 #   recipes/english/run.sh SPEECHOCEAN762_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
 # Stages: 0 set up, 1 prepare speechocean762, 2 convert Whisper's encoder, 3 synthesize speech, 4 train on real speech, 5 train
 # on both, 6 train on more of the real speech, 7 train two views of each utterance to agree, 8 train to make few errors, 9 average
-# stages 6 and 8, 10 degrade the real speech, 11 train on it, 12 average stages 9 and 11 and tune the decoder, 13 evaluate.
-# Overrides go to stages 4 to 8 and 11. DATA and RUN change the folders, HOURS and MORE_HOURS the hours of synthetic speech of
-# stages 5 and 7; OUT_OF_DOMAIN names further manifests to evaluate on.
+# stages 6 and 8, 10 degrade the real speech, 11 train on it, 12 average stages 9 and 11, 13 synthesize neural speech, 14 train on
+# it, 15 average stages 12 and 14 and tune the decoder, 16 evaluate. Overrides go to stages 4 to 8, 11 and 14. DATA and RUN change
+# the folders; HOURS, MORE_HOURS and NEURAL_HOURS the hours of synthetic speech of stages 5, 7 and 14; KOKORO_VOICES names the
+# folder of Kokoro's voices, which npm fetches otherwise; OUT_OF_DOMAIN names further manifests to evaluate on.
 set -euo pipefail
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
@@ -19,11 +20,14 @@ encoder="$data/whisper-tiny.en"
 real="$data/speechocean762/cuts_train.jsonl.gz"
 synthetic="$data/voices/cuts_train.jsonl.gz"
 more="$data/voices-more/cuts_train.jsonl.gz"
+neural="$data/neural/cuts_train.jsonl.gz"
+degraded="$data/degraded/cuts_train.jsonl.gz"
+engines="rhvoice,flite,festival,pico,espeak"
 dev="$data/speechocean762/cuts_dev.jsonl.gz"
 [[ $dev == /* ]] || dev="$PWD/$dev"
 
 if at 0 "set up .venv"; then
-  bash recipes/setup.sh english voices synth
+  bash recipes/setup.sh english voices kokoro synth
 fi
 if at 1 "prepare speechocean762 in $data/speechocean762"; then
   asr prepare speechocean762 "$corpus" "$data/speechocean762"
@@ -33,8 +37,8 @@ if at 2 "convert Whisper's encoder to $encoder"; then
   python recipes/english/convert_whisper.py "$model" "$encoder"
 fi
 if at 3 "synthesize speech in $data/voices and $data/voices-more"; then
-  make_corpus "$data/voices" asr prepare voices "$data/voices" --hours "${HOURS:-6}" --seed 1
-  make_corpus "$data/voices-more" asr prepare voices "$data/voices-more" --hours "${MORE_HOURS:-3}" --seed 3
+  make_corpus "$data/voices" asr prepare voices "$data/voices" --hours "${HOURS:-6}" --seed 1 --engines "$engines"
+  make_corpus "$data/voices-more" asr prepare voices "$data/voices-more" --hours "${MORE_HOURS:-3}" --seed 3 --engines "$engines"
 fi
 if at 4 "train on real speech in $run-first"; then
   train_run "$run-first" experiment=english corpus.dir="$data/speechocean762" encoder.checkpoint="$encoder" \
@@ -73,19 +77,36 @@ if at 10 "degrade the real speech in $data/degraded"; then
   make_corpus "$data/degraded" python recipes/english/degrade.py "$data/degraded" "$real" "$run-average/model"
 fi
 if at 11 "train on it in $run-degraded"; then
-  python recipes/english/mix.py "$data/english/cuts_degraded.jsonl.gz" "$real=1" "$data/degraded/cuts_train.jsonl.gz=1" \
-    "$synthetic=0.25" "$more=0.25"
+  python recipes/english/mix.py "$data/english/cuts_degraded.jsonl.gz" "$real=1" "$degraded=1" "$synthetic=0.25" "$more=0.25"
   train_run "$run-degraded" experiment=english corpus.dir="$data/english" corpus.train=cuts_degraded.jsonl.gz corpus.dev="$dev" \
     encoder.checkpoint="$encoder" init_from="$run-average/model" features.padding_ms=250 optimizer.learning_rate=0.0003 \
     trainer.expected_errors=0.7 "augment.speeds=[0.9,1.0,1.1,1.25]" augment.time_masks=3 trainer.aligner_epochs=0 seed=2 \
     ${overrides[@]+"${overrides[@]}"}
 fi
-if at 12 "average the models of stages 9 and 11 in $run/model, and tune the decoder"; then
-  python recipes/english/average.py "$run/model" "$dev" "$run-average/model=0.5" "$run-degraded/model=0.5"
+if at 12 "average the models of stages 9 and 11 in $run-before/model"; then
+  python recipes/english/average.py "$run-before/model" "$dev" "$run-average/model=0.5" "$run-degraded/model=0.5"
+fi
+if at 13 "synthesize neural speech in $data/neural"; then
+  if [[ -z ${KOKORO_VOICES:-} ]]; then
+    mkdir -p "$data/kokoro"
+    (cd "$data/kokoro" && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz)
+    export KOKORO_VOICES="$data/kokoro/package/voices"
+  fi
+  make_corpus "$data/neural" asr prepare voices "$data/neural" --hours "${NEURAL_HOURS:-3}" --seed 5 --engines kokoro \
+    --held-out am_michael
+fi
+if at 14 "train on it in $run-neural"; then
+  python recipes/english/mix.py "$data/english/cuts_neural.jsonl.gz" "$real=1" "$degraded=1" "$neural=1" "$synthetic=0.3"
+  train_run "$run-neural" experiment=english corpus.dir="$data/english" corpus.train=cuts_neural.jsonl.gz corpus.dev="$dev" \
+    encoder.checkpoint="$encoder" init_from="$run-before/model" features.padding_ms=250 optimizer.learning_rate=0.0005 \
+    "augment.speeds=[0.9,1.0,1.1,1.25]" augment.time_masks=3 trainer.aligner_epochs=0 seed=3 ${overrides[@]+"${overrides[@]}"}
+fi
+if at 15 "average the models of stages 12 and 14 in $run/model, and tune the decoder"; then
+  python recipes/english/average.py "$run/model" "$dev" "$run-before/model=0.5" "$run-neural/model=0.5"
   asr lm "$data/english/cuts_train.jsonl.gz" "$run/phones.arpa" --order 4 --test "$dev"
   asr tune-decoder "$run/model" "$dev" --lm "$run/phones.arpa"
 fi
-if at 13 "evaluate"; then
+if at 16 "evaluate"; then
   # shellcheck disable=SC2086 # several manifests
   evaluate_manifests "$run" "$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz" ${OUT_OF_DOMAIN:-}
 fi

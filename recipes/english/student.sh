@@ -36,7 +36,8 @@ if at 3 "pretrain in $run-made"; then
     ${shared[@]+"${shared[@]}"}
 fi
 if at 4 "synthesize speech of recorded voices in $data/voices"; then
-  make_corpus "$data/voices" asr prepare voices "$data/voices" --hours "${HOURS:-6}" --seed 1
+  make_corpus "$data/voices" asr prepare voices "$data/voices" --hours "${HOURS:-6}" --seed 1 \
+    --engines rhvoice,flite,festival,pico,espeak
 fi
 if at 5 "degrade the real speech in $data/degraded"; then
   make_corpus "$data/degraded" python recipes/english/degrade.py "$data/degraded" "$real" english
