@@ -4,7 +4,8 @@
 
 An update is one step of the optimizer. A section is what is in memory at once: everything, or some shards. The checkpoint
 holds everything that decides the next update (`Run.state`), so a resumed run ends with the same weights, bit for bit. In
-distributed training each process computes its share of every batch: the number of processes does not change the gradient.
+distributed training each process computes its share of every batch: the number of processes does not change the gradient
+(unless each has shards of its own, with ``sources.split``).
 """
 
 import logging
