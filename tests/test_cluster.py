@@ -375,6 +375,48 @@ def test_a_cluster_of_two_nodes_that_are_killed(manifest: Path, tmp_path: Path) 
     assert "kill 1 (worker)" in result.stdout
 
 
+@pytest.mark.skipif("ASR_CLUSTER_TESTS" not in os.environ, reason="NO NODE FAILS: set ASR_CLUSTER_TESTS=1")
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_units_of_a_small_job_are_tried_on_another_node(count: int, tmp_path: Path) -> None:
+    """Nodes as ``ray start`` makes them. All units fail on the node that has the first of them."""
+    with tempfile.TemporaryDirectory() as folder:  # Ray's sockets want a short path
+        nodes = [Node(Path(folder), port := free_port(), head=True)]
+        try:
+            nodes.append(Node(Path(folder), port, head=False))
+            call = [sys.executable, "-c", FAILING_NODE, f"127.0.0.1:{port}", str(count), str(tmp_path / "node")]
+            done = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=120)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.splitlines() == [f"{number} None" for number in range(count)]
+        finally:
+            for node in reversed(nodes):
+                node.kill()
+
+
+FAILING_NODE = """
+import sys
+from pathlib import Path
+from asr.cluster.connection import connect
+from asr.cluster.engine import run_on_cluster
+from asr.errors import InputError
+
+address, count, first = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+
+def work(unit):
+    import ray
+    node = ray.get_runtime_context().get_node_id()
+    if not first.exists():
+        first.write_text(node)
+    if first.read_text() == node:
+        raise InputError(f"unit {unit}: no space left on device, expected some")
+
+with connect(address):
+    outcomes = sorted(run_on_cluster(lambda: work, range(count), count), key=lambda outcome: outcome.number)
+for outcome in outcomes:
+    print(outcome.number, outcome.error)
+"""
+
+
 @pytest.mark.skipif("ASR_CLUSTER_TESTS" not in os.environ, reason="RAY'S CLIENT IS NOT TESTED: set ASR_CLUSTER_TESTS=1")
 @pytest.mark.slow
 def test_transcripts_through_rays_client_are_the_same(manifest: Path, tmp_path: Path) -> None:

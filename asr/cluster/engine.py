@@ -96,6 +96,8 @@ class _Run:
         self.ready: Counter[str] = Counter()
         """The number of workers by node, without those that are starting."""
         self.busy = self.failed_starts = 0
+        self.elsewhere_until: float | None = None
+        """Until when a worker is awaited on another node, for units that failed on all nodes with workers."""
         self.deaths: Counter[str] = Counter()
         self.events: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self.make, self.releases, self.said = ray.put(make), installed_releases(), time.monotonic()
@@ -106,7 +108,7 @@ class _Run:
             while True:
                 yield from self._hire()
                 self._assign()
-                if self.exhausted and not (self.busy or self.interrupted):
+                if self.exhausted and not (self.busy or self.interrupted or self._hire_elsewhere()):
                     yield from self._give_up_failed(self.ready)
                     if not self.failed:
                         return
@@ -119,15 +121,27 @@ class _Run:
 
     def _hire(self) -> Iterator[Outcome[Any, Any]]:
         """Start actors up to what the cluster and the units that are left have room for."""
-        import ray
-
         if self.nodes.refresh():
             yield from self._give_up_failed()
         most = self.nodes.resources.workers or self.nodes.capacity + max(1, self.ready.total() // 2)
         for _ in range(len(self.workers), min(most, self.left)):
-            worker = _Worker(ray.remote(Actor).options(**self.nodes.options()).remote())
-            self.workers.add(worker)
-            self._follow(worker, worker.actor.start.remote(self.make, self.releases, os.getcwd()))
+            self._start_worker()
+
+    def _hire_elsewhere(self) -> bool:
+        """Ask for a worker on a node without any, if units failed on all others. Returns whether to wait for it."""
+        if not self.failed or not self.nodes.usable - self.ready.keys():
+            return False
+        if self.elsewhere_until is None:
+            self.elsewhere_until = time.monotonic() + WAITING_S
+            self._start_worker(self.ready.keys())
+        return time.monotonic() < self.elsewhere_until
+
+    def _start_worker(self, avoid: Collection[str] = ()) -> None:
+        import ray
+
+        worker = _Worker(ray.remote(Actor).options(**self.nodes.options(avoid)).remote())
+        self.workers.add(worker)
+        self._follow(worker, worker.actor.start.remote(self.make, self.releases, os.getcwd()))
 
     def _follow(self, worker: _Worker, reference: Any) -> None:
         reference.future().add_done_callback(lambda done: self.events.put((worker, done)))
@@ -192,7 +206,7 @@ class _Run:
 
     def _welcome(self, worker: _Worker, node: str, name: str, error: InputError | None) -> None:
         """A worker has started."""
-        self.nodes.names[node], self.failed_starts = name, 0
+        self.nodes.names[node], self.failed_starts, self.elsewhere_until = name, 0, None
         if node in self.nodes.left_out:  # it was asked for before
             self._dismiss(worker)
             return

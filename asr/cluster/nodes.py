@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from asr.cluster.actor import Resources
@@ -47,11 +47,11 @@ class Nodes:
         self._known_until = time.monotonic() + KNOWN_S
         return True
 
-    def options(self) -> dict[str, Any]:
-        """Ray's options for a new actor."""
+    def options(self, avoid: Collection[str] = ()) -> dict[str, Any]:
+        """Ray's options for a new actor, on no node that is left out or to avoid."""
         options: dict[str, Any] = {"num_cpus": self.resources.cpus, "num_gpus": self.resources.gpus}
-        if self.left_out:
-            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(self.left_out))})"}
+        if others := self.left_out.union(avoid):
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(others))})"}
         return options
 
     def note_failure(self, node: str, failures: dict[str, int]) -> None:
