@@ -164,7 +164,7 @@ def as_method(function: Callable[..., Any]) -> Callable[..., Any]:
 def check(corpus: str) -> float:
     """Return the largest difference of ours from packed: log-probabilities and gradients, each relative to its largest."""
     run = start_run(corpus, "float32", 0.0)
-    (items, _), *_ = plan_updates(run, section_of(run))[0].parts
+    (items, _), *_ = plan_updates(run, section_of(run))[0].batches
     batch = next(section_of(run).dataset.batches([items]))
     ours = outputs_and_gradients(run, batch)
     pack(run)
@@ -197,7 +197,7 @@ def time_speechbrain(python: str, corpus: str, count: int) -> dict[str, float]:
     """
     run = start_run(corpus, "float32", 0.0)
     section = section_of(run)
-    plan = sorted((items for update in plan_updates(run, section) for items, _ in update.parts), key=len)
+    plan = sorted((items for update in plan_updates(run, section) for items, _ in update.batches), key=len)
     warm_up = plan[len(plan) // 2]
     timed = [plan[round(index)] for index in np.linspace(0, len(plan) - 1, count + 2)[1:-1]]
     batches = [
@@ -244,7 +244,7 @@ def main() -> None:
     if choose_precision("auto", CPU).name == "float32":
         del systems["ours, float32"]  # the same as ours
     run = start_run(corpus, "float32", 0.0)
-    utterances = sum(len(items) for update in updates_of(run, args.part) for items, _ in update.parts)
+    utterances = sum(len(items) for update in updates_of(run, args.part) for items, _ in update.batches)
     best = time_epochs(corpus, args.part, systems, args.rounds)
     rates = {name: utterances / record["all"] for name, record in best.items()}
     if args.speechbrain:

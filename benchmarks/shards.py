@@ -88,7 +88,7 @@ def make_measure(
         count, frames, started, opening[0] = 0, 0, time.perf_counter(), 0.0
         while count < utterances:
             update, parts = next(stream)
-            count += sum(len(items) for items, _ in update.parts)
+            count += sum(len(items) for items, _ in update.batches)
             frames += sum(int(batch.feature_lengths.sum()) for batch, _ in parts)
             if train:
                 update_weights(run, parts, update.divisor, 1e-4)

@@ -24,8 +24,9 @@ from data_prep.voices_engines import DEFAULT_ENGINES, Style, Voice, make_engine
 from data_prep.voices_speakers import Recordings, SpeakerTask, record_speaker
 from data_prep.voices_texts import WORDNET, load_texts
 
-WEIGHTS = {"rhvoice": 2.0, "espeak": 1 / 3}
-"""Weight of each voice of an engine, 1 if it is not here. espeak-ng's three kinds together count as one voice."""
+WEIGHTS = {"rhvoice": 2.0, "espeak": 1 / 3, "kokoro": 1 / 4}
+"""Weight of each voice of an engine, 1 if it is not here. espeak-ng's three kinds together count as one voice, Kokoro's 28
+as seven."""
 
 HELD_OUT = ("clb", "rms")
 """Persons that are held out for the test, in this order of preference. slt is in three engines, too good to lose."""

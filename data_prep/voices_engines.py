@@ -48,7 +48,7 @@ class Engine(Protocol):
         """Whether `speak` returns the phones."""
 
     def voices(self) -> Sequence[Voice]:
-        """The American voices that are installed; raises InputError, with how to install them, if there are none."""
+        """The voices of English that are installed; raises InputError, with how to install them, if there are none."""
 
     def speak(self, text: str, voice: Voice, style: Style) -> Spoken:
         """Synthesize a text in lower case without punctuation."""

@@ -34,7 +34,7 @@ SLOWEST, SLOWEST_SHORT = 0.85, 1.1
 """Least factor on the rate, for long and short texts."""
 
 USUAL_SHARE = 0.9
-"""Share of words with several pronunciations that are pronounced as CMUdict has it first."""
+"""Share of words that are pronounced as CMUdict has it first. The others draw from all its pronunciations."""
 
 SYMBOLS = {
     "AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "W", "AY": "I", "B": "b", "CH": "ʧ", "D": "d", "DH": "ð",

@@ -576,7 +576,7 @@ def test_every_weight_that_is_not_finite_is_named_at_the_step(tone_corpus: Path,
     everything = ("model=cnn_blstm_attention", "model.projection=8", "model.layer_norm=true")
     parts = start(tone_corpus, tmp_path, *everything, "model.layers=2", "model.hidden=16")
     parts.progress.epoch = epoch
-    ((items, _),) = plan_updates(parts, parts.sections.open(0, 0, {}))[0].parts
+    ((items, _),) = plan_updates(parts, parts.sections.open(0, 0, {}))[0].batches
     (batch,) = train_set_of(parts).batches([items])
     weights = dict(parts.plain_model.named_parameters())
     assert len(weights) > 20

@@ -164,6 +164,26 @@ def start_split(corpus: Path, folder: Path, together: Together, *overrides: str)
     return runs
 
 
+def updates_left(parts: Run) -> list[tuple[int, float, list[tuple[str, ...]], list[float]]]:
+    """The updates of a process that are left in an epoch: section, divisor, ids of each batch, factors of all batches."""
+    updates = []
+    for section in remaining_sections(parts):
+        for update, batches in shares(parts, section, plan_updates(parts, section)):
+            ids = [batch.ids for batch, factor in batches if factor]
+            updates.append((section.number, update.divisor, ids, [factor for _, factor in batches]))
+        parts.progress.end_section()
+    return updates
+
+
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> Together:
+    """What two processes exchange."""
+    together = Together(2)
+    monkeypatch.setattr("asr.training.sections.gather", together.gather)
+    monkeypatch.setattr("asr.training.data.gather", together.gather)
+    return together
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_that_split_the_shards_train_on_each_utterance_once_and_keep_in_step(
     tone_corpus: Path, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
@@ -181,16 +201,7 @@ def test_processes_that_split_the_shards_train_on_each_utterance_once_and_keep_i
             spool, "fetch", lambda index, number, fetch=spool.fetch, n=numbers: (n.add(number), fetch(index, number))[1]
         )
 
-    def epoch(rank: int) -> list[tuple[int, float, list[tuple[str, ...]], list[float]]]:
-        parts, updates = runs[rank], []
-        for section in remaining_sections(parts):
-            for update, batches in shares(parts, section, plan_updates(parts, section)):
-                ids = [batch.ids for batch, factor in batches if factor]
-                updates.append((section.number, update.divisor, ids, [factor for _, factor in batches]))
-            parts.progress.end_section()
-        return updates
-
-    everyone = together.run(epoch)
+    everyone = together.run(lambda rank: updates_left(runs[rank]))
     expected = {one.id: len(one.phones) for one in read_manifest(tone_corpus / "cuts_train.jsonl.gz")}
     trained = [one for updates in everyone for _, _, ids, _ in updates for batch in ids for one in batch]
     assert sorted(trained) == sorted(expected)
@@ -209,17 +220,61 @@ def test_processes_that_split_the_shards_train_on_each_utterance_once_and_keep_i
 
 
 def test_a_bad_shard_of_one_process_is_left_out_by_all(
-    tone_corpus: Path, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tone_corpus: Path, damaged: Path, tmp_path: Path, two: Together
 ) -> None:
-    together = Together(2)
-    monkeypatch.setattr("asr.training.sections.gather", together.gather)
     settings = (f"corpus.train={damaged}", "sources.shards_at_once=2", "sources.skip_bad=true")
-    runs = start_split(tone_corpus, tmp_path, together, *settings)
-    found = together.run(lambda rank: len(runs[rank].sections.open(0, 0, runs[rank].progress.bad_shards).dataset))
+    runs = start_split(tone_corpus, tmp_path, two, *settings)
+    found = two.run(lambda rank: len(runs[rank].sections.open(0, 0, runs[rank].progress.bad_shards).dataset))
     assert sum(found) == 9
     assert [[*one.progress.bad_shards] for one in runs] == [[f"{damaged}: shard 000002"]] * 2
     for one in runs:
         one.sections.close()
+
+
+def test_the_rest_of_an_epoch_is_the_same_after_a_stop_though_a_shard_was_bad(
+    tone_corpus: Path, damaged: Path, tmp_path: Path, two: Together
+) -> None:
+    """A manifest beside the shards. The stop is in the last section, after the bad shard was met."""
+    settings = (f"corpus.train=[cuts_test.jsonl.gz,{damaged}]", "sources.weights=[1,2]", "sources.shards_at_once=2")
+    settings = (*settings, "sources.skip_bad=true", "trainer.batch_utterances=2")
+    whole = start_split(tone_corpus, tmp_path / "whole", two, *settings)
+    updates = two.run(lambda rank: updates_left(whole[rank]))
+    names = [one for part in updates for _, _, ids, _ in part for batch in ids for one in batch]
+    manifest = {one.id for one in read_manifest(tone_corpus / "cuts_test.jsonl.gz")}
+    assert Counter(Counter(names).values()) == {1: len(manifest), 2: 9}
+    assert manifest == {one for one, times in Counter(names).items() if times == 1}
+    resumed = start_split(tone_corpus, tmp_path / "resumed", two, *settings)
+    last = max(section for section, *_ in updates[0])
+    for one, before in zip(resumed, whole, strict=True):
+        one.progress.section, one.progress.groups, one.progress.bad_shards = last, 1, dict(before.progress.bad_shards)
+    rest = two.run(lambda rank: updates_left(resumed[rank]))
+    assert rest == [[update for update in part if update[0] == last][1:] for part in updates]
+    assert len(rest[0]) > 1
+    for one in (*whole, *resumed):
+        one.sections.close()
+
+
+def test_processes_draw_for_themselves_and_fail_together(
+    tone_corpus: Path, shards: Path, tmp_path: Path, two: Together
+) -> None:
+    runs = start_split(tone_corpus, tmp_path, two, f"corpus.train={shards}", "sources.shards_at_once=2")
+    seeds = two.run(lambda rank: [runs[rank].sections.open(epoch, 0, {}).seed for epoch in range(2)])
+    assert len({*seeds[0], *seeds[1]}) == 4
+
+    def fail(_: object) -> Dataset:
+        raise InputError("utterance x: phone 'q', expected one of the inventory")
+
+    runs[1].sections._make_dataset = fail
+    messages = two.run(lambda rank: message_of(lambda: runs[rank].sections.open(0, 0, {})))
+    assert messages == ["utterance x: phone 'q', expected one of the inventory"] * 2
+    for one in runs:
+        one.sections.close()
+
+
+def message_of(work: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as error:
+        work()
+    return str(error.value)
 
 
 def test_split_needs_shards_and_within_an_epoch_as_many_processes(
@@ -230,11 +285,11 @@ def test_split_needs_shards_and_within_an_epoch_as_many_processes(
         start_split(tone_corpus, tmp_path / "cuts", together)
     one, _ = start_split(tone_corpus, tmp_path / "two", together, f"corpus.train={shards}")
     alone = start(tone_corpus, tmp_path / "one", f"corpus.train={shards}", "sources.split=true")
-    assert (one.sections.parts, alone.sections.parts) == (2, 1)
+    assert (one.sections.sharers, alone.sections.sharers) == (2, 1)
     alone.load_state(one.state())
     one.progress.groups = 1
     with pytest.raises(
-        InputError, match=r"within epoch 1 with sections in 2 parts .*expected as many processes now, not 1"
+        InputError, match=r"sources\.split: 1 processes; the run stopped within epoch 1, expected the 2 that"
     ):
         alone.load_state(one.state())
 
@@ -363,10 +418,11 @@ def test_an_older_checkpoint_is_resumed(tone_corpus: Path, tmp_path: Path) -> No
     state = load_last(folder)
     for key in ("section", "learning_rate", "bad_shards"):
         del state["progress"][key]
-    del state["shards"]
+    del state["shards"], state["sharers"]
     save_last(state, folder)
     settings = yaml.safe_load((tmp_path / "parts" / "config.yaml").read_text())
-    del settings["sources"]["weights"], settings["sources"]["skip_bad"]
+    for key in ("weights", "split", "skip_bad"):
+        del settings["sources"][key]
     (tmp_path / "parts" / "config.yaml").write_text(yaml.safe_dump(settings))
     parts = run(tone_corpus, tmp_path / "parts", *PART, "resume=true")
     assert weights_of(whole) == weights_of(parts)

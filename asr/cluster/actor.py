@@ -65,3 +65,11 @@ class Actor:
 def installed_releases() -> dict[str, str]:
     """The releases that are installed, by package."""
     return {package: metadata.version(package) for package in PACKAGES}
+
+
+def kill(actor: Any) -> None:
+    """End an actor and its process, if there is still one."""
+    import ray
+
+    with suppress(Exception):  # it is gone, or the cluster is
+        ray.kill(actor)

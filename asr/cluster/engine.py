@@ -15,12 +15,12 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from asr.cluster.actor import Actor, Resources, installed_releases
+from asr.cluster.actor import Actor, Resources, installed_releases, kill
 from asr.cluster.connection import connect
 from asr.cluster.nodes import Nodes
 from asr.errors import InputError
@@ -29,7 +29,7 @@ from asr.inference.units import Make, Outcome, R, Run, U, WorkersEndedError
 MAX_DEATHS = 5
 """A unit whose actors have ended so often is given up: it may be what ends them. So are starts, one after another."""
 WAITING_S = 30.0
-"""After so long without an actor, a line says so."""
+"""After so long without an actor, a line says so. For so long a worker on another node is awaited."""
 POLL_S = 1.0
 
 
@@ -51,7 +51,8 @@ def run_on_cluster(
 ) -> Iterator[Outcome[U, R]]:
     """Do units on the cluster that this process is connected to, and yield their outcomes as they finish, each once.
 
-    ``total`` is their number, or more: there are no more workers than that. ``make`` and units are pickled. A unit may be
+    ``total`` is their number, or more: there are no more workers than that, except one for units that failed on all nodes
+    with workers. ``make`` and units are pickled. A unit may be
     done twice, the second time after its actor has ended: it must write the same files, whole or not at all. An exception
     that is not an `InputError` ends the run.
 
@@ -96,8 +97,8 @@ class _Run:
         self.ready: Counter[str] = Counter()
         """The number of workers by node, without those that are starting."""
         self.busy = self.failed_starts = 0
-        self.elsewhere_until: float | None = None
-        """Until when a worker is awaited on another node, for units that failed on all nodes with workers."""
+        self.elsewhere: tuple[_Worker, float] | None = None
+        """A worker asked for on another node, for units that failed on all nodes with workers, and until when."""
         self.deaths: Counter[str] = Counter()
         self.events: queue.SimpleQueue[tuple[_Worker, Any]] = queue.SimpleQueue()
         self.make, self.releases, self.said = ray.put(make), installed_releases(), time.monotonic()
@@ -115,7 +116,7 @@ class _Run:
                 yield from self._handle_event()
         finally:
             for worker in self.workers:
-                _kill(worker)
+                kill(worker.actor)
             for node, count in self.deaths.items():
                 print(f"asr: {self.nodes.names[node]}: {count} workers ended, others did their units", file=sys.stderr)
 
@@ -131,17 +132,21 @@ class _Run:
         """Ask for a worker on a node without any, if units failed on all others. Returns whether to wait for it."""
         if not self.failed or not self.nodes.usable - self.ready.keys():
             return False
-        if self.elsewhere_until is None:
-            self.elsewhere_until = time.monotonic() + WAITING_S
-            self._start_worker(self.ready.keys())
-        return time.monotonic() < self.elsewhere_until
+        if self.elsewhere is None:
+            print(
+                "asr: units failed on all machines with workers; waiting for a worker on another one", file=sys.stderr
+            )
+            self.elsewhere = self._start_worker(self.ready.keys()), time.monotonic() + WAITING_S
+        worker, until = self.elsewhere
+        return worker in self.workers and time.monotonic() < until
 
-    def _start_worker(self, avoid: Collection[str] = ()) -> None:
+    def _start_worker(self, avoid: Collection[str] = ()) -> _Worker:
         import ray
 
         worker = _Worker(ray.remote(Actor).options(**self.nodes.options(avoid)).remote())
         self.workers.add(worker)
         self._follow(worker, worker.actor.start.remote(self.make, self.releases, os.getcwd()))
+        return worker
 
     def _follow(self, worker: _Worker, reference: Any) -> None:
         reference.future().add_done_callback(lambda done: self.events.put((worker, done)))
@@ -206,7 +211,9 @@ class _Run:
 
     def _welcome(self, worker: _Worker, node: str, name: str, error: InputError | None) -> None:
         """A worker has started."""
-        self.nodes.names[node], self.failed_starts, self.elsewhere_until = name, 0, None
+        self.nodes.names[node], self.failed_starts = name, 0
+        if self.elsewhere and self.elsewhere[0] is worker:
+            self.elsewhere = None
         if node in self.nodes.left_out:  # it was asked for before
             self._dismiss(worker)
             return
@@ -261,7 +268,7 @@ class _Run:
     def _dismiss(self, worker: _Worker) -> _Task | None:
         """Do without a worker. Returns its unit, if it has one."""
         self.workers.discard(worker)
-        _kill(worker)
+        kill(worker.actor)
         if worker.node:
             self.ready[worker.node] -= 1
             if self.ready[worker.node] == 0:
@@ -290,10 +297,3 @@ class _Run:
             self.said = time.monotonic()
             free, total = ray.available_resources().get("CPU", 0), ray.cluster_resources().get("CPU", 0)
             print(f"asr: no worker yet: {free:g} of {total:g} CPUs of the cluster are free", file=sys.stderr)
-
-
-def _kill(worker: _Worker) -> None:
-    import ray
-
-    with suppress(Exception):  # it is gone, or the cluster is
-        ray.kill(worker.actor)

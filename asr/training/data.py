@@ -31,19 +31,18 @@ Share = tuple[Batch, float]
 """A process's part of a batch, and the factor on its loss: 0 if it only repeats an utterance to keep in step."""
 
 
-Part = tuple[list[Item], float]
-"""The items of such a batch, and the factor."""
+SharedItems = tuple[list[Item], float]
+"""The items of a `Share`, and its factor."""
 
 
 @dataclass(frozen=True)
 class Update:
     """One step of the optimizer: `trainer.accumulation` batches, fewer at the end of a section.
 
-    ``parts`` are this process's items of each batch, with the factor on their loss. ``divisor`` is that of the loss summed
-    over all processes.
+    ``batches`` have this process's items of each. ``divisor`` is that of the loss summed over all processes.
     """
 
-    parts: list[Part]
+    batches: list[SharedItems]
     divisor: float
 
 
@@ -145,22 +144,22 @@ def remaining_sections(run: Run) -> Iterator[Section]:
 
 def plan_updates(run: Run, section: Section) -> list[Update]:
     """The updates of a section. They follow from the seed alone, so that a resumed run has the same ones."""
-    trainer, chosen, processes = run.config.trainer, section.chosen.tolist(), run.sections.parts
+    trainer, chosen, processes = run.config.trainer, section.chosen.tolist(), run.sections.sharers
     durations_s = [section.dataset.utterances[index].duration_s for index in chosen]
     largest = trainer.batch_seconds / processes, max(1, trainer.batch_utterances // processes)
     planned = plan_training(durations_s, run.config.augment.speeds, *largest, section.seed)
     batches = [[Item(chosen[item.utterance], item.speed) for item in batch] for batch in planned]
     sizes = np.array([_size(run, section, batch) for batch in batches])
-    parts, sizes = _share_batches(run, batches, sizes) if processes == 1 else _fill_up(run, section, batches, sizes)
+    shared, sizes = _share_batches(run, batches, sizes) if processes == 1 else _fill_up(run, section, batches, sizes)
     updates = []
-    for start in range(0, len(parts), trainer.accumulation):
+    for start in range(0, len(shared), trainer.accumulation):
         chunk = slice(start, start + trainer.accumulation)
         divisor = 1.0 if trainer.loss_reduction == "sum" else float(max(1, sizes[chunk].sum()))
-        updates.append(Update(parts[chunk], divisor))
+        updates.append(Update(shared[chunk], divisor))
     return updates
 
 
-def _share_batches(run: Run, batches: Sequence[list[Item]], sizes: np.ndarray) -> tuple[list[Part], np.ndarray]:
+def _share_batches(run: Run, batches: Sequence[list[Item]], sizes: np.ndarray) -> tuple[list[SharedItems], np.ndarray]:
     """This process's part of batches that all processes have planned: every n-th utterance. The sizes are unchanged."""
     rank, processes = run.accelerator.process_index, run.accelerator.num_processes
     return [(batch[rank::processes] or batch[:1], float(rank < len(batch))) for batch in batches], sizes
@@ -168,7 +167,7 @@ def _share_batches(run: Run, batches: Sequence[list[Item]], sizes: np.ndarray) -
 
 def _fill_up(
     run: Run, section: Section, batches: Sequence[list[Item]], sizes: np.ndarray
-) -> tuple[list[Part], np.ndarray]:
+) -> tuple[list[SharedItems], np.ndarray]:
     """Batches that this process alone has planned, with repeated utterances up to the number of every process.
 
     The sizes are summed over all processes.
@@ -177,20 +176,20 @@ def _fill_up(
     everyone = gather(run.accelerator, sizes[:own])
     count = max(len(one) for one in everyone)
     totals = np.sum([np.pad(one, (0, count - len(one))) for one in everyone], axis=0)
-    parts = [(batch, 1.0) for batch in batches[:own]]
-    return [*parts, *[(batches[0][:1], 0.0)] * (count - own)], totals
+    shared = [(batch, 1.0) for batch in batches[:own]]
+    return [*shared, *[(batches[0][:1], 0.0)] * (count - own)], totals
 
 
 def shares(run: Run, section: Section, updates: Sequence[Update]) -> Iterator[tuple[Update, list[Share]]]:
     """Each update of a section with this process's batches. A resumed run skips the updates that it has done."""
     remaining = updates[run.progress.groups :]
     batches = section.dataset.batches(
-        [items for update in remaining for items, _ in update.parts], run.config.augment, section.seed, views_of(run)
+        [items for update in remaining for items, _ in update.batches], run.config.augment, section.seed, views_of(run)
     )
     part = f", part {section.number + 1} of {section.count}" if section.count > 1 else ""
     label = f"epoch {run.progress.epoch + 1}{part}"
     for update in progress(remaining, label, len(remaining)) if run.accelerator.process_index == 0 else remaining:
-        yield update, [(next(batches), factor) for _, factor in update.parts]
+        yield update, [(next(batches), factor) for _, factor in update.batches]
 
 
 def _size(run: Run, section: Section, batch: Sequence[Item]) -> int:

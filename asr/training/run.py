@@ -114,7 +114,7 @@ class Run:
             "encoder": self.checkpoint.digest if self.checkpoint else "",
             "phones": self.bundle.inventory.mapping,
             "shards": self.sections.digests,
-            "parts": self.sections.parts,
+            "sharers": self.sections.sharers,
             "model": copy_weights(self.plain_model),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state,
@@ -134,10 +134,12 @@ class Run:
             raise InputError(f"{phones.name}: other phones, expected those that the run began with")
         if state.get("shards", self.sections.digests) != self.sections.digests:
             raise InputError("corpus.train: other shards, expected those that the run began with")
-        parts, done = state.get("parts", self.sections.parts), state["progress"]
-        if parts != self.sections.parts and (done["section"] or done["groups"]):
-            within = f"the run stopped within epoch {done['epoch'] + 1} with sections in {parts} parts (sources.split)"
-            raise InputError(f"{within}, expected as many processes now, not {self.sections.parts}")
+        sharers, done = state.get("sharers", self.sections.sharers), state["progress"]
+        if sharers != self.sections.sharers and (done["section"] or done["groups"]):
+            within = (
+                f"sources.split: {self.sections.sharers} processes; the run stopped within epoch {done['epoch'] + 1}"
+            )
+            raise InputError(f"{within}, expected the {sharers} that it had until that epoch ends")
         if self.checkpoint and self.checkpoint.digest != state["encoder"]:
             before = f"the one that the run began with (SHA-256 {state['encoder']})"
             raise InputError(f"{self.checkpoint.folder}: another checkpoint, expected {before}")

@@ -25,7 +25,12 @@ from asr.training.distributed import common_precision
 
 CONFIG_FILE = "config.yaml"
 
-LATER_SETTINGS = {"features.padding_ms": 0.0, "sources.weights": [], "sources.shards_at_once": 8}
+LATER_SETTINGS = {
+    "features.padding_ms": 0.0,
+    "sources.weights": [],
+    "sources.shards_at_once": 8,
+    "sources.split": False,
+}
 """Settings that earlier releases lack, and what resuming their runs takes them to be."""
 
 FREE_SETTINGS = ("resume", "run_dir", "sources.skip_bad", "sources.spool_dir", "sources.spool_gib")

@@ -67,16 +67,16 @@ class Sections:
         self.sources, self.seed, self.epochs = sources, config.seed, config.trainer.epochs
         self._accelerator = accelerator
         split = config.sources.split and accelerator.num_processes > 1
-        self.parts = accelerator.num_processes if split else 1
-        """Parts of a section, each of which one process has: 1 if every process has all of it."""
-        self._part = accelerator.process_index if split else 0
-        self._shards_at_once = config.sources.shards_at_once * self.parts
+        self.sharers = accelerator.num_processes if split else 1
+        """Processes that share a section: 1 if every process has all of it."""
+        self._place = accelerator.process_index if split else 0
+        self._shards_at_once = config.sources.shards_at_once * self.sharers
         self._reader, self._make_dataset, self._check = reader, make_dataset, check
         self._plans: dict[int, list[list[np.ndarray]]] = {}
         self.whole: Dataset | None = None
         """The only dataset if nothing is in shards: each source's utterances as often as an epoch may have them."""
         if all(source.shards is None for source in sources):
-            if split:
+            if config.sources.split:
                 raise InputError("configuration: sources.split without shards in corpus.train, expected shards")
             self.whole = make_dataset([one for s in sources for one in [*s.utterances] * math.ceil(s.weight)])
 
@@ -95,30 +95,35 @@ class Sections:
         Raises:
             InputError: a store does not answer, an utterance cannot be used, or a shard is bad and must not be skipped.
         """
-        count, seed = self.count(epoch), (self.seed, epoch + MAX_EPOCHS * number)
+        count = self.count(epoch)
+        seed = self.seed, epoch + MAX_EPOCHS * (number * self.sharers + self._place)
         if self.whole is not None:
             return Section(number, count, self.whole, self._chosen(epoch), seed)
-        loaded = self._load_in_all_processes(self._own(self._visits(epoch, number, bad)), bad)
+        loaded = self._load_in_all_processes(self._own_visits(epoch, number, bad), bad)
         self._reader.use(loaded.in_use)
         following = (epoch, number + 1) if number + 1 < count else (epoch + 1, 0)
         if following[0] < self.epochs:
-            self._reader.start(self._own(self._visits(*following, bad)), self._check)
+            self._reader.start(self._own_visits(*following, bad), self._check)
         utterances = self._own(self._from_manifests(epoch, number))
         utterances += [one for shard, part in loaded.parts if shard not in bad for one in part]
-        found = self.parts == 1 or any(gather(self._accelerator, bool(utterances)))
-        borrowed = found and not utterances and self.parts > 1
-        if borrowed:
-            utterances = self._borrow(epoch, number, bad)
-        dataset = self._make_dataset(utterances)
+        found = any(gather(self._accelerator, bool(utterances)))
+        borrowed = found and not utterances
+        dataset = self._in_all_processes(
+            lambda: self._make_dataset(self._borrow(epoch, number, bad) if borrowed else utterances)
+        )
         return Section(number, count, dataset, np.arange(len(dataset)), seed, borrowed)
 
     def sample(self, bad: dict[str, str]) -> Dataset:
-        """Some of the training set: all of it without shards, else the first section. Processes need not be in step."""
+        """Some of the training set: all of it without shards, else what this process has of the first section.
+
+        Processes need not be in step.
+        """
         if self.whole is not None:
             return self.whole
-        loaded = self._reader.load(self._visits(0, 0, bad)[: self._shards_at_once // self.parts], self._check)
+        loaded = self._reader.load(self._own_visits(0, 0, bad), self._check)
         self._reader.use(loaded.in_use)
-        return self._make_dataset(self._from_manifests(0, 0) + [one for _, part in loaded.parts for one in part])
+        utterances = self._own(self._from_manifests(0, 0))
+        return self._make_dataset(utterances + [one for _, part in loaded.parts for one in part])
 
     def stream(self, longest_s: float) -> Iterator[Dataset]:
         """The manifests, then shards in random order until they have so many seconds, one dataset after another."""
@@ -146,7 +151,7 @@ class Sections:
         """How many shards of an epoch are bad, and how many utterances it lacks for that."""
         if not bad:
             return 0, 0
-        visits = (visit for number in range(self.count(epoch)) for visit in self._visits(epoch, number, {}))
+        visits = (visit for number in range(self.count(epoch)) for visit in self._visits(epoch, number))
         counts = [visit.count for visit in visits if visit.name in bad]
         return len(counts), sum(counts)
 
@@ -169,27 +174,53 @@ class Sections:
             start += len(source.utterances) * math.ceil(source.weight)
         return np.concatenate(chosen)
 
-    def _visits(self, epoch: int, number: int, bad: dict[str, str]) -> list[Visit]:
-        """The shards of a section, except those known to be bad."""
-        visits = [
+    def _visits(self, epoch: int, number: int) -> list[Visit]:
+        """The shards of a section."""
+        return [
             _visit(source, shard, count, (self.seed, epoch, index, shard, repetition))
             for index, (source, units) in enumerate(zip(self.sources, self._plan(epoch)[number], strict=True))
             for shard, repetition, count in (units.tolist() if source.shards is not None else ())
         ]
-        return [visit for visit in visits if visit.name not in bad]
+
+    def _own_visits(self, epoch: int, number: int, bad: dict[str, str]) -> list[Visit]:
+        """The shards of a section that this process has, except those known to be bad. Bad ones do not move others."""
+        return [visit for visit in self._own(self._visits(epoch, number)) if visit.name not in bad]
 
     def _own(self, items: list[T]) -> list[T]:
         """The part of a section's shards or utterances that this process has."""
-        return items[self._part :: self.parts]
+        return items[self._place :: self.sharers]
 
     def _borrow(self, epoch: int, number: int, bad: dict[str, str]) -> list[Utterance]:
-        """One utterance of a section, whichever process has it."""
+        """One utterance of a section, whichever process has it.
+
+        Raises:
+            InputError: its shard cannot be read here.
+        """
         utterances = self._from_manifests(epoch, number)
         if not utterances:
-            loaded = self._reader.load(self._visits(epoch, number, bad)[:1], self._check)
+            visit = next(visit for visit in self._visits(epoch, number) if visit.name not in bad)
+            loaded = self._reader.load([visit], self._check)
+            if loaded.bad:
+                raise InputError(loaded.bad[visit.name])
             self._reader.use(loaded.in_use)
-            utterances = loaded.parts[0][1]
+            ((_, utterances),) = loaded.parts
         return utterances[:1]
+
+    def _in_all_processes(self, work: Callable[[], T]) -> T:
+        """Do work in every process. What fails in one of them fails in all.
+
+        Raises:
+            InputError: it failed.
+        """
+        result, problem = list[T](), ""
+        try:
+            result.append(work())
+        except InputError as error:
+            problem = str(error)
+        for one in gather(self._accelerator, problem):
+            if one:
+                raise InputError(one)
+        return result[0]
 
     def _from_manifests(self, epoch: int, number: int) -> list[Utterance]:
         """The utterances of a section that are not in shards."""
@@ -200,17 +231,10 @@ class Sections:
         ]
 
     def _load_in_all_processes(self, visits: Sequence[Visit], bad: dict[str, str]) -> Loaded:
-        """Load shards. What fails in one process fails in all of them, so that all train on the same utterances."""
-        loaded, problem = Loaded(), ""
-        try:
-            loaded = self._reader.take(visits, self._check)
-        except InputError as error:
-            problem = str(error)
-        outcomes = gather(self._accelerator, (problem, loaded.bad))
-        for one, _ in outcomes:
-            if one:
-                raise InputError(one)
-        found = {name: reason for _, failed in outcomes for name, reason in failed.items()}
+        """Load shards. Those that are bad in one process are left out in all, so that all train on the same utterances."""
+        loaded = self._in_all_processes(lambda: self._reader.take(visits, self._check))
+        outcomes = gather(self._accelerator, loaded.bad)
+        found = {name: reason for failed in outcomes for name, reason in failed.items()}
         self._reader.report(found)
         bad |= found
         return loaded
