@@ -79,6 +79,23 @@ def test_manifests_are_joined_as_often_as_asked(tmp_path: Path) -> None:
     assert [utterance.id for utterance in joined[8:]] == [utterance.id for utterance in read_manifest(b)][:2]
 
 
+def test_manifests_with_the_same_ids_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_corpus(tmp_path / name, {"train": make_utterances(tmp_path / name, ["x"], 2)}, {})
+    manifests = [tmp_path / name / "cuts_train.jsonl.gz" for name in ("first", "second")]
+    ids = [utterance.id for utterance in read_manifest(manifests[0])]
+    out = tmp_path / "joined.jsonl.gz"
+    done = run("mix.py", out, f"{manifests[0]}=1", f"{manifests[1]}=1")
+    assert done.returncode == 0, done.stderr
+    joined = read_manifest(out)
+    assert [utterance.id for utterance in joined] == [*ids, *(f"second-{name}" for name in ids)]
+    assert [utterance.speaker for utterance in joined] == ["x", "x", "second-x", "second-x"]
+    again = run("mix.py", tmp_path / "again.jsonl.gz", f"{manifests[0]}=1", *[f"{manifests[1]}=1"] * 2)
+    assert again.returncode == 2
+    assert again.stderr.count("\n") == 1
+    assert f"{manifests[1]}: utterance id second-{ids[0]} occurs in another manifest" in again.stderr
+
+
 @pytest.mark.parametrize("part", ["nothing.jsonl.gz=1", "a.jsonl.gz", "a.jsonl.gz=much"])
 def test_a_wrong_part_is_one_line(tmp_path: Path, part: str) -> None:
     with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
