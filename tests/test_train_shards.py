@@ -235,8 +235,8 @@ def test_the_rest_of_an_epoch_is_the_same_after_a_stop_though_a_shard_was_bad(
     tone_corpus: Path, damaged: Path, tmp_path: Path, two: Together
 ) -> None:
     """A manifest beside the shards. The stop is in the last section, after the bad shard was met."""
-    settings = (f"corpus.train=[cuts_test.jsonl.gz,{damaged}]", "sources.weights=[1,2]", "sources.shards_at_once=2")
-    settings = (*settings, "sources.skip_bad=true", "trainer.batch_utterances=2")
+    settings = [f"corpus.train=[cuts_test.jsonl.gz,{damaged}]", "sources.weights=[1,2]", "sources.shards_at_once=2"]
+    settings += ["sources.skip_bad=true", "trainer.batch_utterances=2"]
     whole = start_split(tone_corpus, tmp_path / "whole", two, *settings)
     updates = two.run(lambda rank: updates_left(whole[rank]))
     names = [one for part in updates for _, _, ids, _ in part for batch in ids for one in batch]
