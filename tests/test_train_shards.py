@@ -231,12 +231,13 @@ def test_a_bad_shard_of_one_process_is_left_out_by_all(
         one.sections.close()
 
 
+@pytest.mark.parametrize("at_once", [2, 4])
 def test_the_rest_of_an_epoch_is_the_same_after_a_stop_though_a_shard_was_bad(
-    tone_corpus: Path, damaged: Path, tmp_path: Path, two: Together
+    tone_corpus: Path, damaged: Path, tmp_path: Path, two: Together, at_once: int
 ) -> None:
-    """A manifest beside the shards. The stop is in the last section, after the bad shard was met."""
-    settings = [f"corpus.train=[cuts_test.jsonl.gz,{damaged}]", "sources.weights=[1,2]", "sources.shards_at_once=2"]
-    settings += ["sources.skip_bad=true", "trainer.batch_utterances=2"]
+    """A manifest beside the shards. The stop is in the last section; with four shards at once, the bad one is met there."""
+    settings = [f"corpus.train=[cuts_test.jsonl.gz,{damaged}]", "sources.weights=[1,2]"]
+    settings += [f"sources.shards_at_once={at_once}", "sources.skip_bad=true", "trainer.batch_utterances=2"]
     whole = start_split(tone_corpus, tmp_path / "whole", two, *settings)
     updates = two.run(lambda rank: updates_left(whole[rank]))
     names = [one for part in updates for _, _, ids, _ in part for batch in ids for one in batch]
@@ -248,6 +249,7 @@ def test_the_rest_of_an_epoch_is_the_same_after_a_stop_though_a_shard_was_bad(
     for one, before in zip(resumed, whole, strict=True):
         one.progress.section, one.progress.groups, one.progress.bad_shards = last, 1, dict(before.progress.bad_shards)
     rest = two.run(lambda rank: updates_left(resumed[rank]))
+    assert last == (1 if at_once == 2 else 0)
     assert rest == [[update for update in part if update[0] == last][1:] for part in updates]
     assert len(rest[0]) > 1
     for one in (*whole, *resumed):

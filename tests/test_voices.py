@@ -283,6 +283,13 @@ def test_kokoro_without_voices_is_refused(folder: str | None, monkeypatch: pytes
         make_engine("kokoro").voices()
 
 
+def test_a_truncated_voice_of_kokoro_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "af_heart.bin").write_bytes(bytes(1024))
+    monkeypatch.setenv(VOICES_VARIABLE, str(tmp_path))
+    with pytest.raises(InputError, match=r"af_heart\.bin: 1,024 bytes, expected the 522,240 of a voice of Kokoro"):
+        make_engine("kokoro")._read_styles("af_heart")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("text", "phones", "symbols"),
     [

@@ -52,9 +52,8 @@ def run_on_cluster(
     """Do units on the cluster that this process is connected to, and yield their outcomes as they finish, each once.
 
     ``total`` is their number, or more: there are no more workers than that, except one for units that failed on all nodes
-    with workers. ``make`` and units are pickled. A unit may be
-    done twice, the second time after its actor has ended: it must write the same files, whole or not at all. An exception
-    that is not an `InputError` ends the run.
+    with workers. ``make`` and units are pickled. A unit may be done twice, the second time after its actor has ended: it
+    must write the same files, whole or not at all. An exception that is not an `InputError` ends the run.
 
     Raises:
         InputError: no machine can do the work.
