@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 
 from asr.errors import InputError
 from asr.inference.catalog import find_model
-from asr.nn.lstm import Gates
+from asr.nn.reference_lstm import Gates
 from asr.reports.explain import compute_gates, explain, heat_map, unit_order
 from asr.reports.gradient_reach import MAX_LAG, compare_gradient_norms, gradient_norm_by_lag
 from tests.conftest import settings

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from asr.nn.lstm import RecurrentStack, reference_lstm
+from asr.nn.lstm import RecurrentStack
 from asr.nn.parallel_directions import run_in_parallel
 from asr.nn.ragged import FRAME_STEP, SEGMENT_COST_FRAMES, PackedLayout, length_mask, plan_segments
+from asr.nn.reference_lstm import reference_lstm
 
 LENGTHS = torch.tensor([17, 3, 29, 1, 29, 8])
 

@@ -217,6 +217,8 @@ def require_device(name: torch.device | str) -> torch.device:
         raise InputError(f"device is {name}, expected cpu, cuda or cuda:N") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"device is {name}, expected cpu: no CUDA device is available")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device is {name}, expected at most cuda:{torch.cuda.device_count() - 1}")
     return device
 
 

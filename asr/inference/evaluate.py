@@ -16,6 +16,7 @@ from asr.inference.windows import compute_log_probs
 from asr.scoring.alignment import CORRECT, align
 from asr.scoring.calibration import Calibration, Evidence, evidence, fit_temperature, usual_confidence
 from asr.scoring.error_rate import Score, TranscriptPair, score
+from asr.system.processor import loading_threads
 from asr.system.progress import progress
 
 BATCH_SECONDS = 240.0
@@ -65,7 +66,7 @@ def iterate_log_probs(
     device = next(bundle.model.parameters()).device
     plan = plan_evaluation([utterance.duration_s for utterance in dataset.utterances], BATCH_SECONDS)
     with evaluation_mode(bundle):
-        batches = dataset.batches(plan)
+        batches = dataset.batches(plan, threads=loading_threads(device))
         for cpu_batch in progress(batches, "recognizing", len(plan)) if shown else batches:
             batch = cpu_batch.to(device)
             yield batch.ids, *batch_log_probs(bundle, batch)

@@ -5,14 +5,13 @@ units elsewhere. The results of a unit depend on nothing but the unit: it makes 
 thread of torch, because products in bfloat16 round differently with more. A single unit has all processors instead.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Generic, Protocol, TypeVar
 
 from asr.errors import InputError
+from asr.system.threads import in_threads
 
 U = TypeVar("U")
 R = TypeVar("R")
@@ -68,23 +67,6 @@ def run_here(make: Make[U, R], units: Iterable[U], total: int, threads: int = 0)
         yield attempt(first[0])
         return
     yield from in_threads(attempt, chain(first, numbered), min(threads or torch.get_num_threads(), total))
-
-
-def in_threads(function: Callable[[U], R], items: Iterable[U], threads: int) -> Iterator[R]:
-    """Map a function over items in threads, in order. Few items wait at a time; each thread has one thread of torch."""
-    import torch
-
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(max(1, threads), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def fix_precision(loading: Loading) -> Loading:

@@ -3,8 +3,9 @@
 `torch.nn.LSTM` on a PackedSequence is exact, but does not use oneDNN on CPU. Here `PackedLayout` packs a batch, longest
 utterance first, into a few dense segments. oneDNN runs them one after the other and carries the state over; the backward
 direction runs over each utterance reversed within its own length. The padding that remains follows all real frames in both
-directions, so it cannot affect them. The two directions run in parallel, each on half of the cores. On CUDA, cuDNN runs the
-packed batch; float32 training without AVX-512 uses `asr.nn.lstm_matmul`. With chunks, `asr.nn.chunks` packs the batch.
+directions, so it cannot affect them. The two directions run in parallel, each on half of the cores. On CUDA,
+`asr.nn.lstm_cuda` computes in bfloat16, cuDNN in float32; float32 training without AVX-512 uses `asr.nn.lstm_matmul`. With
+chunks, `asr.nn.chunks` packs the batch.
 
 Parameters have the names, shapes and order of `torch.nn.LSTM` and `torch.nn.GRU`: state dicts load in both directions.
 Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget gates (Gers et al., 2000), no peepholes.
@@ -13,8 +14,9 @@ Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget 
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cache, partial
+from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +25,18 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from asr.nn.chunks import ChunkLayout, run_forward
 from asr.nn.parallel_directions import MIN_PARALLEL_THREADS, ParallelDirections, run_in_parallel
 from asr.nn.ragged import Cell, PackedLayout, length_mask
+from asr.nn.reference_lstm import Gates, reference_lstm
 from asr.system.processor import uses_avx512
+
+# Each weight is a parameter of its own. For each batch cuDNN copies those of a layer together, which is cheap.
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
 
 GATES = {"lstm": 4, "gru": 3}
 """Gates of each kind of cell, the LSTM's cell input included."""
+
+MAX_FUSED_HIDDEN = 256
+"""Most cells of a direction for which `asr.nn.lstm_cuda` is faster than cuDNN: with 256 a layer of 27 utterances takes
+2.6 ms to train instead of 9.9, with 512 one of 128 utterances 17 instead of 11 (H100)."""
 
 MIN_MATMUL_UTTERANCES = 8
 """Fewest parallel utterances for which `asr.nn.lstm_matmul` trains without AVX-512; with two it is slower than oneDNN."""
@@ -86,7 +96,8 @@ class RecurrentStack(nn.Module):
         if look_ahead >= 0:
             layout = ChunkLayout.from_lengths(lengths, inputs.shape[1], self.chunk, look_ahead)
         elif inputs.is_cuda:
-            return self.forward_packed(inputs, lengths)
+            fused = self.cell == "lstm" and self.hidden <= MAX_FUSED_HIDDEN and uses_fused()
+            return self.forward_fused(inputs, lengths) if fused else self.forward_packed(inputs, lengths)
         else:
             layout = PackedLayout.from_lengths(lengths, inputs.shape[1])
         masks = self.dropout_masks(inputs)
@@ -121,6 +132,20 @@ class RecurrentStack(nn.Module):
         sequence = PackedSequence(hidden, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
         padded, _ = pad_packed_sequence(sequence, batch_first=True, total_length=inputs.shape[1])
         return padded * length_mask(lengths, inputs.shape[1])[..., None]
+
+    def forward_fused(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """The same in bfloat16 with `asr.nn.lstm_cuda`."""
+        from asr.nn.lstm_cuda import lstm_layer
+
+        batch, frames, _ = inputs.shape
+        utterance_index = torch.arange(batch, device=inputs.device).repeat_interleave(frames)
+        masks = self.dropout_masks(inputs)
+        hidden = inputs
+        for layer in range(self.layers):
+            weights = [self.layer_weights(layer, suffix) for suffix in self.suffixes]
+            output = lstm_layer(hidden.bfloat16(), lengths, weights).flatten(0, 1)
+            hidden = self._finish_layer(output, layer, masks, utterance_index).unflatten(0, (batch, frames))
+        return hidden * length_mask(lengths, frames)[..., None]
 
     def layer_weights(self, layer: int, suffix: str) -> list[Tensor]:
         """Input weights, recurrent weights and both biases of one layer and direction ("" or "_reverse")."""
@@ -176,7 +201,7 @@ class RecurrentStack(nn.Module):
                 self._quantized[layer, suffix] = _make_quantized_cell(self.cell, self.layer_weights(layer, suffix))
 
     @torch.no_grad()
-    def gates(self, inputs: Tensor) -> tuple[dict[tuple[int, str], "Gates"], Tensor]:
+    def gates(self, inputs: Tensor) -> tuple[dict[tuple[int, str], Gates], Tensor]:
         """Run an LSTM stack over one utterance (frames, input_size) with `reference_lstm`.
 
         Returns the gates of each layer and direction ("" or "_reverse"), frames in time order, and the output
@@ -231,6 +256,18 @@ def _run_cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequ
     return list(torch.gru(inputs, states[0], cast, True, 1, 0.0, True, False, False))
 
 
+@cache
+def has_triton() -> bool:
+    """Whether torch is for CUDA, and brings Triton, as it does on Linux."""
+    return torch.version.cuda is not None and find_spec("triton") is not None
+
+
+def uses_fused() -> bool:
+    """Whether `asr.nn.lstm_cuda` computes on a GPU: in bfloat16. cuDNN does in float32."""
+    bfloat16 = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16
+    return bfloat16 and has_triton()
+
+
 def uses_matmul(inputs: Tensor) -> bool:
     """Whether `asr.nn.lstm_matmul`, not oneDNN, trains a segment (frames, utterances, input_size)."""
     training = torch.is_grad_enabled() and inputs.dtype == torch.float32
@@ -251,32 +288,3 @@ def _make_quantized_cell(name: str, weights: Sequence[Tensor]) -> Cell:
         return [output, *final] if name == "lstm" else [output, final]
 
     return run
-
-
-class Gates(NamedTuple):
-    """Gates and states of an LSTM layer at each frame, (frames, hidden) each."""
-
-    input: Tensor
-    forget: Tensor
-    output: Tensor
-    cell: Tensor
-    hidden: Tensor
-
-
-def reference_lstm(inputs: Tensor, weights: list[Tensor]) -> Gates:
-    """One LSTM layer over one utterance (frames, input_size), written out gate by gate.
-
-    Tests compare the fast paths with it, and `RecurrentStack.gates` looks inside a model with it. ``weights`` are those of
-    `RecurrentStack.layer_weights`.
-    """
-    weight_ih, weight_hh, bias_ih, bias_hh = weights
-    hidden = cell = inputs.new_zeros(weight_hh.shape[1])
-    steps = []
-    for frame in inputs:
-        preactivations = weight_ih @ frame + bias_ih + weight_hh @ hidden + bias_hh
-        to_input, to_forget, to_cell, to_output = preactivations.chunk(4)
-        input_gate, forget_gate, output_gate = to_input.sigmoid(), to_forget.sigmoid(), to_output.sigmoid()
-        cell = forget_gate * cell + input_gate * to_cell.tanh()
-        hidden = output_gate * cell.tanh()
-        steps.append((input_gate, forget_gate, output_gate, cell, hidden))
-    return Gates(*(torch.stack(values) for values in zip(*steps, strict=True)))

@@ -21,7 +21,7 @@ from asr.inference.bundle import Bundle
 from asr.inference.catalog import display_name
 from asr.inference.recognizer import Recognizer, load
 from asr.inference.transcript_formats import Phone
-from asr.nn.lstm import Gates
+from asr.nn.reference_lstm import Gates
 from asr.reports.error_analysis import sort_by_manner
 from asr.reports.figures import draw_gradient_norms
 from asr.reports.gradient_reach import compare_gradient_norms, gradient_norm_through_encoder

@@ -10,6 +10,7 @@ Start with `files`.
     lock                  one process at a time in a folder
     signals               SIGTERM and Ctrl-C, handled at a good moment
     progress              progress bars
+    threads               a function mapped in threads
     process               memory and thread settings of the C libraries below torch
     processor             instruction sets, and the precision for a device
     deferred_compilation  functions that numba compiles once they have enough to do
@@ -24,5 +25,6 @@ __all__ = [
     "processor",
     "progress",
     "signals",
+    "threads",
     "value_rules",
 ]

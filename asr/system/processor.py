@@ -17,6 +17,10 @@ BFLOAT16_CUDA_CAPABILITY = (8, 0)
 """Ampere, the first generation that computes in bfloat16."""
 
 
+LOADING_THREADS = 2
+"""More of them hold up the thread that starts the GPU's work: Python runs one at a time."""
+
+
 class PrecisionChoice(NamedTuple):
     """A precision by name, the reason for it, and a warning against it, "" if there is none."""
 
@@ -57,6 +61,11 @@ def bfloat16_source(device: torch.device, capabilities: Mapping[str, object] | N
     if capabilities.get("architecture") in ("x86_64", "i386") and onednn_limit() in ISA_LEVELS[:-1]:
         return ""
     return next((f"the processor has {name}" for key, name in sources.items() if capabilities.get(key)), "")
+
+
+def loading_threads(device: torch.device) -> int:
+    """Threads that make batches ahead while a GPU computes; 0 on a CPU, where the model needs all processors."""
+    return min(LOADING_THREADS, torch.get_num_threads()) if device.type == "cuda" else 0
 
 
 def uses_avx512(capabilities: Mapping[str, object] | None = None) -> bool:

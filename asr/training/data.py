@@ -15,6 +15,7 @@ from asr.corpus.phones import PhoneInventory
 from asr.errors import InputError
 from asr.features.dataset import Batch, Dataset, Item, plan_training
 from asr.features.normalization import NEEDS_STATISTICS, FeatureStatistics, FeatureSums
+from asr.system.processor import loading_threads
 from asr.system.progress import progress
 from asr.training.data_checks import UtteranceCheck, check_index, check_stored_features
 from asr.training.distributed import gather
@@ -184,7 +185,11 @@ def shares(run: Run, section: Section, updates: Sequence[Update]) -> Iterator[tu
     """Each update of a section with this process's batches. A resumed run skips the updates that it has done."""
     remaining = updates[run.progress.groups :]
     batches = section.dataset.batches(
-        [items for update in remaining for items, _ in update.batches], run.config.augment, section.seed, views_of(run)
+        [items for update in remaining for items, _ in update.batches],
+        run.config.augment,
+        section.seed,
+        views_of(run),
+        loading_threads(run.accelerator.device),
     )
     part = f", part {section.number + 1} of {section.count}" if section.count > 1 else ""
     label = f"epoch {run.progress.epoch + 1}{part}"

@@ -15,6 +15,7 @@ from asr.features.dataset import Batch, Dataset, Item, plan_evaluation
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.evaluate import BATCH_SECONDS, batch_log_probs, evaluation_mode
 from asr.nn.ctc import BLANK_ID
+from asr.system.processor import loading_threads
 from asr.system.progress import progress
 
 
@@ -164,8 +165,9 @@ def _posteriors(teacher: Bundle, own: Dataset, plan: Iterable[Sequence[Item]]) -
     """(frames, symbols) float32 probabilities of each utterance of a plan, from the teacher's own features."""
     device = next(teacher.model.parameters()).device
     with evaluation_mode(teacher):
-        for on_cpu in own.batches(plan):
+        for on_cpu in own.batches(plan, threads=loading_threads(device)):
             batch = on_cpu.to(device)
             log_probs, lengths = batch_log_probs(teacher, batch)
+            posteriors = log_probs.exp().cpu()
             for row, (item, length) in enumerate(zip(batch.items, lengths.tolist(), strict=True)):
-                yield item, log_probs[row, :length].exp().cpu()
+                yield item, posteriors[row, :length]

@@ -46,7 +46,7 @@ def signal_in_any_process(accelerator: Accelerator, stop: StopRequest) -> int:
     """Not 0 if any process was asked to stop; the same in every process."""
     if accelerator.num_processes == 1:
         return stop.signal
-    return int(accelerator.reduce(torch.tensor(stop.signal)))
+    return int(accelerator.reduce(torch.tensor(stop.signal, device=accelerator.device)))
 
 
 def gather(accelerator: Accelerator, found: T) -> list[T]:

@@ -55,8 +55,10 @@ def expected_error_loss(
     errors = torch.from_numpy(_path_errors(*arrays)).to(log_probs)
     advantages = (errors - errors.mean(1, keepdim=True)) * samples / (samples - 1)
     inside = torch.arange(frames, device=log_probs.device) < lengths[:, None]
-    path_log_probs = log_probs.gather(2, paths).masked_fill(~inside[..., None], 0).sum(1)
-    slope = (advantages * path_log_probs).mean(1)
+    # A product, since the gradient of `gather` is summed in any order on a GPU.
+    chosen = functional.one_hot(paths, log_probs.shape[2]).to(log_probs)
+    weights = torch.einsum("btsv,bs->btv", chosen, advantages / samples).masked_fill(~inside[..., None], 0)
+    slope = (weights * log_probs).sum((1, 2))
     return errors.mean(1) + slope - slope.detach()
 
 
