@@ -45,6 +45,7 @@ Corpora with checks of their own:
 
 Synthetic speech of espeak-ng:
 
+    spreading         speakers recorded in processes of this machine, or on a cluster
     synth             a synthetic corpus in TIMIT's layout, with phone boundaries
     speakers          its speakers: voices, recordings, label files
     sentences         a grammar for its sentences
@@ -107,6 +108,7 @@ __all__ = [
     "segments_ipa",
     "sentences",
     "speakers",
+    "spreading",
     "speechocean762",
     "spelling",
     "splits",

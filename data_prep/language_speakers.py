@@ -4,6 +4,7 @@ The voices are those of `data_prep.speakers`. Each speaker has a random generato
 depend on the order or number of worker processes, which import this module.
 """
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,9 @@ from data_prep.speakers import RATE_RANGE_WPM, SILENCE_RANGE_S, Speaker, make_sp
 
 @dataclass(frozen=True)
 class LanguageTask:
-    """Input of a worker process for one speaker: sentences, the file of the language, and the folder of the recordings.
+    """Input of a worker for one speaker: sentences, the file of the language, and the folder of the recordings.
 
-    ``tones`` is the code of the language if tones are written, else "". ``scratch`` is a folder for espeak-ng's data. It
-    needs a short path.
+    ``tones`` is the code of the language if tones are written, else "".
     """
 
     index: int
@@ -33,7 +33,6 @@ class LanguageTask:
     file: str
     tones: str
     folder: Path
-    scratch: Path
     sentences: tuple[str, ...]
 
 
@@ -49,10 +48,15 @@ class LanguageRecording:
 
 def record_language(task: LanguageTask) -> list[LanguageRecording | LeftOut]:
     """Record the sentences of one speaker as NUMBER.flac, numbers from 1, in the task's folder."""
+    with tempfile.TemporaryDirectory(prefix="asr-espeak-") as scratch:  # a short path, because espeak-ng limits it
+        return _record_all(task, Path(scratch))
+
+
+def _record_all(task: LanguageTask, scratch: Path) -> list[LanguageRecording | LeftOut]:
     speaker = make_speaker(task.index, task.seed)
     generator = np.random.default_rng([task.seed, task.index + 1, 1])
-    task.folder.mkdir(parents=True)
-    espeak_data = task.scratch / speaker.name
+    task.folder.mkdir(parents=True, exist_ok=True)
+    espeak_data = scratch / speaker.name
     make_data_folder(espeak_data, {speaker.name: speaker.variant})
     results: list[LanguageRecording | LeftOut] = []
     for number, text in enumerate(task.sentences, 1):

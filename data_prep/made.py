@@ -5,10 +5,7 @@ same files, for any number of jobs.
 """
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from asr.errors import InputError
 from asr.system.progress import progress
 from data_prep.espeak import require_espeak
 from data_prep.readers import ReaderTask, draw_voice, record_reader
+from data_prep.spreading import Spread, check_seen
 
 NEW_SENTENCES_SHARE = 0.5
 """Share of sentences of random words. The others are sentences of the corpus with some words replaced."""
@@ -35,7 +33,9 @@ Pronunciations = Mapping[str, tuple[str, ...]]
 """Word -> phones."""
 
 
-def prepare_made(cuts: Path, lexicon: Path, out: Path, speakers: int, utterances: int, seed: int, jobs: int) -> None:
+def prepare_made(
+    cuts: Path, lexicon: Path, out: Path, speakers: int, utterances: int, seed: int, spread: Spread
+) -> None:
     """Make ``speakers`` times ``utterances`` recordings in ``out/audio`` and their manifest ``out/cuts_train.jsonl.gz``.
 
     ``cuts`` is the manifest whose sentences and words are used. ``lexicon`` has a word and its ARPAbet phones on each line;
@@ -45,7 +45,7 @@ def prepare_made(cuts: Path, lexicon: Path, out: Path, speakers: int, utterances
         InputError: a number is out of range, a word is not in the lexicon, ``out`` is not empty or cannot be written, or
             espeak-ng is missing.
     """
-    _check_numbers(speakers, utterances, seed, jobs)
+    _check_numbers(speakers, utterances, seed)
     require_espeak()
     originals = [utterance.words.split() for utterance in read_manifest(cuts)]
     pronunciations = {word: first for word, (first, *_) in read_lexicon(lexicon, inventory("arpabet39")).items()}
@@ -60,7 +60,7 @@ def prepare_made(cuts: Path, lexicon: Path, out: Path, speakers: int, utterances
     try:
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
         partial.mkdir(parents=True)
-        corpus = _record_readers(partial, out, texts, pronunciations, speakers, seed, jobs)
+        corpus = _record_readers(partial, out, texts, pronunciations, speakers, seed, spread)
         write_corpus(partial, {"train": corpus}, left_out={}, notes=(f"made with espeak-ng, seed {seed}",))
         if out.exists():
             out.rmdir()
@@ -71,8 +71,8 @@ def prepare_made(cuts: Path, lexicon: Path, out: Path, speakers: int, utterances
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_numbers(speakers: int, utterances: int, seed: int, jobs: int) -> None:
-    numbers = (("speakers", speakers, 1), ("utterances", utterances, 1), ("seed", seed, 0), ("jobs", jobs, 1))
+def _check_numbers(speakers: int, utterances: int, seed: int) -> None:
+    numbers = (("speakers", speakers, 1), ("utterances", utterances, 1), ("seed", seed, 0))
     for name, value, minimum in numbers:
         if value < minimum:
             raise InputError(f"{name} is {value}, expected at least {minimum}")
@@ -102,12 +102,18 @@ def _record_readers(
     pronunciations: Pronunciations,
     speakers: int,
     seed: int,
-    jobs: int,
+    spread: Spread,
 ) -> list[Utterance]:
     """Record every reader, with files under ``partial``; the utterances have audio paths under ``out``."""
     shares = [texts[reader::speakers] for reader in range(speakers)]
+    tasks = [
+        ReaderTask(reader, seed, partial / "audio" / f"R{reader}", [" ".join(words).lower() for words in share])
+        for reader, share in enumerate(shares)
+    ]
     utterances = []
-    for reader, recordings in enumerate(_run_workers(partial, shares, seed, jobs)):
+    for task, recordings in progress(spread(record_reader, tasks), "readers", len(tasks)):
+        reader = task.index
+        check_seen(recordings[0][0])
         for words, (path, num_samples) in zip(shares[reader], recordings, strict=True):
             utterances.append(
                 Utterance(
@@ -122,28 +128,3 @@ def _record_readers(
                 )
             )
     return utterances
-
-
-def _run_workers(
-    partial: Path, shares: Sequence[Sequence[Sequence[str]]], seed: int, jobs: int
-) -> list[list[tuple[Path, int]]]:
-    """Record in worker processes to ``partial/audio``; returns (file, number of samples) of each reader's sentences."""
-    with tempfile.TemporaryDirectory(prefix="asr-espeak-") as scratch:
-        tasks = [
-            ReaderTask(
-                reader,
-                seed,
-                partial / "audio" / f"R{reader}",
-                Path(scratch),
-                [" ".join(words).lower() for words in share],
-            )
-            for reader, share in enumerate(shares)
-        ]
-        pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
-        try:
-            futures = [pool.submit(record_reader, task) for task in tasks]
-            for future in progress(as_completed(futures), "readers", len(futures)):
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return [future.result() for future in futures]

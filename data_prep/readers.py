@@ -4,6 +4,7 @@ Each reader has its own random generator. The result therefore does not depend o
 Worker processes import this module, so it imports only what they need.
 """
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +42,11 @@ SNR_RANGE_DB = (15.0, 55.0)
 
 @dataclass(frozen=True)
 class ReaderTask:
-    """Input of a worker process for one reader: sentences, folder of the recordings, and a scratch folder.
-
-    ``scratch`` needs a short path, because espeak-ng limits it.
-    """
+    """Input of a worker for one reader: sentences, and the folder of the recordings."""
 
     index: int
     seed: int
     folder: Path
-    scratch: Path
     sentences: Sequence[str]
 
 
@@ -64,13 +61,18 @@ def draw_voice(index: int, seed: int) -> tuple[str, str]:
 
 def record_reader(task: ReaderTask) -> list[tuple[Path, int]]:
     """Record the sentences of one reader as 16 kHz FLAC in the task's folder; returns (file, number of samples)."""
+    with tempfile.TemporaryDirectory(prefix="asr-espeak-") as scratch:  # a short path, because espeak-ng limits it
+        return _record(task, Path(scratch))
+
+
+def _record(task: ReaderTask, scratch: Path) -> list[tuple[Path, int]]:
     name = f"R{task.index}"
-    espeak_data = task.scratch / name
+    espeak_data = scratch / name
     make_data_folder(espeak_data, {name: draw_voice(task.index, task.seed)[1]})
     generator = np.random.default_rng([task.seed, task.index + 1, 1])
     rate_wpm, pitch = generator.uniform(*RATE_RANGE_WPM), generator.uniform(38, 62)
     channel, warp = random_channel(generator), generator.uniform(*WARP_RANGE)
-    task.folder.mkdir(parents=True)
+    task.folder.mkdir(parents=True, exist_ok=True)
     recordings = []
     for number, text in enumerate(task.sentences):
         style = SpeakingStyle(

@@ -5,6 +5,7 @@ Worker processes import this module, so it imports only what they need.
 """
 
 import io
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +56,11 @@ class Speaker:
 
 @dataclass(frozen=True)
 class SpeakerTask:
-    """Input of a worker process for one speaker: (name, text) of each sentence and the folder of the recordings.
-
-    ``scratch`` is a folder for espeak-ng's data. It needs a short path.
-    """
+    """Input of a worker for one speaker: (name, text) of each sentence and the folder of the recordings."""
 
     index: int
     seed: int
     folder: Path
-    scratch: Path
     sentences: tuple[tuple[str, str], ...]
 
 
@@ -98,11 +95,16 @@ def make_speaker(index: int, seed: int) -> Speaker:
 
 def record_speaker(task: SpeakerTask) -> list[Recording]:
     """Synthesize and record the sentences of one speaker; write .WAV, .PHN, .WRD and .TXT to the task's folder."""
+    with tempfile.TemporaryDirectory(prefix="asr-espeak-") as scratch:  # a short path, because espeak-ng limits it
+        return _record(task, Path(scratch))
+
+
+def _record(task: SpeakerTask, scratch: Path) -> list[Recording]:
     speaker = make_speaker(task.index, task.seed)
     generator = _generator(task.index, task.seed, stream=1)
-    task.folder.mkdir(parents=True)
+    task.folder.mkdir(parents=True, exist_ok=True)
     # One data folder per speaker: espeak-ng supports at most 350 voices, its own included.
-    espeak_data = task.scratch / speaker.name
+    espeak_data = scratch / speaker.name
     make_data_folder(espeak_data, {speaker.name: speaker.variant})
     recordings = []
     for name, text in task.sentences:

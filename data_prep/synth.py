@@ -5,10 +5,7 @@ not compare its error rates with TIMIT's. The same seed gives the same files, fo
 """
 
 import shutil
-import tempfile
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 from asr.corpus.audio import SAMPLE_RATE_HZ
@@ -18,6 +15,7 @@ from asr.system.progress import progress
 from data_prep.espeak import require_espeak
 from data_prep.sentences import make_sentences
 from data_prep.speakers import MAX_SPEAKERS, Recording, Speaker, SpeakerTask, make_speaker, record_speaker
+from data_prep.spreading import Spread, check_seen
 
 MIN_SPEAKERS = 3
 
@@ -39,8 +37,8 @@ class _SpeakerPlan:
     sentences: tuple[tuple[str, str], ...]
 
 
-def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: int) -> dict[str, list[Utterance]]:
-    """Make a corpus of ``speakers`` times ``utterances`` and its manifests in ``out``, with ``jobs`` processes.
+def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, spread: Spread) -> dict[str, list[Utterance]]:
+    """Make a corpus of ``speakers`` times ``utterances`` and its manifests in ``out``.
 
     ``out/TIMIT/TRAIN|TEST/DRn/SPEAKER/`` has the audio (16 kHz SPHERE) and TIMIT's label files. ``out/dev_speakers.txt``
     lists the speakers of TEST that form the dev set. Splits share no speaker and no sentence.
@@ -48,7 +46,7 @@ def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: in
     Raises:
         InputError: a number is out of range; ``out`` is not empty or cannot be written; espeak-ng is missing.
     """
-    check_numbers(speakers, utterances, seed, jobs)
+    check_numbers(speakers, utterances, seed)
     require_espeak()
     out = out.absolute()
     check_folder(out)
@@ -57,7 +55,7 @@ def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: in
     try:
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
         partial.mkdir(parents=True)
-        recordings = _record_speakers(partial, plans, seed, jobs)
+        recordings = _record_speakers(partial, plans, seed, spread)
         corpus = _make_utterances(out, plans, recordings)
         dev = sorted(plan.speaker.name for plan in plans if plan.split == "dev")
         (partial / "dev_speakers.txt").write_text("".join(f"{name}\n" for name in dev), encoding="ascii")
@@ -70,12 +68,12 @@ def prepare_synth(out: Path, speakers: int, utterances: int, seed: int, jobs: in
     return corpus
 
 
-def check_numbers(speakers: int, utterances: int, seed: int, jobs: int) -> None:
+def check_numbers(speakers: int, utterances: int, seed: int) -> None:
     """Raise InputError unless there is a speaker for each split, and the others are in their ranges."""
     if not MIN_SPEAKERS <= speakers <= MAX_SPEAKERS:
         expected = f"{MIN_SPEAKERS} (one each for {', '.join(SPLITS)}) to {MAX_SPEAKERS}"
         raise InputError(f"speakers is {speakers}, expected {expected}")
-    for name, value, minimum in (("utterances", utterances, 1), ("seed", seed, 0), ("jobs", jobs, 1)):
+    for name, value, minimum in (("utterances", utterances, 1), ("seed", seed, 0)):
         if value < minimum:
             raise InputError(f"{name} is {value}, expected at least {minimum}")
 
@@ -111,22 +109,14 @@ def split_of(index: int, speakers: int) -> str:
     return "train" if index < train else "dev" if index < train + dev else "test"
 
 
-def _record_speakers(partial: Path, plans: list[_SpeakerPlan], seed: int, jobs: int) -> list[list[Recording]]:
-    """Record every speaker in worker processes, with files under ``partial``; returns the recordings of each speaker."""
-    with tempfile.TemporaryDirectory(prefix="asr-espeak-") as scratch:
-        pool = ProcessPoolExecutor(min(jobs, len(plans)), mp_context=get_context("spawn"))
-        try:
-            futures: list[Future[list[Recording]]] = [
-                pool.submit(
-                    record_speaker, SpeakerTask(index, seed, partial / plan.folder, Path(scratch), plan.sentences)
-                )
-                for index, plan in enumerate(plans)
-            ]
-            for future in progress(as_completed(futures), "speakers", len(plans)):
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return [future.result() for future in futures]
+def _record_speakers(partial: Path, plans: list[_SpeakerPlan], seed: int, spread: Spread) -> list[list[Recording]]:
+    """Record every speaker, with files under ``partial``; returns the recordings of each speaker."""
+    tasks = [SpeakerTask(index, seed, partial / plan.folder, plan.sentences) for index, plan in enumerate(plans)]
+    results = []
+    for task, recordings in progress(spread(record_speaker, tasks), "speakers", len(tasks)):
+        check_seen(task.folder / f"{recordings[0].name}.WAV")
+        results.append(recordings)
+    return results
 
 
 def _make_utterances(

@@ -5,9 +5,6 @@ about real speech. The same seed gives the same files, for any number of jobs.
 """
 
 import shutil
-import tempfile
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 from asr.corpus.audio import SAMPLE_RATE_HZ
@@ -21,6 +18,7 @@ from data_prep.language_speakers import LanguageRecording, LanguageTask, record_
 from data_prep.language_texts import draw_sentences, read_sentences, words_in
 from data_prep.leaving_out import count_reasons, describe, table_line
 from data_prep.speakers import Speaker, make_speaker
+from data_prep.spreading import Spread, check_seen
 from data_prep.synth import check_folder, check_numbers, split_of
 
 NOTE = "made with espeak-ng: easier than real speech"
@@ -35,12 +33,12 @@ def prepare_language(
     speakers: int,
     utterances: int,
     seed: int,
-    jobs: int,
+    spread: Spread,
     text: Path | None = None,
     *,
     tones: bool = True,
 ) -> dict[str, list[Utterance]]:
-    """Make a corpus of ``speakers`` times ``utterances`` in a language, with ``jobs`` processes.
+    """Make a corpus of ``speakers`` times ``utterances`` in a language.
 
     ``out`` gets ``audio/SPEAKER/NUMBER.flac``, the manifests, ``stats.json``, ``phones.txt`` with the phones of all splits,
     and ``left_out.tsv`` if an utterance is left out. Splits share no speaker and no sentence. The sentences are those of
@@ -50,7 +48,7 @@ def prepare_language(
         InputError: a number is out of range; espeak-ng is missing or lacks the language; the text cannot be used, or
             without a text, no words of the language are known; ``out`` is not empty or cannot be written.
     """
-    check_numbers(speakers, utterances, seed, jobs)
+    check_numbers(speakers, utterances, seed)
     found = find_language(language)
     out = out.absolute()
     check_folder(out)
@@ -61,7 +59,7 @@ def prepare_language(
     try:
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
         partial.mkdir(parents=True)
-        recordings = _record_speakers(partial, found, shares, seed, jobs, tones)
+        recordings = _record_speakers(partial, found, shares, seed, spread, tones)
         left_out = [result for results in recordings for result in results if isinstance(result, LeftOut)]
         corpus = _make_utterances(out, found, recordings, seed)
         _check_splits(out, corpus, left_out)
@@ -77,24 +75,27 @@ def prepare_language(
 
 
 def _record_speakers(
-    partial: Path, language: Language, shares: list[tuple[str, ...]], seed: int, jobs: int, tones: bool
+    partial: Path, language: Language, shares: list[tuple[str, ...]], seed: int, spread: Spread, tones: bool
 ) -> Recordings:
-    """Record every speaker in worker processes, with files under ``partial``."""
-    with tempfile.TemporaryDirectory(prefix="asr-espeak-") as scratch:
-        pool = ProcessPoolExecutor(min(jobs, len(shares)), mp_context=get_context("spawn"))
-        try:
-            futures: list[Future[list[LanguageRecording | LeftOut]]] = []
-            for index, sentences in enumerate(shares):
-                folder = partial / _folder(make_speaker(index, seed))
-                task = LanguageTask(
-                    index, seed, language.file, language.code if tones else "", folder, Path(scratch), sentences
-                )
-                futures.append(pool.submit(record_language, task))
-            for future in progress(as_completed(futures), "speakers", len(futures)):
-                future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return [future.result() for future in futures]
+    """Record every speaker, with files under ``partial``."""
+    tasks = [
+        LanguageTask(
+            index,
+            seed,
+            language.file,
+            language.code if tones else "",
+            partial / _folder(make_speaker(index, seed)),
+            sentences,
+        )
+        for index, sentences in enumerate(shares)
+    ]
+    results = []
+    for task, recordings in progress(spread(record_language, tasks), "speakers", len(tasks)):
+        for recording in recordings:
+            if isinstance(recording, LanguageRecording):
+                check_seen(task.folder / f"{recording.number}.flac")
+        results.append(recordings)
+    return results
 
 
 def _folder(speaker: Speaker) -> Path:

@@ -6,10 +6,9 @@ The phones are CMUdict's. The same seed and the same engines give the same files
 import shutil
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count, islice
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from asr.corpus.audio import SAMPLE_RATE_HZ
 from asr.corpus.manifest import Utterance, write_corpus
 from asr.errors import InputError
 from asr.system.progress import progress
+from data_prep.spreading import Spread, check_seen
 from data_prep.voices_engines import DEFAULT_ENGINES, Style, Voice, make_engine
 from data_prep.voices_speakers import Recordings, SpeakerTask, record_speaker
 from data_prep.voices_texts import WORDNET, load_texts
@@ -46,18 +46,17 @@ class VoicesRequest:
 
     hours: float
     seed: int = 1
-    jobs: int = 2
     engines: tuple[str, ...] = ()
     held_out: str = ""
     sentences: Path = WORDNET
 
     def __post_init__(self) -> None:
-        for name, value, minimum in (("hours", self.hours, 0.001), ("seed", self.seed, 0), ("jobs", self.jobs, 1)):
+        for name, value, minimum in (("hours", self.hours, 0.001), ("seed", self.seed, 0)):
             if not value >= minimum:
                 raise InputError(f"{name} is {value}, expected at least {minimum}")
 
 
-def prepare_voices(out: Path, request: VoicesRequest) -> None:
+def prepare_voices(out: Path, request: VoicesRequest, spread: Spread) -> None:
     """Record speakers in ``out/audio``, and write ``out/cuts_train.jsonl.gz``, ``out/cuts_test.jsonl.gz`` and statistics.
 
     Raises:
@@ -74,7 +73,7 @@ def prepare_voices(out: Path, request: VoicesRequest) -> None:
     try:
         shutil.rmtree(partial, ignore_errors=True)  # left by a killed run
         (partial / "audio").mkdir(parents=True)
-        splits, refused = _record_splits(partial, out, voices, person, request)
+        splits, refused = _record_splits(partial, out, voices, person, request, spread)
         left_out = {f"texts that {engine} speaks otherwise": number for engine, number in sorted(refused.items())}
         licences = [f"{voice.engine} {voice.name}: {voice.licence}" for voice in voices]
         write_corpus(partial, splits, left_out, (f"seed {request.seed}, test voice {person}", *missing, *licences))
@@ -122,7 +121,7 @@ def choose_held_out(voices: Sequence[Voice], held_out: str) -> str:
 
 
 def _record_splits(
-    partial: Path, out: Path, voices: Sequence[Voice], person: str, request: VoicesRequest
+    partial: Path, out: Path, voices: Sequence[Voice], person: str, request: VoicesRequest, spread: Spread
 ) -> tuple[dict[str, list[Utterance]], Counter[str]]:
     """Record both splits, with files under ``partial``; also returns the number of refused texts of each engine."""
     chosen = {
@@ -136,7 +135,7 @@ def _record_splits(
     for stream, (split, voices_of_split) in enumerate(chosen.items(), 1):
         tasks = _draw_speakers(voices_of_split, partial / "audio" / split, babble, stream, request)
         splits[split] = []
-        for task, recordings in _record(tasks, seconds[split], request.jobs, split):
+        for task, recordings in _record(tasks, seconds[split], spread, split):
             refused[task.voice.engine] += recordings.refused
             splits[split] += _list_utterances(task, recordings, partial, out)
     babble.unlink()
@@ -175,29 +174,31 @@ def _draw_speakers(
 
 
 def _record(
-    tasks: Iterator[SpeakerTask], seconds: float, jobs: int, split: str
+    tasks: Iterator[SpeakerTask], seconds: float, spread: Spread, split: str
 ) -> Iterator[tuple[SpeakerTask, Recordings]]:
-    """Record speakers in worker processes, in the order of the tasks, until they have spoken for ``seconds``."""
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-    pending: deque[tuple[SpeakerTask, Future[Recordings]]] = deque()
+    """Record speakers, in the order of the tasks, until they have spoken for ``seconds``."""
+    begun: deque[SpeakerTask] = deque()
+
+    def begin() -> Iterator[SpeakerTask]:
+        for task in tasks:
+            begun.append(task)
+            yield task
+
     bar = iter(progress(range(int(seconds)), f"seconds of {split}", int(seconds)))
     done_s = 0.0
-    try:
-        while done_s < seconds:
-            while len(pending) < 2 * jobs:
-                task = next(tasks)
-                pending.append((task, pool.submit(record_speaker, task)))
-            task, future = pending.popleft()
-            recordings = future.result()
+    with closing(spread(record_speaker, begin())) as recorded:
+        for task, recordings in recorded:
+            begun.popleft()
+            check_seen(recordings.utterances[0].path)
             before_s = done_s
             done_s += sum(recording.num_samples for recording in recordings.utterances) / SAMPLE_RATE_HZ
             deque(islice(bar, int(done_s) - int(before_s)), maxlen=0)
             yield task, recordings
-    finally:
-        pool.shutdown(cancel_futures=True)
-        deque(bar, maxlen=0)
-        for task, _ in pending:  # begun in advance
-            shutil.rmtree(task.folder, ignore_errors=True)
+            if done_s >= seconds:
+                break
+    deque(bar, maxlen=0)
+    for task in begun:  # in advance
+        shutil.rmtree(task.folder, ignore_errors=True)
 
 
 def _list_utterances(task: SpeakerTask, recordings: Recordings, partial: Path, out: Path) -> list[Utterance]:

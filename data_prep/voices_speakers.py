@@ -82,7 +82,7 @@ def record_speaker(task: SpeakerTask) -> Recordings:
     rate, pitch = _draw_factor(RATE_RANGE, generator), _draw_factor(PITCH_RANGE, generator)
     seed = int(generator.integers(1, 2**31))
     engine, texts, babble = _load_engine(task.voice.engine), load_texts(task.sentences), _load_babble(task.babble)
-    task.folder.mkdir(parents=True)
+    task.folder.mkdir(parents=True, exist_ok=True)
     utterances: list[Recording] = []
     refused = 0
     while len(utterances) < UTTERANCES:

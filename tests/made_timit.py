@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from data_prep.checking import read_speakers
+from data_prep.spreading import in_processes
 from data_prep.synth import prepare_synth
 
 TRAIN_SPEAKERS, TEST_SPEAKERS = 462, 168
@@ -21,7 +22,7 @@ def make_timit(out: Path, train: int = TRAIN_SPEAKERS, test: int = TEST_SPEAKERS
     """Make the corpus in ``out/TRAIN`` and ``out/TEST``."""
     listed = sorted(read_speakers("timit_dev.txt") | read_speakers("timit_core_test.txt"))
     made = out / "made"
-    prepare_synth(made, train + test, len(SENTENCES), seed, jobs=2)
+    prepare_synth(made, train + test, len(SENTENCES), seed, in_processes(2))
     for number, folder in enumerate(sorted(made.glob("TIMIT/*/*/*"))):
         in_test = number >= train
         name = listed[number - train] if 0 <= number - train < len(listed) else folder.name

@@ -40,6 +40,7 @@ from asr.inference.recognizer import Recognizer, load
 from asr.inference.result_files import ERRORS_FILE, HEADER
 from asr.inference.verify import phone_weights
 from data_prep.made import prepare_made
+from data_prep.spreading import in_processes
 from tests.conftest import TINY_MODEL, settings
 
 MODEL = "speechocean762-small"
@@ -114,7 +115,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, lexicon: Path) -> list[Uttera
     texts = [Utterance(f"u{i}", source / "a.wav", 16000, 1.0, "s", ("K",), text) for i, text in enumerate(TEXTS)]
     write_corpus(source, {"train": texts}, {})
     out = tmp_path_factory.mktemp("made") / "out"
-    prepare_made(source / "cuts_train.jsonl.gz", lexicon, out, 2, 12, 3, 1)
+    prepare_made(source / "cuts_train.jsonl.gz", lexicon, out, 2, 12, 3, in_processes(1))
     return read_manifest(out / "cuts_train.jsonl.gz")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -362,6 +363,37 @@ def test_preparations_are_the_same(manifest: Path, tmp_path: Path, monkeypatch: 
         run(prepare.commands, "lhotse", manifest, tmp_path / name, "--split", "train", *more)
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
     assert "cuts_train.jsonl.gz" in contents(tmp_path / "here")
+
+
+SYNTHESES = {
+    "synth": ("synth", "{out}", "--speakers", "3", "--utterances", "2"),
+    "a language": ("synth", "{out}", "--speakers", "3", "--utterances", "2", "--language", "de", "--text", "{german}"),
+    "made": ("made", "{cuts}", "{lexicon}", "{out}", "--speakers", "3", "--utterances", "2"),
+    "voices": ("voices", "{out}", "--hours", "0.01", "--engines", "espeak", "--sentences", "{text}"),
+}
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("arguments", SYNTHESES.values(), ids=list(SYNTHESES))
+def test_synthesis_is_the_same(arguments: tuple[str, ...], tone_corpus: Path, tmp_path: Path) -> None:
+    pytest.importorskip("espeakng_loader", reason="NO SPEECH IS SYNTHESIZED: pip install 'asr-phones[synth]'")
+    sentences = [f"the {noun} {verb} every day" for noun in ("house", "cat", "dog") for verb in ("stands", "works")]
+    (tmp_path / "text").write_text("".join(f"{sentence}\n" for sentence in sentences))
+    sentences = [
+        f"{noun} {verb} jeden tag" for noun in ("das haus", "der hund", "die katze") for verb in ("steht", "hilft")
+    ]
+    (tmp_path / "german").write_text("".join(f"{sentence}\n" for sentence in sentences))
+    (tmp_path / "lexicon").write_text("some S AH M\nwords W ER D Z\n")
+    paths = {name: tmp_path / name for name in ("text", "german", "lexicon")}
+    paths["cuts"] = tone_corpus / "cuts_train.jsonl.gz"
+    made = []
+    for more in ((), ("--cluster", "local")):
+        out = tmp_path / "out"
+        run(prepare.commands, *[argument.format(out=out, **paths) for argument in arguments], *more)
+        made.append(contents(out))
+        shutil.rmtree(out)
+    assert made[0] == made[1]
+    assert len(made[0]) > 6
 
 
 @pytest.mark.skipif("ASR_CLUSTER_TESTS" not in os.environ, reason="NO NODES ARE KILLED: set ASR_CLUSTER_TESTS=1")

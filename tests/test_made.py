@@ -8,6 +8,7 @@ from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.errors import InputError
 from data_prep.made import prepare_made
 from data_prep.readers import draw_voice
+from data_prep.spreading import in_processes
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
 
@@ -32,7 +33,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(
     source: Path, out: Path, speakers: int = 4, utterances: int = 5, seed: int = 1, jobs: int = 2
 ) -> list[Utterance]:
-    prepare_made(source / "cuts_train.jsonl.gz", source / "lexicon.txt", out, speakers, utterances, seed, jobs)
+    prepare_made(
+        source / "cuts_train.jsonl.gz", source / "lexicon.txt", out, speakers, utterances, seed, in_processes(jobs)
+    )
     return read_manifest(out / "cuts_train.jsonl.gz")
 
 
@@ -90,7 +93,9 @@ def test_same_seed_same_bytes_whatever_the_jobs(source: Path, tmp_path: Path) ->
 def test_a_lexicon_that_does_not_fit_is_refused(source: Path, tmp_path: Path, lexicon: str, message: str) -> None:
     (tmp_path / "lexicon.txt").write_text(lexicon)
     with pytest.raises(InputError, match=message):
-        prepare_made(source / "cuts_train.jsonl.gz", tmp_path / "lexicon.txt", tmp_path / "out", 1, 1, 1, 1)
+        prepare_made(
+            source / "cuts_train.jsonl.gz", tmp_path / "lexicon.txt", tmp_path / "out", 1, 1, 1, in_processes(1)
+        )
     assert not (tmp_path / "out").exists()
 
 

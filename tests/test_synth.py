@@ -21,6 +21,7 @@ from data_prep.rooms import Channel, simulate_recording
 from data_prep.segments import CLOSURES, VOWELS, Segment, label_phones
 from data_prep.sentences import MAX_SENTENCES, make_sentences, words_of
 from data_prep.speakers import make_speaker
+from data_prep.spreading import in_processes
 from data_prep.synth import prepare_synth
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
@@ -32,7 +33,7 @@ Corpus = tuple[Path, dict[str, list[Utterance]]]
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     out = tmp_path_factory.mktemp("synth") / "made" / "corpus"
-    return out, prepare_synth(out, SPEAKERS, UTTERANCES, SEED, jobs=2)
+    return out, prepare_synth(out, SPEAKERS, UTTERANCES, SEED, in_processes(2))
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +151,9 @@ def test_manifests_agree_with_the_label_files(corpus: Corpus) -> None:
 
 
 def test_same_seed_same_bytes_whatever_the_jobs(corpus: Corpus, tmp_path: Path) -> None:
-    prepare_synth(tmp_path / "again", SPEAKERS, UTTERANCES, SEED, jobs=1)
+    prepare_synth(tmp_path / "again", SPEAKERS, UTTERANCES, SEED, in_processes(1))
     assert digests(tmp_path / "again") == digests(corpus[0])
-    prepare_synth(tmp_path / "other", 3, 1, SEED + 1, jobs=2)
+    prepare_synth(tmp_path / "other", 3, 1, SEED + 1, in_processes(2))
     audio = {name: digest for name, digest in digests(corpus[0]).items() if name.endswith(".WAV")}
     assert not set(digests(tmp_path / "other").values()) & set(audio.values())
 
@@ -164,7 +165,7 @@ def test_no_synthetic_speaker_has_the_name_of_one_of_timits() -> None:
 
 @pytest.mark.slow
 def test_more_speakers_than_espeak_knows_voices(tmp_path: Path) -> None:
-    corpus = prepare_synth(tmp_path / "many", 360, 1, seed=3, jobs=2)
+    corpus = prepare_synth(tmp_path / "many", 360, 1, 3, in_processes(2))
     assert len({utterance.speaker for split in corpus.values() for utterance in split}) == 360
 
 
@@ -236,7 +237,7 @@ def test_the_spectrum_changes_at_boundaries(corpus: Corpus) -> None:
     assert np.median(at) > 1.5 * np.median(away)
 
 
-def test_a_speaker_speaks_with_a_voice_of_its_own(voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_speaker_speaks_with_a_voice_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     styles = []
 
     def spy(data_folder: Path, text: str, style: SpeakingStyle, seed: int) -> Speech:
@@ -246,7 +247,7 @@ def test_a_speaker_speaks_with_a_voice_of_its_own(voice: Path, tmp_path: Path, m
     monkeypatch.setattr(speakers, "synthesize", spy)
     texts = tuple((f"SX{number + 1}", text) for number, text in enumerate(make_sentences(3, seed=0)))
     for index in range(2):
-        speakers.record_speaker(speakers.SpeakerTask(index, 0, tmp_path / str(index), voice, texts))
+        speakers.record_speaker(speakers.SpeakerTask(index, 0, tmp_path / str(index), texts))
     assert [style.variant for style in styles] == [make_speaker(i, 0).name for i in (0, 0, 0, 1, 1, 1)]
     assert all(140 <= style.rate_wpm <= 260 and 0 <= style.pitch <= 99 for style in styles)
     assert len(set(styles)) == 6
@@ -334,24 +335,23 @@ def test_train_has_every_phone_that_espeak_gives(voice: Path) -> None:
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ((2, 5, 0, 1), "speakers is 2, expected 3"),
-        ((20000, 5, 0, 1), "speakers is 20000, expected 3"),
-        ((3, 0, 0, 1), "utterances is 0, expected at least 1"),
-        ((3, 1, -1, 1), "seed is -1, expected at least 0"),
-        ((3, 1, 0, 0), "jobs is 0, expected at least 1"),
-        ((1000, 1000, 0, 1), "1000000 utterances in total, expected at most"),
+        ((2, 5, 0), "speakers is 2, expected 3"),
+        ((20000, 5, 0), "speakers is 20000, expected 3"),
+        ((3, 0, 0), "utterances is 0, expected at least 1"),
+        ((3, 1, -1), "seed is -1, expected at least 0"),
+        ((1000, 1000, 0), "1000000 utterances in total, expected at most"),
     ],
 )
-def test_numbers_out_of_range_are_refused(tmp_path: Path, numbers: tuple[int, int, int, int], message: str) -> None:
+def test_numbers_out_of_range_are_refused(tmp_path: Path, numbers: tuple[int, int, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        prepare_synth(tmp_path / "out", *numbers)
+        prepare_synth(tmp_path / "out", *numbers, in_processes(1))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_corpus_is_unchanged(corpus: Corpus) -> None:
     before = digests(corpus[0])
     with pytest.raises(InputError, match="exists already, expected a new or an empty folder"):
-        prepare_synth(corpus[0], 3, 1, 0, jobs=1)
+        prepare_synth(corpus[0], 3, 1, 0, in_processes(1))
     assert digests(corpus[0]) == before
 
 
@@ -360,7 +360,7 @@ def test_without_espeak_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(
         InputError, match=r"espeak-ng is not installed, expected the extra: pip install 'asr-phones\[syn"
     ):
-        prepare_synth(tmp_path / "out", 3, 1, 0, jobs=1)
+        prepare_synth(tmp_path / "out", 3, 1, 0, in_processes(1))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -370,21 +370,21 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(synth, "write_corpus", fail)
     with pytest.raises(InputError, match=r"out: cannot be written \(No space left on device\)"):
-        prepare_synth(tmp_path / "out", 3, 1, 0, jobs=1)
+        prepare_synth(tmp_path / "out", 3, 1, 0, in_processes(1))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
-        prepare_synth(tmp_path / "file" / "out", 3, 1, 0, jobs=1)
+        prepare_synth(tmp_path / "file" / "out", 3, 1, 0, in_processes(1))
 
 
 def test_an_error_in_a_worker_is_reported_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long_folder = tmp_path / ("x" * 150)
     long_folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(long_folder))
+    monkeypatch.setenv("TMPDIR", str(long_folder))
     with pytest.raises(InputError, match="expected a path under 160 characters"):
-        prepare_synth(tmp_path / "out", 3, 1, 0, jobs=2)
+        prepare_synth(tmp_path / "out", 3, 1, 0, in_processes(2))
     assert list(tmp_path.iterdir()) == [long_folder]
     assert list(long_folder.iterdir()) == []

@@ -26,6 +26,7 @@ from data_prep.leaving_out import Unusable
 from data_prep.segments import Segment
 from data_prep.segments_ipa import PAUSE, label_ipa
 from data_prep.speakers import make_speaker
+from data_prep.spreading import in_processes
 from data_prep.synth_languages import prepare_language
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
@@ -48,7 +49,7 @@ Corpus = tuple[Path, dict[str, list[Utterance]]]
 
 
 def make(out: Path, text: Path, jobs: int) -> Corpus:
-    return out, prepare_language(out, "de", SPEAKERS, UTTERANCES, 5, jobs, text)
+    return out, prepare_language(out, "de", SPEAKERS, UTTERANCES, 5, in_processes(jobs), text)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_times_agree_with_the_sound(voice: Path) -> None:
 def test_a_split_of_which_nothing_is_left_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("सच.\nमैं.\nघर.\n", encoding="utf-8")
     with pytest.raises(InputError, match=rf"out: split train has 0 utterances, left out: 3 \({SWITCHED}\), expected"):
-        prepare_language(tmp_path / "out", "de", 3, 1, 0, 1, tmp_path / "text")
+        prepare_language(tmp_path / "out", "de", 3, 1, 0, in_processes(1), tmp_path / "text")
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
@@ -228,7 +229,7 @@ def test_the_number_of_jobs_changes_nothing(corpus: Corpus, text: Path, tmp_path
 def test_sentences_of_another_language_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     lines = ["Guten Morgen.", "Das ist सच.", "Wie geht es dir?", "Bis bald.", "Der Zug kommt.", "Es regnet."]
     (tmp_path / "text").write_text("\n".join(lines), encoding="utf-8")
-    splits = prepare_language(tmp_path / "out", "de", 3, 2, 4, 1, tmp_path / "text")
+    splits = prepare_language(tmp_path / "out", "de", 3, 2, 4, in_processes(1), tmp_path / "text")
     left = (tmp_path / "out" / "left_out.tsv").read_text(encoding="utf-8").splitlines()
     assert len(left) == 1
     assert left[0].split("\t")[1] == SWITCHED
@@ -256,7 +257,7 @@ def test_sentences_of_another_language_are_left_out_and_named(tmp_path: Path, ca
 def test_a_bad_text_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "text.txt").write_bytes(content)
     with pytest.raises(InputError, match=message) as caught:
-        prepare_language(tmp_path / "out", "de", 3, 2, 0, 1, tmp_path / "text.txt")
+        prepare_language(tmp_path / "out", "de", 3, 2, 0, in_processes(1), tmp_path / "text.txt")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
     with pytest.raises(InputError, match="no such file"):
@@ -269,7 +270,7 @@ def test_a_bad_text_is_one_line(tmp_path: Path, content: bytes, message: str) ->
 )
 def test_a_language_that_espeak_lacks_names_near_ones(tmp_path: Path, code: str, near: str) -> None:
     with pytest.raises(InputError) as caught:
-        prepare_language(tmp_path / "out", code, 3, 1, 0, 1)
+        prepare_language(tmp_path / "out", code, 3, 1, 0, in_processes(1))
     assert f"language {code!r} is not in espeak-ng, expected one of its " in str(caught.value)
     assert near in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -309,7 +310,7 @@ def test_words_are_drawn_by_the_square_root_of_their_frequency(monkeypatch: pyte
 def test_without_wordfreq_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "wordfreq", None)
     with pytest.raises(InputError, match=r"pip install 'asr-phones\[languages\]', or a text"):
-        prepare_language(tmp_path / "out", "de", 3, 1, 0, 1)
+        prepare_language(tmp_path / "out", "de", 3, 1, 0, in_processes(1))
     assert list(tmp_path.iterdir()) == []
 
 

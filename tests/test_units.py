@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from asr.inference.units import run_here
+from asr.errors import InputError
+from asr.inference.units import Outcome, in_order, run_here
 
 
 @pytest.fixture
@@ -24,3 +25,13 @@ def make() -> Callable[[int], int]:
 def test_a_single_unit_has_all_threads_and_others_have_one_each(units: int, threads: int, two_threads: None) -> None:
     outcomes = list(run_here(make, range(units), units))
     assert [(one.number, one.unit, one.result) for one in outcomes] == [(n, n, threads) for n in range(units)]
+
+
+def test_results_come_in_the_order_of_the_units() -> None:
+    finished = [Outcome(number, f"unit {number}", number * number) for number in (2, 0, 1, 4, 3)]
+    assert list(in_order(iter(finished))) == [(f"unit {number}", number * number) for number in range(5)]
+    failed = [*finished[:2], Outcome(1, "unit 1", None, InputError("bad, expected good")), *finished[3:]]
+    done = in_order(iter(failed))
+    assert next(done) == ("unit 0", 0)
+    with pytest.raises(InputError, match="bad"):
+        next(done)

@@ -14,6 +14,7 @@ from asr.cli import app
 from asr.corpus.manifest import Utterance, read_manifest
 from asr.corpus.phones import inventory
 from asr.errors import InputError
+from data_prep.spreading import in_processes
 from data_prep.voices import VoicesRequest, choose_held_out, find_voices, prepare_voices
 from data_prep.voices_channels import LOSSY, TELEPHONE_CODECS, Degraded, _encode, degrade, trim
 from data_prep.voices_engines import DEFAULT_ENGINES, ENGINES, Style, Voice, make_engine
@@ -377,7 +378,7 @@ def test_the_held_out_person() -> None:
 
 def make(out: Path, sentences: Path, hours: float, jobs: int = 2) -> dict[str, list[Utterance]]:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
-    prepare_voices(out, VoicesRequest(hours, 1, jobs, ("espeak",), "espeak-child", sentences))
+    prepare_voices(out, VoicesRequest(hours, 1, ("espeak",), "espeak-child", sentences), in_processes(jobs))
     return {split: read_manifest(out / f"cuts_{split}.jsonl.gz") for split in ("train", "test")}
 
 
@@ -430,14 +431,13 @@ def test_numbers_and_folders_that_cannot_be_used_are_refused(sentences: Path, tm
         ({"hours": 0.0}, "hours is 0"),
         ({"hours": float("nan")}, "hours is nan"),
         ({"hours": 1.0, "seed": -1}, "seed is -1"),
-        ({"hours": 1.0, "jobs": 0}, "jobs is 0"),
     ):
         with pytest.raises(InputError, match=message):
             VoicesRequest(**settings)  # type: ignore[arg-type]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").touch()
     with pytest.raises(InputError, match="expected a new or an empty folder"):
-        prepare_voices(tmp_path / "out", VoicesRequest(1.0))
+        prepare_voices(tmp_path / "out", VoicesRequest(1.0), in_processes(1))
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from asr.cli import layouts
-from asr.cli.layouts import Jobs, Out, Source, print_statistics
+from asr.cli.layouts import Jobs, Out, Source, choose_spread, print_statistics
+from asr.cli.options import Cluster, Workers
 from asr.errors import InputError
 
 commands = typer.Typer(
@@ -32,6 +33,8 @@ def prepare_synth(
         Path | None, typer.Option(help="with --language: sentences, one on each line; default: random words")
     ] = None,
     tones: Annotated[bool, typer.Option(help="with --language: write tones on their vowels")] = True,
+    cluster: Cluster = "",
+    workers: Workers = 0,
 ) -> None:
     """Synthesize a corpus with espeak-ng: English in TIMIT's layout, or any of its languages in IPA.
 
@@ -39,12 +42,13 @@ def prepare_synth(
     """
     from data_prep import synth, synth_languages
 
-    if language:
-        synth_languages.prepare_language(out, language, speakers, utterances, seed, jobs, text, tones=tones)
-    elif text is not None or not tones:
+    if not language and (text is not None or not tones):
         raise InputError("--text or --no-tones without --language, expected a language such as de")
-    else:
-        synth.prepare_synth(out, speakers, utterances, seed, jobs)
+    with choose_spread(cluster, workers, jobs) as spread:
+        if language:
+            synth_languages.prepare_language(out, language, speakers, utterances, seed, spread, text, tones=tones)
+        else:
+            synth.prepare_synth(out, speakers, utterances, seed, spread)
     print_statistics(out)
 
 
@@ -85,6 +89,8 @@ def prepare_made(
     utterances: Annotated[int, typer.Option(help="utterances per speaker")] = 30,
     seed: Annotated[int, typer.Option(help="random seed; equal seeds give equal speech")] = 1,
     jobs: Jobs = 2,
+    cluster: Cluster = "",
+    workers: Workers = 0,
 ) -> None:
     """Synthesize speech for pretraining with espeak-ng.
 
@@ -94,7 +100,8 @@ def prepare_made(
     """
     from data_prep import made
 
-    made.prepare_made(cuts, lexicon, out, speakers, utterances, seed, jobs)
+    with choose_spread(cluster, workers, jobs) as spread:
+        made.prepare_made(cuts, lexicon, out, speakers, utterances, seed, spread)
     print_statistics(out)
 
 
@@ -117,6 +124,8 @@ def prepare_voices(
     sentences: Annotated[
         Path | None, typer.Option(help="text file, one sentence on each line; by default the examples of WordNet")
     ] = None,
+    cluster: Cluster = "",
+    workers: Workers = 0,
 ) -> None:
     """Synthesize speech of recorded voices: open vocabulary, CMUdict's phones, good and bad recordings.
 
@@ -126,8 +135,9 @@ def prepare_voices(
     from data_prep.voices_texts import WORDNET
 
     names = tuple(name.strip() for name in engines.split(",") if name.strip())
-    request = voices.VoicesRequest(hours, seed, jobs, names, held_out, sentences or WORDNET)
-    voices.prepare_voices(out, request)
+    request = voices.VoicesRequest(hours, seed, names, held_out, sentences or WORDNET)
+    with choose_spread(cluster, workers, jobs) as spread:
+        voices.prepare_voices(out, request, spread)
     print_statistics(out)
     statistics = json.loads((out / "stats.json").read_text(encoding="utf-8"))
     reasons = [f"left out: {number} {reason}" for reason, number in statistics["left_out"].items()]

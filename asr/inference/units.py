@@ -5,10 +5,10 @@ units elsewhere. The results of a unit depend on nothing but the unit: it makes 
 thread of torch, because products in bfloat16 round differently with more. A single unit has all processors instead.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 from asr.errors import InputError
 from asr.system.threads import in_threads
@@ -67,6 +67,28 @@ def run_here(make: Make[U, R], units: Iterable[U], total: int, threads: int = 0)
         yield attempt(first[0])
         return
     yield from in_threads(attempt, chain(first, numbered), min(threads or torch.get_num_threads(), total))
+
+
+def in_order(outcomes: Iterator[Outcome[U, R]]) -> Generator[tuple[U, R]]:
+    """Each unit with its result, in the order of the units. Those that finish early wait.
+
+    Raises:
+        InputError: a unit has failed.
+    """
+    early: dict[int, tuple[U, R]] = {}
+    due = 0
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+        early[outcome.number] = outcome.unit, cast(R, outcome.result)
+        while due in early:
+            yield early.pop(due)
+            due += 1
+
+
+def returning(function: Callable[[U], R]) -> Callable[[U], R]:
+    """The function itself: what `Make` is for a function that needs nothing loaded."""
+    return function
 
 
 def fix_precision(loading: Loading) -> Loading:
