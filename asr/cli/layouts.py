@@ -2,13 +2,12 @@
 
 import inspect
 import json
-import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -18,12 +17,8 @@ from asr.errors import InputError
 if TYPE_CHECKING:
     from data_prep.entries import Reader
     from data_prep.parts import Part
-    from data_prep.spreading import Spread as TaskSpread
 
     Spread = Callable[[Callable[[], Callable[[Part], None]], Iterator[Part], int], Iterator[None]]
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 commands = typer.Typer()
 
@@ -100,27 +95,6 @@ class Request:
                     yield
 
             yield spread
-
-
-@contextmanager
-def choose_spread(cluster: str, workers: int, jobs: int) -> "Iterator[TaskSpread]":
-    """What synthesizes: processes of this machine, or a cluster, to which this connects.
-
-    Raises:
-        InputError: the cluster does not answer.
-    """
-    from asr.inference.units import in_order, returning
-    from data_prep.spreading import in_processes
-
-    if not cluster:
-        yield in_processes(jobs)
-        return
-    with choose_run(cluster, workers) as run:
-
-        def spread(function: Callable[[T], R], tasks: Iterable[T]) -> Generator[tuple[T, R]]:
-            return in_order(run(partial(returning, function), tasks, sys.maxsize))
-
-        yield spread
 
 
 def _layout(name: str) -> Callable[[Callable[..., None]], None]:

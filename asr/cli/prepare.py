@@ -1,15 +1,25 @@
 """`asr prepare`: write the manifests of a corpus, or synthesize a corpus."""
 
 import json
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from asr.cli import layouts
-from asr.cli.layouts import Jobs, Out, Source, choose_spread, print_statistics
-from asr.cli.options import Cluster, Workers
+from asr.cli.layouts import Jobs, Out, Source, print_statistics
+from asr.cli.options import Cluster, Workers, choose_run
 from asr.errors import InputError
+
+if TYPE_CHECKING:
+    from data_prep.spreading import Spread
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -142,3 +152,24 @@ def prepare_voices(
     statistics = json.loads((out / "stats.json").read_text(encoding="utf-8"))
     reasons = [f"left out: {number} {reason}" for reason, number in statistics["left_out"].items()]
     print(*reasons, *(note for note in statistics["notes"] if note.startswith("left out")), sep="\n")
+
+
+@contextmanager
+def choose_spread(cluster: str, workers: int, jobs: int) -> "Iterator[Spread]":
+    """What synthesizes: processes of this machine, or a cluster, to which this connects.
+
+    Raises:
+        InputError: the cluster does not answer.
+    """
+    from asr.inference.units import in_order, returning
+    from data_prep.spreading import in_processes
+
+    if not cluster:
+        yield in_processes(jobs)
+        return
+    with choose_run(cluster, workers) as run:
+
+        def spread(function: Callable[[T], R], tasks: Iterable[T]) -> Generator[tuple[T, R]]:
+            return in_order(run(partial(returning, function), tasks, sys.maxsize))
+
+        yield spread
