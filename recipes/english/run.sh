@@ -88,13 +88,7 @@ if at 12 "average the models of stages 9 and 11 in $run-before/model"; then
   python recipes/english/average.py "$run-before/model" "$dev" "$run-average/model=0.5" "$run-degraded/model=0.5"
 fi
 if at 13 "synthesize neural speech in $data/neural"; then
-  if [[ -z ${KOKORO_VOICES:-} ]]; then
-    mkdir -p "$data/kokoro"
-    (cd "$data/kokoro" && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz)
-    export KOKORO_VOICES="$data/kokoro/package/voices"
-  fi
-  make_corpus "$data/neural" asr prepare voices "$data/neural" --hours "${NEURAL_HOURS:-3}" --seed 5 --engines kokoro \
-    --held-out am_michael
+  make_neural_speech "$data"
 fi
 if at 14 "train on it in $run-neural"; then
   python recipes/english/mix.py "$data/english/cuts_neural.jsonl.gz" "$real=1" "$degraded=1" "$neural=1" "$synthetic=0.3"

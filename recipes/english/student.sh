@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Train the small recognizer that ships with the package: no pretrained encoder, a student of the bundled `english`. It learns from
-# real speech of learners (speechocean762), clean and degraded, and from synthetic speech of recorded voices.
+# real speech of learners (speechocean762), clean and degraded, and from synthetic speech of recorded and of neural voices.
 #   recipes/english/student.sh SPEECHOCEAN762_DIR [--stage N] [--stop-stage N] [HYDRA OVERRIDE...]
 # Stages: 0 set up, 1 prepare speechocean762, 2 synthesize speech of espeak-ng, 3 pretrain on it, 4 synthesize speech of recorded
-# voices, 5 degrade the real speech, 6 train, 7 train to make few errors, 8 tune the decoder, 9 evaluate. Overrides go to stages 6
-# and 7; those of the seed and the model also go to stage 3. EXPERIMENT, DATA and RUN change the experiment and the folders;
-# OUT_OF_DOMAIN names further manifests to evaluate on.
+# and of neural voices, 5 degrade the real speech, 6 train, 7 train to make few errors, 8 tune the decoder, 9 evaluate. Overrides
+# go to stages 6 and 7; those of the seed and the model also go to stage 3. EXPERIMENT, DATA and RUN change the experiment and the
+# folders; HOURS and NEURAL_HOURS the hours of stage 4; KOKORO_VOICES names the folder of Kokoro's voices, which npm fetches
+# otherwise; OUT_OF_DOMAIN names further manifests to evaluate on.
 set -euo pipefail
 # shellcheck source=recipes/stages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../stages.sh" "$@"
@@ -21,7 +22,7 @@ dev="$data/speechocean762/cuts_dev.jsonl.gz"
 [[ $dev == /* ]] || dev="$PWD/$dev"
 
 if at 0 "set up .venv"; then
-  bash recipes/setup.sh english voices synth
+  bash recipes/setup.sh english voices kokoro synth
 fi
 if at 1 "prepare speechocean762 in $data/speechocean762"; then
   make_corpus "$data/speechocean762" asr prepare speechocean762 "$corpus" "$data/speechocean762"
@@ -35,16 +36,17 @@ if at 3 "pretrain in $run-made"; then
   train_run "$run-made" experiment="$experiment" pretraining=made corpus.dir="$data/speechocean762-made" corpus.dev="$dev" \
     ${shared[@]+"${shared[@]}"}
 fi
-if at 4 "synthesize speech of recorded voices in $data/voices"; then
+if at 4 "synthesize speech in $data/voices and $data/neural"; then
   make_corpus "$data/voices" asr prepare voices "$data/voices" --hours "${HOURS:-6}" --seed 1 \
     --engines rhvoice,flite,festival,pico,espeak
+  make_neural_speech "$data"
 fi
 if at 5 "degrade the real speech in $data/degraded"; then
   make_corpus "$data/degraded" python recipes/english/degrade.py "$data/degraded" "$real" english
 fi
 if at 6 "train as a student of english in $run-student"; then
   python recipes/english/mix.py "$data/student/cuts_train.jsonl.gz" "$real=1" "$data/degraded/cuts_train.jsonl.gz=1" \
-    "$data/voices/cuts_train.jsonl.gz=0.5"
+    "$data/voices/cuts_train.jsonl.gz=0.5" "$data/neural/cuts_train.jsonl.gz=1"
   train_run "$run-student" experiment="$experiment" corpus.dir="$data/student" corpus.dev="$dev" \
     init_from="$run-made/model" trainer.flat_start_epochs=0 trainer.teachers="[english]" trainer.aligner_epochs=0 \
     ${overrides[@]+"${overrides[@]}"}
@@ -59,5 +61,6 @@ if at 8 "tune the decoder"; then
 fi
 if at 9 "evaluate"; then
   # shellcheck disable=SC2086 # several manifests
-  evaluate_manifests "$run" "$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz" ${OUT_OF_DOMAIN:-}
+  evaluate_manifests "$run" "$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz" \
+    "$data/neural/cuts_test.jsonl.gz" ${OUT_OF_DOMAIN:-}
 fi
