@@ -6,6 +6,7 @@ same files, for any number of jobs.
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -111,20 +112,20 @@ def _record_readers(
         for reader, share in enumerate(shares)
     ]
     utterances = []
-    for task, recordings in progress(spread(record_reader, tasks), "readers", len(tasks)):
-        reader = task.index
-        check_seen(recordings[0][0])
-        for words, (path, num_samples) in zip(shares[reader], recordings, strict=True):
-            utterances.append(
-                Utterance(
-                    id=f"R{reader}_{path.stem}",
-                    audio_path=out / path.relative_to(partial),
-                    sample_rate_hz=SAMPLE_RATE_HZ,
-                    duration_s=num_samples / SAMPLE_RATE_HZ,
-                    speaker=f"R{reader}",
-                    phones=tuple(phone for word in words for phone in pronunciations[word]),
-                    words=" ".join(words),
-                    details={"voice": draw_voice(reader, seed)[0]},
+    with closing(spread(record_reader, tasks)) as recorded:
+        for task, recordings in progress(recorded, "readers", len(tasks)):
+            check_seen(recordings[0][0])
+            for words, (path, num_samples) in zip(shares[task.index], recordings, strict=True):
+                utterances.append(
+                    Utterance(
+                        id=f"R{task.index}_{path.stem}",
+                        audio_path=out / path.relative_to(partial),
+                        sample_rate_hz=SAMPLE_RATE_HZ,
+                        duration_s=num_samples / SAMPLE_RATE_HZ,
+                        speaker=f"R{task.index}",
+                        phones=tuple(phone for word in words for phone in pronunciations[word]),
+                        words=" ".join(words),
+                        details={"voice": draw_voice(task.index, seed)[0]},
+                    )
                 )
-            )
     return utterances

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from asr.errors import InputError
 
@@ -46,6 +46,19 @@ def _in_processes(jobs: int, function: Callable[[T], R], tasks: Iterable[T]) -> 
             yield done, future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def record_elsewhere(function: Callable[[Any], R], task: Any) -> R:
+    """Do a task of which the folder may not be there, on another machine.
+
+    Raises:
+        InputError: what it needs is not there, or it cannot write.
+    """
+    try:
+        return function(task)
+    except (OSError, RuntimeError) as error:  # soundfile raises RuntimeErrors
+        where = "expected a folder with room that all machines share"
+        raise InputError(f"{task.folder}: cannot be recorded ({error}), {where}") from error
 
 
 def check_seen(path: Path) -> None:

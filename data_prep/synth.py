@@ -5,6 +5,7 @@ not compare its error rates with TIMIT's. The same seed gives the same files, fo
 """
 
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +114,10 @@ def _record_speakers(partial: Path, plans: list[_SpeakerPlan], seed: int, spread
     """Record every speaker, with files under ``partial``; returns the recordings of each speaker."""
     tasks = [SpeakerTask(index, seed, partial / plan.folder, plan.sentences) for index, plan in enumerate(plans)]
     results = []
-    for task, recordings in progress(spread(record_speaker, tasks), "speakers", len(tasks)):
-        check_seen(task.folder / f"{recordings[0].name}.WAV")
-        results.append(recordings)
+    with closing(spread(record_speaker, tasks)) as recorded:
+        for task, recordings in progress(recorded, "speakers", len(tasks)):
+            check_seen(task.folder / f"{recordings[0].name}.WAV")
+            results.append(recordings)
     return results
 
 

@@ -5,6 +5,7 @@ about real speech. The same seed gives the same files, for any number of jobs.
 """
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 from asr.corpus.audio import SAMPLE_RATE_HZ
@@ -90,11 +91,12 @@ def _record_speakers(
         for index, sentences in enumerate(shares)
     ]
     results = []
-    for task, recordings in progress(spread(record_language, tasks), "speakers", len(tasks)):
-        for recording in recordings:
-            if isinstance(recording, LanguageRecording):
-                check_seen(task.folder / f"{recording.number}.flac")
-        results.append(recordings)
+    with closing(spread(record_language, tasks)) as recorded:
+        for task, recordings in progress(recorded, "speakers", len(tasks)):
+            for recording in recordings:
+                if isinstance(recording, LanguageRecording):
+                    check_seen(task.folder / f"{recording.number}.flac")
+            results.append(recordings)
     return results
 
 

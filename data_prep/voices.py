@@ -139,6 +139,10 @@ def _record_splits(
             refused[task.voice.engine] += recordings.refused
             splits[split] += _list_utterances(task, recordings, partial, out)
     babble.unlink()
+    speakers = {utterance.speaker for utterances in splits.values() for utterance in utterances}
+    for folder in (partial / "audio").glob("*/*"):  # others were begun in advance
+        if _speaker_of(folder) not in speakers:
+            shutil.rmtree(folder, ignore_errors=True)
     return splits, refused
 
 
@@ -177,18 +181,10 @@ def _record(
     tasks: Iterator[SpeakerTask], seconds: float, spread: Spread, split: str
 ) -> Iterator[tuple[SpeakerTask, Recordings]]:
     """Record speakers, in the order of the tasks, until they have spoken for ``seconds``."""
-    begun: deque[SpeakerTask] = deque()
-
-    def begin() -> Iterator[SpeakerTask]:
-        for task in tasks:
-            begun.append(task)
-            yield task
-
     bar = iter(progress(range(int(seconds)), f"seconds of {split}", int(seconds)))
     done_s = 0.0
-    with closing(spread(record_speaker, begin())) as recorded:
+    with closing(spread(record_speaker, tasks)) as recorded:
         for task, recordings in recorded:
-            begun.popleft()
             check_seen(recordings.utterances[0].path)
             before_s = done_s
             done_s += sum(recording.num_samples for recording in recordings.utterances) / SAMPLE_RATE_HZ
@@ -197,13 +193,11 @@ def _record(
             if done_s >= seconds:
                 break
     deque(bar, maxlen=0)
-    for task in begun:  # in advance
-        shutil.rmtree(task.folder, ignore_errors=True)
 
 
 def _list_utterances(task: SpeakerTask, recordings: Recordings, partial: Path, out: Path) -> list[Utterance]:
     """The utterances of a speaker, with audio paths under ``out``."""
-    speaker = f"{task.folder.parent.name}-{task.folder.name}"
+    speaker = _speaker_of(task.folder)
     return [
         Utterance(
             id=f"{speaker}-{recording.path.stem}",
@@ -217,3 +211,8 @@ def _list_utterances(task: SpeakerTask, recordings: Recordings, partial: Path, o
         )
         for recording in recordings.utterances
     ]
+
+
+def _speaker_of(folder: Path) -> str:
+    """The name of the speaker whose recordings are in a folder."""
+    return f"{folder.parent.name}-{folder.name}"

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from functools import partial
 from itertools import groupby, product
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from asr.corpus.manifest import Utterance, write_corpus
 from asr.decoding.best_path import best_path
-from asr.nn.ctc import ctc_loss, required_frames
+from asr.nn.ctc import ReproducibleCtc, ctc_loss, required_frames
 from asr.training.losses import (
     consistency_loss,
     distillation_loss,
@@ -292,3 +293,39 @@ def test_consistency_pulls_each_view_to_the_other_held_fixed() -> None:
     expected = (one.softmax(2) - other.softmax(2)).detach() / 2
     torch.testing.assert_close(one.grad[:, :3], expected[:, :3])
     assert one.grad[:, 3].abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("lengths", "labels", "width"),
+    [
+        ((12, 9, 6), ((1, 2, 3), (4, 4), (1,)), 3),
+        ((12, 9, 6), ((1, 2, 2, 1), (), (3,)), 7),  # padded wider than the longest, and one without labels
+        ((5, 4), ((), ()), 2),
+        ((1,), ((2,),), 1),
+    ],
+)
+def test_the_gradient_for_gpus_is_torchs(
+    lengths: tuple[int, ...], labels: tuple[tuple[int, ...], ...], width: int
+) -> None:
+    scores = torch.randn(len(lengths), max(lengths), 5, dtype=torch.float64, requires_grad=True)
+    tokens = torch.tensor([[*label, *[0] * (width - len(label))] for label in labels])
+    counts = torch.tensor(lengths), torch.tensor([len(label) for label in labels])
+    slope = torch.rand(len(lengths), dtype=torch.float64)
+    results = []
+    for compute in (ReproducibleCtc.apply, partial(torch.nn.functional.ctc_loss, reduction="none")):
+        losses = compute(scores.log_softmax(2).transpose(0, 1), tokens, *counts)
+        results.append((losses, *torch.autograd.grad((losses * slope).sum(), scores)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_labels_that_do_not_fit_are_left_out_of_the_gradient_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr.nn.ctc._on_gpu", lambda _: True)
+    scores = torch.randn(2, 6, 5, requires_grad=True)
+    tokens, token_lengths = pad([(1, 2, 3, 4, 1, 2, 3, 4), (1, 2)])
+    losses, feasible = ctc_loss(scores.log_softmax(2), torch.tensor([6, 6]), tokens, token_lengths)
+    losses.sum().backward()
+    assert feasible.tolist() == [False, True]
+    assert scores.grad is not None
+    assert scores.grad[0].abs().sum() == 0
+    assert scores.grad[1].abs().sum() > 0

@@ -73,7 +73,7 @@ def test_bfloat16_is_near_float32(overrides: tuple[str, ...]) -> None:
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         results.append([log_probs.detach() * inside[..., None], *gradients])
     for exact, rounded in zip(*results, strict=True):
-        assert (exact - rounded).norm() <= 0.1 * exact.norm(), (exact.shape, exact.norm())
+        assert (exact - rounded).norm() <= 0.2 * exact.norm(), (exact.shape, exact.norm())
 
 
 def test_the_output_of_an_utterance_does_not_depend_on_its_batch() -> None:
@@ -104,8 +104,8 @@ def test_losses_are_those_of_the_cpu() -> None:
 
 
 TRAININGS = {
-    "float32": ("trainer.precision=float32",),
-    "bfloat16": ("trainer.precision=bfloat16",),
+    "default": (),
+    "moving average": ("trainer.average=ema",),
     "a teacher, two views": (
         "trainer.teachers=[speechocean762-small]",
         "trainer.consistency=0.2",
@@ -119,7 +119,7 @@ TRAININGS = {
 def test_the_same_training_gives_the_same_weights(
     tone_corpus: Path, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
-    chosen = (*overrides, "trainer.device=cuda", "trainer.epochs=4", "model.dropout=0.2")
+    chosen = (*overrides, "trainer.device=cuda", "trainer.precision=bfloat16", "trainer.epochs=4", "model.dropout=0.2")
     whole = run(tone_corpus, tmp_path / "whole", *chosen)
     killed_after_two_epochs(tone_corpus, tmp_path / "parts", *chosen)
     parts = run(tone_corpus, tmp_path / "parts", *chosen, "resume=true")

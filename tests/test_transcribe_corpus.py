@@ -5,7 +5,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -268,7 +268,7 @@ def test_workers_compute_in_the_precision_that_is_reported(manifest: Path, monke
     """Auto is decided by the command, not by each worker's processor."""
     given: list[EvaluationRequest] = []
 
-    def somewhere_else(make: Any, units: Any, total: int) -> Iterator[Any]:
+    def somewhere_else(make: Any, units: Any, total: int) -> Generator[Any]:
         given.append(make.args[0])
         return run_here(make, units, total)
 

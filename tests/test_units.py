@@ -29,9 +29,9 @@ def test_a_single_unit_has_all_threads_and_others_have_one_each(units: int, thre
 
 def test_results_come_in_the_order_of_the_units() -> None:
     finished = [Outcome(number, f"unit {number}", number * number) for number in (2, 0, 1, 4, 3)]
-    assert list(in_order(iter(finished))) == [(f"unit {number}", number * number) for number in range(5)]
+    assert list(in_order(one for one in finished)) == [(f"unit {number}", number * number) for number in range(5)]
     failed = [*finished[:2], Outcome(1, "unit 1", None, InputError("bad, expected good")), *finished[3:]]
-    done = in_order(iter(failed))
+    done = in_order(one for one in failed)
     assert next(done) == ("unit 0", 0)
     with pytest.raises(InputError, match="bad"):
         next(done)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -162,7 +163,7 @@ def choose_spread(cluster: str, workers: int, jobs: int) -> "Iterator[Spread]":
         InputError: the cluster does not answer.
     """
     from asr.inference.units import in_order, returning
-    from data_prep.spreading import in_processes
+    from data_prep.spreading import in_processes, record_elsewhere
 
     if not cluster:
         yield in_processes(jobs)
@@ -170,6 +171,8 @@ def choose_spread(cluster: str, workers: int, jobs: int) -> "Iterator[Spread]":
     with choose_run(cluster, workers) as run:
 
         def spread(function: Callable[[T], R], tasks: Iterable[T]) -> Generator[tuple[T, R]]:
-            return in_order(run(partial(returning, function), tasks, sys.maxsize))
+            return in_order(
+                run(partial(returning, partial(record_elsewhere, function)), tasks, length_hint(tasks, sys.maxsize))
+            )
 
         yield spread

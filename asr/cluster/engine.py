@@ -14,7 +14,7 @@ import queue
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,7 +48,7 @@ def open_cluster(address: str, workers: int = 0, gpus: int = 0) -> Iterator[Run]
 
 def run_on_cluster(
     make: Make[U, R], units: Iterable[U], total: int, resources: Resources | None = None
-) -> Iterator[Outcome[U, R]]:
+) -> Generator[Outcome[U, R]]:
     """Do units on the cluster that this process is connected to, and yield their outcomes as they finish, each once.
 
     ``total`` is their number, or more: there are no more workers than that, except one for units that failed on all nodes
@@ -58,7 +58,8 @@ def run_on_cluster(
     Raises:
         InputError: no machine can do the work.
     """
-    return iter(_Run(make, units, total, resources or Resources())) if total else iter(())
+    if total:
+        yield from _Run(make, units, total, resources or Resources())
 
 
 @dataclass(eq=False)

@@ -104,7 +104,8 @@ class Dataset:
     def fill_cache(self, speeds: Iterable[float]) -> Iterator[None]:
         """Cache the features of every utterance at each speed until the cache is full; yield after each one."""
         items = [Item(index, speed) for speed in speeds for index in range(len(self))]
-        with closing(in_threads(self._extract, items, torch.get_num_threads())) as extracted:
+        threads = 2 if self.encode else torch.get_num_threads()  # an encoder takes memory in each
+        with closing(in_threads(self._extract, items, threads)) as extracted:
             for item, raw in zip(items, extracted, strict=True):
                 size = raw.numel() * raw.element_size()
                 if size > self._free_bytes:

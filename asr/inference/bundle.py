@@ -39,7 +39,7 @@ from asr.nn.acoustic_model import AcousticModel
 from asr.nn.pretrained_encoder import EncoderSpec
 from asr.system.files import read_json_object, read_text
 from asr.system.plain_yaml import read_yaml
-from asr.system.processor import choose_precision
+from asr.system.processor import choose_precision, set_cudnn_exact
 
 log = logging.getLogger("asr")
 
@@ -215,10 +215,12 @@ def require_device(name: torch.device | str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device is {name}, expected cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device is {name}, expected cpu: no CUDA device is available")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device is {name}, expected at most cuda:{torch.cuda.device_count() - 1}")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            expected = f"at most cuda:{count - 1}" if count else "cpu: no CUDA device is available"
+            raise InputError(f"device is {name}, expected {expected}")
+        set_cudnn_exact()
     return device
 
 

@@ -5,7 +5,8 @@ units elsewhere. The results of a unit depend on nothing but the unit: it makes 
 thread of torch, because products in bfloat16 round differently with more. A single unit has all processors instead.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Generic, Protocol, TypeVar, cast
@@ -42,11 +43,11 @@ class Outcome(Generic[U, R]):
 class Run(Protocol):
     """Does units and yields their outcomes as they finish."""
 
-    def __call__(self, make: Make[U, R], units: Iterable[U], total: int) -> Iterator[Outcome[U, R]]:
+    def __call__(self, make: Make[U, R], units: Iterable[U], total: int) -> Generator[Outcome[U, R]]:
         """``total`` is the number of units. They are taken from the iterable when a worker is free."""
 
 
-def run_here(make: Make[U, R], units: Iterable[U], total: int, threads: int = 0) -> Iterator[Outcome[U, R]]:
+def run_here(make: Make[U, R], units: Iterable[U], total: int, threads: int = 0) -> Generator[Outcome[U, R]]:
     """Do units in threads of this process, 0 for one a processor; the outcomes are in the order of the units."""
     import torch
 
@@ -69,7 +70,7 @@ def run_here(make: Make[U, R], units: Iterable[U], total: int, threads: int = 0)
     yield from in_threads(attempt, chain(first, numbered), min(threads or torch.get_num_threads(), total))
 
 
-def in_order(outcomes: Iterator[Outcome[U, R]]) -> Generator[tuple[U, R]]:
+def in_order(outcomes: Generator[Outcome[U, R]]) -> Generator[tuple[U, R]]:
     """Each unit with its result, in the order of the units. Those that finish early wait.
 
     Raises:
@@ -77,13 +78,14 @@ def in_order(outcomes: Iterator[Outcome[U, R]]) -> Generator[tuple[U, R]]:
     """
     early: dict[int, tuple[U, R]] = {}
     due = 0
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-        early[outcome.number] = outcome.unit, cast(R, outcome.result)
-        while due in early:
-            yield early.pop(due)
-            due += 1
+    with closing(outcomes):  # after an error, nobody works on
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+            early[outcome.number] = outcome.unit, cast(R, outcome.result)
+            while due in early:
+                yield early.pop(due)
+                due += 1
 
 
 def returning(function: Callable[[U], R]) -> Callable[[U], R]:

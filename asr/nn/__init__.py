@@ -7,6 +7,7 @@ Start with `acoustic_model.AcousticModel`, then `lstm.RecurrentStack`.
     acoustic_model       encoder, front end, recurrent stack, self-attention and output layer
     chunks               chunks with look-ahead, for recognition while someone speaks
     ctc                  the CTC loss, and a check that the labels fit the frames
+    kernels              whether a GPU uses lstm_cuda
     lstm                 stacked LSTM or GRU on ragged batches
     lstm_cuda            LSTM layer for bfloat16 on GPUs, in Triton
     lstm_matmul          LSTM layer for float32 training on CPUs without AVX-512
@@ -23,6 +24,7 @@ __all__ = [
     "acoustic_model",
     "chunks",
     "ctc",
+    "kernels",
     "lstm",
     "lstm_cuda",
     "lstm_matmul",

@@ -20,9 +20,6 @@ from asr.nn.ragged import length_mask
 
 Frames = TypeVar("Frames", int, Tensor)
 
-# By default cuDNN rounds the factors of float32 products to 10 bits, and sums gradients in any order.
-torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
-
 
 class AcousticModel(nn.Module):
     """CTC acoustic model: convolutions or frame stacking, recurrent layers, optional self-attention, output layer.

@@ -41,15 +41,19 @@ def ctc_loss(log_probs: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: 
     if len(indices) > 0:
         # Infeasible utterances are left out: their infinite loss would put NaN into the gradient (0 times infinity).
         chosen = log_probs[indices].transpose(0, 1), tokens[indices], lengths[indices], token_lengths[indices]
-        if log_probs.is_cuda:
-            feasible_losses = _ReproducibleCtc.apply(*chosen)
+        if _on_gpu(log_probs):
+            feasible_losses = ReproducibleCtc.apply(*chosen)
         else:
             feasible_losses = functional.ctc_loss(*chosen, blank=BLANK_ID, reduction="none")
         losses = losses.index_put((indices,), feasible_losses)
     return losses, feasible
 
 
-class _ReproducibleCtc(torch.autograd.Function):
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
+class ReproducibleCtc(torch.autograd.Function):
     """CTC on a GPU, with the same gradient at each call.
 
     There torch adds up the posteriors of states with the same symbol in whatever order threads come by. Here the forward
@@ -62,6 +66,7 @@ class _ReproducibleCtc(torch.autograd.Function):
         frames, _, symbols = log_probs.shape
         counts = lengths.tolist(), token_lengths.tolist()
         losses, alpha = torch._ctc_loss(log_probs, tokens, *counts, BLANK_ID)
+        tokens = tokens[:, : alpha.shape[2] // 2]  # the longest of these utterances may be shorter than the batch's
         # Where each frame, token and state is in the reversed utterance; beyond the end it does not matter.
         frame = (lengths[:, None] - 1 - torch.arange(frames, device=lengths.device)).clamp(min=0)
         token = (token_lengths[:, None] - 1 - torch.arange(tokens.shape[1], device=lengths.device)).clamp(min=0)
@@ -83,5 +88,6 @@ class _ReproducibleCtc(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """(batch,) -> (frames, batch, symbols)."""
         (slope,) = ctx.saved_tensors
         return slope * gradient[None, :, None], None, None, None

@@ -4,8 +4,8 @@
 utterance first, into a few dense segments. oneDNN runs them one after the other and carries the state over; the backward
 direction runs over each utterance reversed within its own length. The padding that remains follows all real frames in both
 directions, so it cannot affect them. The two directions run in parallel, each on half of the cores. On CUDA,
-`asr.nn.lstm_cuda` computes in bfloat16, cuDNN in float32; float32 training without AVX-512 uses `asr.nn.lstm_matmul`. With
-chunks, `asr.nn.chunks` packs the batch.
+`asr.nn.lstm_cuda` computes in bfloat16, and cuDNN in float32, GRUs, and layers of many cells; float32 training on CPUs
+without AVX-512 uses `asr.nn.lstm_matmul`. With chunks, `asr.nn.chunks` packs the batch.
 
 Parameters have the names, shapes and order of `torch.nn.LSTM` and `torch.nn.GRU`: state dicts load in both directions.
 Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget gates (Gers et al., 2000), no peepholes.
@@ -14,8 +14,7 @@ Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with forget 
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial
-from importlib.util import find_spec
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from asr.nn.chunks import ChunkLayout, run_forward
+from asr.nn.kernels import MAX_FUSED_HIDDEN, uses_fused
 from asr.nn.parallel_directions import MIN_PARALLEL_THREADS, ParallelDirections, run_in_parallel
 from asr.nn.ragged import Cell, PackedLayout, length_mask
 from asr.nn.reference_lstm import Gates, reference_lstm
@@ -33,10 +33,6 @@ warnings.filterwarnings("ignore", "RNN module weights are not part of single con
 
 GATES = {"lstm": 4, "gru": 3}
 """Gates of each kind of cell, the LSTM's cell input included."""
-
-MAX_FUSED_HIDDEN = 256
-"""Most cells of a direction for which `asr.nn.lstm_cuda` is faster than cuDNN: with 256 a layer of 27 utterances takes
-2.6 ms to train instead of 9.9, with 512 one of 128 utterances 17 instead of 11 (H100)."""
 
 MIN_MATMUL_UTTERANCES = 8
 """Fewest parallel utterances for which `asr.nn.lstm_matmul` trains without AVX-512; with two it is slower than oneDNN."""
@@ -96,7 +92,7 @@ class RecurrentStack(nn.Module):
         if look_ahead >= 0:
             layout = ChunkLayout.from_lengths(lengths, inputs.shape[1], self.chunk, look_ahead)
         elif inputs.is_cuda:
-            fused = self.cell == "lstm" and self.hidden <= MAX_FUSED_HIDDEN and uses_fused()
+            fused = self.cell == "lstm" and self.hidden <= MAX_FUSED_HIDDEN and uses_fused(inputs.device)
             return self.forward_fused(inputs, lengths) if fused else self.forward_packed(inputs, lengths)
         else:
             layout = PackedLayout.from_lengths(lengths, inputs.shape[1])
@@ -158,7 +154,7 @@ class RecurrentStack(nn.Module):
         hidden = hidden.to(torch.get_autocast_dtype("cpu")) if autocast else hidden
         weights = [self.layer_weights(layer, suffix) for suffix in self.suffixes]
         directions = [partial(layout.run, self._cell_of(layer, suffix), bool(suffix)) for suffix in self.suffixes]
-        parallel = len(directions) == 2 and torch.get_num_threads() >= MIN_PARALLEL_THREADS
+        parallel = len(directions) == 2 and torch.get_num_threads() >= MIN_PARALLEL_THREADS and not hidden.is_cuda
         if parallel and torch.is_grad_enabled():
             return ParallelDirections.apply(directions, hidden, *weights[0], *weights[1])
         calls = [partial(run, hidden, *own) for run, own in zip(directions, weights, strict=True)]
@@ -256,21 +252,9 @@ def _run_cell(name: str, inputs: Tensor, states: Sequence[Tensor], weights: Sequ
     return list(torch.gru(inputs, states[0], cast, True, 1, 0.0, True, False, False))
 
 
-@cache
-def has_triton() -> bool:
-    """Whether torch is for CUDA, and brings Triton, as it does on Linux."""
-    return torch.version.cuda is not None and find_spec("triton") is not None
-
-
-def uses_fused() -> bool:
-    """Whether `asr.nn.lstm_cuda` computes on a GPU: in bfloat16. cuDNN does in float32."""
-    bfloat16 = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16
-    return bfloat16 and has_triton()
-
-
 def uses_matmul(inputs: Tensor) -> bool:
     """Whether `asr.nn.lstm_matmul`, not oneDNN, trains a segment (frames, utterances, input_size)."""
-    training = torch.is_grad_enabled() and inputs.dtype == torch.float32
+    training = torch.is_grad_enabled() and inputs.dtype == torch.float32 and not inputs.is_cuda
     return training and inputs.shape[1] >= MIN_MATMUL_UTTERANCES and not uses_avx512()
 
 

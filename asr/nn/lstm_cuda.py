@@ -164,7 +164,8 @@ class _Layer(torch.autograd.Function):
         cells = torch.empty_like(outputs, dtype=torch.float32)
         grid, sizes, options = _launch(outputs)
         w_hh = w_hh.contiguous()
-        _forward[grid](gates, w_hh, lengths, outputs, cells, *sizes, **options)
+        with torch.cuda.device_of(inputs):  # Triton launches on the current device
+            _forward[grid](gates, w_hh, lengths, outputs, cells, *sizes, **options)
         ctx.save_for_backward(inputs, lengths, w_ih, w_hh, gates, outputs, cells)
         return outputs.flatten(2)
 
@@ -176,7 +177,8 @@ class _Layer(torch.autograd.Function):
         cell_gradient = cells.new_empty(batch, directions, hidden)
         d_gates = torch.zeros_like(gates)
         arguments = gradient.contiguous(), gates, w_hh, lengths, cells, cell_gradient, d_gates
-        _backward[grid](*arguments, *sizes, **options)
+        with torch.cuda.device_of(inputs):
+            _backward[grid](*arguments, *sizes, **options)
         d_inputs = (d_gates @ w_ih.flatten(0, 1)).view_as(inputs)
         d_w_ih = (d_gates.t() @ inputs.flatten(0, 1)).view_as(w_ih)
         by_frame = d_gates.view(batch, frames, directions, 4 * hidden)
@@ -197,6 +199,15 @@ def lstm_layer(inputs: Tensor, lengths: Tensor, weights: Sequence[Sequence[Tenso
     """
     w_ih, w_hh, b_ih, b_hh = (torch.stack(parts).to(inputs.dtype) for parts in zip(*weights, strict=True))
     return _Layer.apply(inputs.contiguous(), lengths, w_ih, w_hh, b_ih + b_hh)
+
+
+def try_out(device: torch.device) -> None:
+    """Compile and run both kernels once. Raises what Triton raises if it cannot."""
+    shapes = (64, 16), (64, 16), (64,), (64,)
+    weights = [torch.zeros(shape, device=device, dtype=torch.bfloat16, requires_grad=True) for shape in shapes]
+    inputs = torch.zeros(1, 1, 16, device=device, dtype=torch.bfloat16)
+    with torch.inference_mode(False), torch.enable_grad():
+        lstm_layer(inputs, torch.ones(1, device=device, dtype=torch.int64), [weights]).sum().backward()
 
 
 def _launch(outputs: Tensor) -> tuple[tuple[int, int], tuple[int, ...], dict[str, int]]:

@@ -68,6 +68,14 @@ def loading_threads(device: torch.device) -> int:
     return min(LOADING_THREADS, torch.get_num_threads()) if device.type == "cuda" else 0
 
 
+def set_cudnn_exact() -> None:
+    """Make cuDNN compute in float32 what is float32, and sum gradients in one order, in this process.
+
+    By default it rounds the factors of float32 products to 10 bits (TF32).
+    """
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+
+
 def uses_avx512(capabilities: Mapping[str, object] | None = None) -> bool:
     """Whether oneDNN computes with AVX-512 on this processor."""
     capabilities = torch.cpu.get_capabilities() if capabilities is None else capabilities

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration, gather_object
 
 from asr.config import TrainerConfig
 from asr.errors import InputError, TrainingError
-from asr.system.processor import PrecisionChoice, choose_precision
+from asr.system.processor import PrecisionChoice, choose_precision, set_cudnn_exact
 from asr.system.signals import StopRequest
 
 T = TypeVar("T")
@@ -28,6 +29,8 @@ def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
     if trainer.device == "cuda" and not cuda:
         raise InputError("configuration: trainer.device is cuda, expected cpu or auto: no CUDA device is at hand")
     join_submitit_job()
+    if "WORLD_SIZE" not in os.environ:
+        AcceleratorState._reset_state(True)  # that of an earlier training in this process, perhaps on another device
     # accelerate must be told to use the CPU: by default, without CUDA, it lets every process train a model of its own.
     accelerator = Accelerator(
         cpu=trainer.device == "cpu" or not cuda,
@@ -39,6 +42,7 @@ def make_accelerator(trainer: TrainerConfig, run_dir: Path) -> Accelerator:
         raise InputError(f"process group: {accelerator.num_processes} joined, expected {started} (WORLD_SIZE)")
     if trainer.threads:
         torch.set_num_threads(trainer.threads)
+    set_cudnn_exact()
     return accelerator
 
 

@@ -148,11 +148,16 @@ class Run:
         self.schedule.state = state["schedule"]
         self.progress = Progress(**state["progress"])
         if self.average:
-            self.average.updates, self.average.weights = state["average"]["updates"], state["average"]["weights"]
+            weights, device = state["average"]["weights"], self.accelerator.device
+            self.average.weights = {name: weight.to(device) for name, weight in weights.items()}
+            self.average.updates = state["average"]["updates"]
         if self.accelerator.is_main_process:
             cpu, *cuda = state["generators"]
             torch.set_rng_state(cpu)
-            torch.cuda.set_rng_state_all(cuda)
+            for device, generator in enumerate(
+                cuda[: torch.cuda.device_count()]
+            ):  # there may be fewer GPUs now, or none
+                torch.cuda.set_rng_state(generator, device)
         else:  # the number of other processes may have changed
             key = (self.config.seed, self.accelerator.process_index, self.progress.update)
             torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
