@@ -39,7 +39,7 @@ from asr.nn.acoustic_model import AcousticModel
 from asr.nn.pretrained_encoder import EncoderSpec
 from asr.system.files import read_json_object, read_text
 from asr.system.plain_yaml import read_yaml
-from asr.system.processor import choose_precision, set_cudnn_exact
+from asr.system.processor import choose_precision, require_device
 
 log = logging.getLogger("asr")
 
@@ -203,25 +203,6 @@ def initialize_from(model: AcousticModel, phones: PhoneInventory, path: Path) ->
         raise InputError(f"{path}: no weight fits the model to train, expected one of the same kind and width")
     model.load_state_dict({key: value if key in not_copied else theirs[key] for key, value in ours.items()})
     return [f"{key} {list(ours[key].shape)}, {reason}" for key, reason in not_copied.items()]
-
-
-def require_device(name: torch.device | str) -> torch.device:
-    """Get a device by name and make sure that it is available.
-
-    Raises:
-        InputError: an unknown name, or no such device.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"device is {name}, expected cpu, cuda or cuda:N") from error
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            expected = f"at most cuda:{count - 1}" if count else "cpu: no CUDA device is available"
-            raise InputError(f"device is {name}, expected {expected}")
-        set_cudnn_exact()
-    return device
 
 
 def verify_checksums(path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from asr.errors import InputError
+
 ISA_LEVELS = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16")
 """Values of ``ONEDNN_MAX_CPU_ISA`` up to the first with bfloat16. Each includes the instructions of those before."""
 
@@ -61,6 +63,25 @@ def bfloat16_source(device: torch.device, capabilities: Mapping[str, object] | N
     if capabilities.get("architecture") in ("x86_64", "i386") and onednn_limit() in ISA_LEVELS[:-1]:
         return ""
     return next((f"the processor has {name}" for key, name in sources.items() if capabilities.get(key)), "")
+
+
+def require_device(name: torch.device | str) -> torch.device:
+    """Get a device by name and make sure that it is available.
+
+    Raises:
+        InputError: an unknown name, or no such device.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device is {name}, expected cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            expected = f"at most cuda:{count - 1}" if count else "cpu: no CUDA device is available"
+            raise InputError(f"device is {name}, expected {expected}")
+        set_cudnn_exact()
+    return device
 
 
 def loading_threads(device: torch.device) -> int:
