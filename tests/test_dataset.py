@@ -209,3 +209,20 @@ def test_warps_are_drawn_within_their_range(dataset: Dataset, monkeypatch: pytes
     assert len(set(drawn)) == 80
     assert 0.8 <= min(drawn) < 0.85
     assert 1.15 < max(drawn) <= 1.2
+
+
+def test_batches_made_ahead_in_threads_are_the_same(dataset: Dataset) -> None:
+    augment = settings("augment.time_masks=2", "augment.time_mask_fraction=0.5").augment
+    plan = [[Item(index, 0.9)] for index in range(len(dataset))] * 3
+    one_by_one, ahead = (list(dataset.batches(plan, augment, (1, 2), threads=threads)) for threads in (0, 3))
+    assert [batch.items for batch in ahead] == [tuple(items) for items in plan]
+    for first, second in zip(one_by_one, ahead, strict=True):
+        assert torch.equal(first.features, second.features)
+
+
+def test_an_error_in_a_thread_ends_the_batches(dataset: Dataset) -> None:
+    dataset.utterances = [*dataset.utterances[:2], replace(dataset.utterances[2], audio_path=Path("none.wav"))]
+    batches = dataset.batches([[Item(index, 1.0)] for index in range(3)], threads=2)
+    assert [next(batches).items[0].utterance for _ in range(2)] == [0, 1]
+    with pytest.raises(InputError, match=r"none\.wav"):
+        next(batches)
