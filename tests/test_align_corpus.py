@@ -644,7 +644,11 @@ def test_a_long_recording_is_aligned_as_its_parts_are(
     start_s, end_s = map(float, reasons["audio that the text lacks"].removesuffix(" s").split(" to "))
     overlap_s = min(end_s, starts_s[lacking + 1]) - max(start_s, starts_s[lacking])
     assert overlap_s >= 0.5 * (end_s - start_s) > 0
-    assert 3 <= summary.problems.total() <= 4  # the text that the audio lacks may be named in two parts
+    unheard = [problem[3] for problem in read_problems(tmp_path / "out") if problem[2] == "text that the audio lacks"]
+    assert any(f": {TEXTS[0]}" in text for text in unheard)
+    assert (
+        summary.problems.total() == 2 + len(unheard) <= 5
+    )  # espeak-ng says a few words that the small model does not hear
 
 
 def test_a_long_recording_with_the_text_of_another_is_refused(

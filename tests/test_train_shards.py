@@ -118,7 +118,7 @@ class Place:
     """An accelerator that says it is one of several processes."""
 
     def __init__(self, rank: int, count: int) -> None:
-        self.process_index, self.num_processes = rank, count
+        self.process_index, self.num_processes, self.device = rank, count, torch.device("cpu")
 
 
 class Together:
