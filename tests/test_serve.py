@@ -945,7 +945,7 @@ def test_speech_into_the_microphone(
     page.goto(address)
     page.get_by_text(f"Model {MODEL}").wait_for()
     page.get_by_role("button", name="Record").click()
-    page.wait_for_function("() => document.getElementById('heard').textContent.trim().split(' ').length > 5")
+    page.wait_for_function("() => document.getElementById('heard').textContent.trim().split(' ').length > 10")
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("heading", name="What was recognized").wait_for(timeout=60_000)
     assert page.locator("#phones button").count() > 5
