@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from asr.nn.kernels import has_kernels
 from asr.nn.lstm import RecurrentStack
 from asr.nn.parallel_directions import run_in_parallel
 from asr.nn.ragged import FRAME_STEP, SEGMENT_COST_FRAMES, PackedLayout, length_mask, plan_segments
@@ -249,3 +250,25 @@ def test_directions_share_the_threads_between_them(count: int, threads: Callable
     threads(count)
     assert run_in_parallel([torch.get_num_threads, torch.get_num_threads]) == [count - count // 2, count // 2]
     assert torch.get_num_threads() == count
+
+
+def test_a_gpu_on_which_the_kernels_fail_leaves_the_layers_to_cudnn(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: torch.device) -> None:
+        raise RuntimeError("no compiler\nsecond line")
+
+    pytest.importorskip("triton", reason="NOT TESTED: no Triton, which comes with torch on Linux")
+    monkeypatch.setattr("asr.nn.kernels.bfloat16_source", lambda _: "a GPU")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    device = torch.device("cuda:7")
+    monkeypatch.setattr("asr.nn.lstm_cuda.try_out", fail)
+    assert not has_kernels(device)
+    assert not has_kernels(device)
+    assert [record.getMessage() for record in caplog.records] == [
+        "LSTM layers run in cuDNN, which is slower: Triton failed (no compiler); it needs a C compiler"
+    ]
+    has_kernels.cache_clear()
+    monkeypatch.setattr("asr.nn.lstm_cuda.try_out", lambda _: None)
+    assert has_kernels(device)
+    has_kernels.cache_clear()

@@ -1,4 +1,7 @@
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.errors import InputError
 from data_prep.made import prepare_made
 from data_prep.readers import draw_voice
-from data_prep.spreading import in_processes
+from data_prep.spreading import in_processes, record_elsewhere
 
 pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
 
@@ -115,3 +118,25 @@ def test_numbers_and_folders_that_cannot_be_used_are_refused(source: Path, tmp_p
     with pytest.raises(InputError, match="cannot be written"):
         make(source, tmp_path / "out" / "mine" / "deeper")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
+
+
+def test_recordings_that_this_machine_does_not_see_are_named(source: Path, tmp_path: Path) -> None:
+    def elsewhere(function: Callable[[Any], Any], tasks: Iterable[Any]) -> Generator[tuple[Any, Any]]:
+        for task in tasks:
+            yield task, [(Path("/none/0.flac"), 16000)] * 5
+
+    files = source / "cuts_train.jsonl.gz", source / "lexicon.txt"
+    with pytest.raises(InputError, match=r"^/none/0\.flac: written, but not seen on this machine"):
+        prepare_made(*files, tmp_path / "out", 2, 5, 1, elsewhere)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("no babble.flac")])
+def test_what_fails_on_another_machine_is_one_line(error: Exception) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    with pytest.raises(
+        InputError, match=r"^/out/a: cannot be recorded \(.*(No space|no babble).*\), expected a folder"
+    ):
+        record_elsewhere(fail, SimpleNamespace(folder=Path("/out/a")))

@@ -1,6 +1,6 @@
 """Bulk work in threads of one process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 import torch
@@ -30,8 +30,21 @@ def test_a_single_unit_has_all_threads_and_others_have_one_each(units: int, thre
 def test_results_come_in_the_order_of_the_units() -> None:
     finished = [Outcome(number, f"unit {number}", number * number) for number in (2, 0, 1, 4, 3)]
     assert list(in_order(one for one in finished)) == [(f"unit {number}", number * number) for number in range(5)]
-    failed = [*finished[:2], Outcome(1, "unit 1", None, InputError("bad, expected good")), *finished[3:]]
-    done = in_order(one for one in failed)
+
+
+def test_after_a_failed_unit_nobody_works_on() -> None:
+    ended = []
+
+    def work() -> Generator[Outcome[str, int]]:
+        try:
+            yield Outcome(0, "unit 0", 0)
+            yield Outcome(1, "unit 1", None, InputError("bad, expected good"))
+        finally:
+            ended.append(True)
+
+    working = work()
+    done = in_order(working)
     assert next(done) == ("unit 0", 0)
-    with pytest.raises(InputError, match="bad"):
+    with pytest.raises(InputError, match="bad") as kept:  # which keeps the generators' frames
         next(done)
+    assert ended == [True], kept
