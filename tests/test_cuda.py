@@ -16,6 +16,7 @@ from asr.inference.evaluate import load_dataset, recognize
 from asr.inference.recognizer import load
 from asr.nn.acoustic_model import AcousticModel
 from asr.nn.ctc import ctc_loss
+from asr.nn.kernels import has_kernels
 from asr.training.losses import distillation_loss, expected_error_loss
 from tests.conftest import settings
 from tests.test_train import killed_after_two_epochs, losses_of, run
@@ -74,6 +75,11 @@ def test_bfloat16_is_near_float32(overrides: tuple[str, ...]) -> None:
         results.append([log_probs.detach() * inside[..., None], *gradients])
     for exact, rounded in zip(*results, strict=True):
         assert (exact - rounded).norm() <= 0.2 * exact.norm(), (exact.shape, exact.norm())
+
+
+@pytest.mark.parametrize(("hidden", "directions"), [(256, 2), (256, 1), (136, 2), (40, 2), (24, 1)])
+def test_the_kernels_of_lstm_layers_work(hidden: int, directions: int, caplog: pytest.LogCaptureFixture) -> None:
+    assert has_kernels(torch.device("cuda"), hidden, directions), caplog.text
 
 
 def test_the_output_of_an_utterance_does_not_depend_on_its_batch() -> None:

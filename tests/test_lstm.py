@@ -255,20 +255,20 @@ def test_directions_share_the_threads_between_them(count: int, threads: Callable
 def test_a_gpu_on_which_the_kernels_fail_leaves_the_layers_to_cudnn(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: torch.device) -> None:
+    def fail(*_: object) -> None:
         raise RuntimeError("no compiler\nsecond line")
 
     pytest.importorskip("triton", reason="NOT TESTED: no Triton, which comes with torch on Linux")
     monkeypatch.setattr("asr.nn.kernels.bfloat16_source", lambda _: "a GPU")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     device = torch.device("cuda:7")
-    monkeypatch.setattr("asr.nn.lstm_cuda.try_out", fail)
-    assert not has_kernels(device)
-    assert not has_kernels(device)
+    monkeypatch.setattr("asr.nn.lstm_cuda.check", fail)
+    assert not has_kernels(device, 256, 2)
+    assert not has_kernels(device, 256, 2)
     assert [record.getMessage() for record in caplog.records] == [
-        "LSTM layers run in cuDNN, which is slower: Triton failed (no compiler); it needs a C compiler"
+        "LSTM layers run in cuDNN, which is slower: the kernels in Triton failed (no compiler)"
     ]
     has_kernels.cache_clear()
-    monkeypatch.setattr("asr.nn.lstm_cuda.try_out", lambda _: None)
-    assert has_kernels(device)
+    monkeypatch.setattr("asr.nn.lstm_cuda.check", lambda *_: None)
+    assert has_kernels(device, 256, 2)
     has_kernels.cache_clear()

@@ -38,10 +38,56 @@ for hidden, inputs, lengths, suffixes in (
 print("equal")
 """
 
+CHECK_OF_A_GPU = """
+import torch
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="NOT TESTED: no Triton, which comes with torch on Linux")
+from asr.nn import lstm_cuda
+
+state = torch.get_rng_state()
+with torch.inference_mode():
+    for hidden, directions in ((24, 2), (16, 1)):
+        lstm_cuda.check(torch.device("cpu"), hidden, directions, torch.float32)
+print("right" if torch.equal(state, torch.get_rng_state()) else "other random numbers")
+layer = lstm_cuda.lstm_layer
+for name, wrong in {
+    "output": lambda *arguments: layer(*arguments) * 1.03,
+    "gradient": lambda inputs, *others: layer(1.03 * inputs - 0.03 * inputs.detach(), *others),
+    "not a number": lambda *arguments: layer(*arguments) * float("nan"),
+}.items():
+    lstm_cuda.lstm_layer = wrong
+    try:
+        lstm_cuda.check(torch.device("cpu"), 24, 2, torch.float32)
+    except ArithmeticError as error:
+        print(name, error, sep=": ")
+"""
+
+
+def interpreted(program: str) -> str:
+    """What a program prints in which Triton's interpreter runs the kernels on the CPU.
+
+    The interpreter is chosen when Triton is imported. Products in bfloat16 are wrong in it, so float32 is tested.
+    """
+    command, environment = [sys.executable, "-c", program], {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+needs_triton = pytest.mark.skipif(
+    find_spec("triton") is None, reason="NOT TESTED: no Triton, which comes with torch on Linux"
+)
+
+
+@needs_triton
 def test_output_and_gradients_are_those_of_torch() -> None:
-    # The interpreter is chosen when Triton is imported, and bfloat16 products are wrong in it: float32 is tested.
-    command = [sys.executable, "-c", CHECK]
-    done = subprocess.run(command, capture_output=True, text=True, env={"TRITON_INTERPRET": "1"}, check=False)
-    assert done.stdout == "equal\n", done.stderr
+    assert interpreted(CHECK) == "equal\n"
+
+
+@needs_triton
+def test_the_check_of_a_gpu_finds_kernels_that_err() -> None:
+    assert interpreted(CHECK_OF_A_GPU).splitlines() == [
+        "right",
+        "output: relative error 0.03, at most 0.02 expected",
+        "gradient: relative error 0.03, at most 0.02 expected",
+        "not a number: relative error nan, at most 0.02 expected",
+    ]

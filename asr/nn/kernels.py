@@ -16,22 +16,25 @@ MAX_FUSED_HIDDEN = 256
 
 
 @cache
-def has_kernels(device: torch.device) -> bool:
-    """Whether `asr.nn.lstm_cuda` works on a GPU: torch brings Triton on Linux, which needs a C compiler."""
+def has_kernels(device: torch.device, hidden: int, directions: int) -> bool:
+    """Whether layers of this size work on a GPU in `asr.nn.lstm_cuda`, which is tried out and compared with torch once.
+
+    torch brings Triton on Linux. A GPU on which the kernels fail or err is left to cuDNN, with a warning.
+    """
     if torch.version.cuda is None or not bfloat16_source(device) or find_spec("triton") is None:
         return False
-    from asr.nn.lstm_cuda import try_out
+    from asr.nn.lstm_cuda import check
 
     try:
-        try_out(device)
+        check(device, hidden, directions)
     except Exception as error:  # Triton raises exceptions of many kinds
         reason = str(error).strip().split("\n")[0]
-        log.warning("LSTM layers run in cuDNN, which is slower: Triton failed (%s); it needs a C compiler", reason)
+        log.warning("LSTM layers run in cuDNN, which is slower: the kernels in Triton failed (%s)", reason)
         return False
     return True
 
 
-def uses_fused(device: torch.device) -> bool:
-    """Whether `asr.nn.lstm_cuda` computes on a GPU, which it does in bfloat16."""
+def uses_fused(device: torch.device, hidden: int, directions: int) -> bool:
+    """Whether `asr.nn.lstm_cuda` computes layers of this size on a GPU, which it does in bfloat16."""
     bfloat16 = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16
-    return bfloat16 and has_kernels(device)
+    return bfloat16 and hidden <= MAX_FUSED_HIDDEN and has_kernels(device, hidden, directions)

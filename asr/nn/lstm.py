@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from asr.nn.chunks import ChunkLayout, run_forward
-from asr.nn.kernels import MAX_FUSED_HIDDEN, uses_fused
+from asr.nn.kernels import uses_fused
 from asr.nn.parallel_directions import MIN_PARALLEL_THREADS, ParallelDirections, run_in_parallel
 from asr.nn.ragged import Cell, PackedLayout, length_mask
 from asr.nn.reference_lstm import Gates, reference_lstm
@@ -92,7 +92,7 @@ class RecurrentStack(nn.Module):
         if look_ahead >= 0:
             layout = ChunkLayout.from_lengths(lengths, inputs.shape[1], self.chunk, look_ahead)
         elif inputs.is_cuda:
-            fused = self.cell == "lstm" and self.hidden <= MAX_FUSED_HIDDEN and uses_fused(inputs.device)
+            fused = self.cell == "lstm" and uses_fused(inputs.device, self.hidden, len(self.suffixes))
             return self.forward_fused(inputs, lengths) if fused else self.forward_packed(inputs, lengths)
         else:
             layout = PackedLayout.from_lengths(lengths, inputs.shape[1])
