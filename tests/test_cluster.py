@@ -396,6 +396,14 @@ def test_synthesis_is_the_same(arguments: tuple[str, ...], tone_corpus: Path, tm
     assert len(made[0]) > 6
 
 
+def test_a_synthesis_that_is_refused_does_not_wait_for_a_cluster(tmp_path: Path) -> None:
+    wrong = ["synth", str(tmp_path / "out"), "--speakers", "4", "--cluster", "127.0.0.1:1"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/file").touch()
+    result = CliRunner().invoke(prepare.commands, wrong)
+    assert f"{tmp_path / 'out'}: exists already" in str(result.exception)
+
+
 @pytest.mark.skipif("ASR_CLUSTER_TESTS" not in os.environ, reason="NO NODES ARE KILLED: set ASR_CLUSTER_TESTS=1")
 @pytest.mark.slow
 def test_a_cluster_of_two_nodes_that_are_killed(manifest: Path, tmp_path: Path) -> None:

