@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -647,6 +648,9 @@ def test_weight_noise_is_taken_back() -> None:
     before = model.weight.detach().clone()
     with weight_noise(model, 0.1):
         assert float((model.weight - before).std()) == pytest.approx(0.1, rel=0.1)
+    torch.testing.assert_close(model.weight.detach(), before, atol=0, rtol=0)
+    with suppress(InputError), weight_noise(model, 0.1):  # the state is saved after such an error
+        raise InputError("a.wav: no such file, expected an audio file")
     torch.testing.assert_close(model.weight.detach(), before, atol=0, rtol=0)
 
 

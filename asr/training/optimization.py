@@ -165,7 +165,9 @@ def weight_noise(model: nn.Module, std: float) -> Iterator[None]:
     with torch.no_grad():
         for parameter in noisy:
             parameter.add_(torch.randn_like(parameter), alpha=std)
-    yield
-    with torch.no_grad():
-        for parameter, value in zip(noisy, clean, strict=True):
-            parameter.copy_(value)
+    try:
+        yield
+    finally:  # after an error, too: audio that cannot be read ends a run whose state is then saved
+        with torch.no_grad():
+            for parameter, value in zip(noisy, clean, strict=True):
+                parameter.copy_(value)
