@@ -488,6 +488,9 @@ def test_the_cache_has_a_limit(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").iterdir())) == 2
     kept(noise(1.0, seed=9))
     assert len(list((tmp_path / "cache").iterdir())) == 2
+    (tmp_path / "cache/gone.safetensors").symlink_to("gone")  # as if another process removed it after it was listed
+    frozen(tmp_path, checkpoint, "encoder.cache_gib=0")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["gone.safetensors"]
 
 
 # What is refused.

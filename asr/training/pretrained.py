@@ -108,13 +108,16 @@ class FrozenLayers:
 
     def _remove_oldest(self) -> int:
         """Remove the files used least recently until the cache has its size; returns the bytes that remain."""
-        files = sorted(self.folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-        size = sum(path.stat().st_size for path in files)
+        files = []
+        for path in self.folder.glob("*.safetensors"):
+            with suppress(FileNotFoundError):  # another process has just removed it
+                files.append((path.stat(), path))
+        size = sum(status.st_size for status, _ in files)
         removed = 0
-        for path in files:
+        for status, path in sorted(files, key=lambda file: file[0].st_mtime):
             if size <= self._limit:
                 break
-            size -= path.stat().st_size
+            size -= status.st_size
             path.unlink(missing_ok=True)
             removed += 1
         if removed:
