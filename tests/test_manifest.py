@@ -78,6 +78,7 @@ def test_manifests_that_cannot_be_used(tmp_path: Path) -> None:
     changes: list[tuple[dict[str, object], str]] = [
         ({".speaker": None}, "utterance s-0: no speaker"),
         ({".alignment": None, ".custom": {}}, "utterance s-0: no phones"),
+        ({".custom": {"phones": "t"}}, r"utterance s-0: 1 phones and 3 in alignment\['phone'\], expected as many"),
         ({"supervisions": []}, "utterance s-0: 0 supervisions, expected 1"),
         ({".speaker": ["s"]}, r"utterance s-0: value \"\['s'\]\", expected strings, and numbers"),
         ({"duration": 1e300}, "utterance s-0: value '1e.300', expected strings, and numbers"),

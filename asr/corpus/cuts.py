@@ -96,7 +96,8 @@ def make_utterance(
     Without ``need_phones``, phones, speaker and supervision may be missing, as in a corpus without transcripts.
 
     Raises:
-        InputError: the cut has no phones, no speaker, or not exactly one supervision and one audio file.
+        InputError: the cut has no phones, no speaker, more or fewer phones than phone times, or not exactly one
+            supervision and one audio file.
     """
     try:
         return _from_cut(f"{path}: utterance {cut['id']}", cut, audio_path, need_phones)
@@ -121,6 +122,8 @@ def _from_cut(where: str, cut: Mapping[str, Any], audio_path: Path | None, need_
     timed = [tuple(item.values() if isinstance(item, dict) else item)[:3] for item in alignment or ()]
     times = tuple((start, round(start + duration, 8)) for _, start, duration in timed)
     symbols = phones.split() if phones is not None else [symbol for symbol, _, _ in timed]
+    if need_phones and alignment and len(symbols) != len(times):
+        raise InputError(f"{where}: {len(symbols)} phones and {len(times)} in alignment['phone'], expected as many")
     if not supervision.get("speaker") and need_phones:
         raise InputError(f"{where}: no speaker, expected a name")
     utterance = Utterance(
