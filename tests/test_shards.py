@@ -440,6 +440,11 @@ def test_another_request_and_another_writer_are_refused(manifest: Path, tmp_path
     (tmp_path / "other/photo.jpg").touch()
     with pytest.raises(InputError, match="other: has photo.jpg, expected a folder for shards alone"):
         write_shards(manifest, tmp_path / "other")
+    (tmp_path / "lhotse").mkdir()
+    (tmp_path / "lhotse/recording.000000.tar").write_bytes(b"of another program")
+    with pytest.raises(InputError, match="lhotse: has recording.000000.tar of other shards, expected an empty folder"):
+        write_shards(manifest, tmp_path / "lhotse")
+    assert contents(tmp_path / "lhotse") == {"recording.000000.tar": b"of another program"}
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden/.DS_Store").touch()
     write_shards(manifest, tmp_path / "hidden")

@@ -34,6 +34,9 @@ UNFINISHED = "cuts.unfinished"
 OWN_FILES = ("cuts.", "recording.", "features.")
 """How the names of all files begin. Others may be hidden ones alone, such as ``.DS_Store``."""
 
+DATA_SUFFIXES = (".jsonl.gz", ".tar")
+"""How the names of the files of shards end."""
+
 SAVE_S = 10.0
 """How often the lines of complete shards are saved."""
 
@@ -116,6 +119,8 @@ def _read_unfinished(store: Store, request: dict[str, Any]) -> list[dict[str, An
         if not name.startswith((*OWN_FILES, ".")):
             raise InputError(f"{store.location}: has {name}, expected a folder for shards alone")
     if UNFINISHED not in sizes:
+        if other := next((name for name in sorted(sizes) if name.endswith(DATA_SUFFIXES)), ""):
+            raise InputError(f"{store.location}: has {other} of other shards, expected an empty folder")
         _write_lines(store, UNFINISHED, request, [])
         return []
     complete = []
