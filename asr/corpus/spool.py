@@ -204,16 +204,16 @@ class Spool:
         Files that cannot be opened, locked or removed stay, and count.
         """
         entries = []
-        for entry in os.scandir(self.folder):
+        for path in self.folder.glob(f"*.*.{16 * '[0-9a-f]'}.*"):  # whatever else is in the folder is not the spool's
             with suppress(FileNotFoundError):  # a download that has just been completed and renamed
-                entries.append((entry.stat(), entry.path))
+                entries.append((path.stat(), path))
         total = sum(status.st_size for status, _ in entries)
-        for status, name in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
+        for status, path in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
             if total <= wanted_bytes:
                 break
-            with suppress(OSError), open(name, "r+b") as file:  # NFS locks what is open for writing
+            with suppress(OSError), path.open("r+b") as file:  # NFS locks what is open for writing
                 if _lock(file, wait=False):
-                    os.unlink(name)
+                    path.unlink()
                     total -= status.st_size
         return total
 
