@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,7 @@ from asr.training.distillation import Teachers, merge_frames
 from asr.training.loop import prepare, train
 from asr.training.optimization import weight_noise
 from asr.training.run import Run
+from asr.training.run_folder import stored_settings, write_config
 from tests.conftest import TINY_MODEL, make_utterances
 from tests.faults import kill_and_resume
 
@@ -504,6 +506,24 @@ def test_resuming_needs_the_same_settings(tone_corpus: Path, tmp_path: Path, set
     key, value = setting
     with pytest.raises(InputError, match=f"{key} is {value}, expected"):
         run(tone_corpus, tmp_path, f"{key}={value}", "resume=true")
+
+
+def test_a_full_disk_leaves_the_settings_of_a_run(tone_corpus: Path, tmp_path: Path) -> None:
+    write_config(config(tone_corpus, tmp_path), "float32", tmp_path)
+    settings = (tmp_path / "config.yaml").read_text()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(settings) - 1, hard))
+    try:
+        with pytest.raises(InputError, match=r"config.yaml: cannot be written \(File too large\)"):
+            write_config(config(tone_corpus, tmp_path), "float32", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "config.yaml").read_text() == settings
+    (tmp_path / "config.yaml").write_text("seed: [1, 2")
+    with pytest.raises(
+        InputError, match=r"config.yaml: not readable \(ParserError\), expected the settings of the run"
+    ):
+        stored_settings(tmp_path)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from accelerate import Accelerator
 
 from asr.config import TrainConfig, to_yaml
 from asr.errors import InputError
+from asr.system.files import make_folder, read_text, write_text
 from asr.system.processor import PrecisionChoice, choose_precision
 from asr.training.checkpoint_files import BEFORE, LAST
 from asr.training.distributed import common_precision
@@ -71,8 +72,16 @@ def describe_last_checkpoint(run_dir: Path) -> str:
 
 
 def stored_settings(run_dir: Path) -> dict[str, Any]:
-    """The settings of the run in a folder, as dotted keys."""
-    return _flat(yaml.safe_load((run_dir / CONFIG_FILE).read_text(encoding="utf-8")))
+    """The settings of the run in a folder, as dotted keys.
+
+    Raises:
+        InputError: their file cannot be read.
+    """
+    path = run_dir / CONFIG_FILE
+    try:
+        return _flat(yaml.safe_load(read_text(path, "the settings of the run")))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not readable ({type(error).__name__}), expected the settings of the run") from error
 
 
 def precision_of(config: TrainConfig, run_dir: Path, accelerator: Accelerator) -> PrecisionChoice:
@@ -86,17 +95,14 @@ def precision_of(config: TrainConfig, run_dir: Path, accelerator: Accelerator) -
 
 
 def write_config(config: TrainConfig, precision: str, run_dir: Path) -> None:
-    """Write the composed configuration, with the precision that ``auto`` stands for.
+    """Write the composed configuration, with the precision that ``auto`` stands for. A full disk leaves the old one.
 
     Raises:
         InputError: the folder cannot be written.
     """
     trainer = replace(config.trainer, precision=precision)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / CONFIG_FILE).write_text(to_yaml(replace(config, trainer=trainer)), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{run_dir}: cannot be written ({error.strerror}), expected a folder with room") from error
+    make_folder(run_dir)
+    write_text(run_dir / CONFIG_FILE, to_yaml(replace(config, trainer=trainer)))
 
 
 @contextmanager
