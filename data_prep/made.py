@@ -43,12 +43,14 @@ def prepare_made(
     the first pronunciation of a word counts, and stress is dropped.
 
     Raises:
-        InputError: a number is out of range, a word is not in the lexicon, ``out`` is not empty or cannot be written, or
-            espeak-ng is missing.
+        InputError: a number is out of range, there are no words, one is not in the lexicon, ``out`` is not empty or cannot
+            be written, or espeak-ng is missing.
     """
     _check_numbers(speakers, utterances, seed)
     require_espeak()
-    originals = [utterance.words.split() for utterance in read_manifest(cuts)]
+    originals = [words for utterance in read_manifest(cuts) if (words := utterance.words.split())]
+    if not originals:
+        raise InputError(f"{cuts}: 0 words, expected sentences to make others of")
     pronunciations = {word: first for word, (first, *_) in read_lexicon(lexicon, inventory("arpabet39")).items()}
     missing = sorted({word for words in originals for word in words} - pronunciations.keys())
     if missing:

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,6 +101,17 @@ def test_a_lexicon_that_does_not_fit_is_refused(source: Path, tmp_path: Path, le
             source / "cuts_train.jsonl.gz", tmp_path / "lexicon.txt", tmp_path / "out", 1, 1, 1, in_processes(1)
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_utterances_without_words_are_no_sentences(source: Path, tmp_path: Path) -> None:
+    first, *others = read_manifest(source / "cuts_train.jsonl.gz")
+    others = [replace(utterance, words="") for utterance in others]
+    (tmp_path / "lexicon.txt").write_text(LEXICON)
+    write_corpus(tmp_path, {"train": [first, *others]}, {})
+    assert all(utterance.words for utterance in make(tmp_path, tmp_path / "out", 2, 6))
+    write_corpus(tmp_path, {"train": others}, {})
+    with pytest.raises(InputError, match=r"cuts_train.jsonl.gz: 0 words, expected sentences"):
+        make(tmp_path, tmp_path / "none")
 
 
 def test_numbers_and_folders_that_cannot_be_used_are_refused(source: Path, tmp_path: Path) -> None:
