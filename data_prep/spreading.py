@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,6 +45,9 @@ def _in_processes(jobs: int, function: Callable[[T], R], tasks: Iterable[T]) -> 
         while waiting:
             done, future = waiting.popleft()
             yield done, future.result()
+    except BrokenProcessPool as error:
+        found = f"one of {jobs} processes has ended, expected memory for all"
+        raise InputError(f"jobs: {found}; fewer need less") from error
     finally:
         pool.shutdown(cancel_futures=True)
 

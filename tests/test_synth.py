@@ -1,6 +1,7 @@
 """The synthetic corpus: TIMIT's exact layout, labels that agree with the sound, and the same bytes every time."""
 
 import hashlib
+import os
 import re
 import sys
 from collections import defaultdict
@@ -378,6 +379,13 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         prepare_synth(tmp_path / "file" / "out", 3, 1, 0, in_processes(1))
+
+
+def test_a_worker_that_is_killed_is_one_line() -> None:
+    with pytest.raises(
+        InputError, match="jobs: one of 2 processes has ended, expected memory for all; fewer need less"
+    ):
+        list(in_processes(2)(os._exit, [9, 9]))
 
 
 def test_an_error_in_a_worker_is_reported_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
