@@ -120,6 +120,14 @@ def test_statistics_by_speaker_and_over_all(dataset: Dataset) -> None:
     torch.testing.assert_close(dataset.features(Item(4, 1.0)), compute_statistics(features).apply(features[4]))
 
 
+def test_a_speaker_without_a_frame_has_no_statistics(dataset: Dataset) -> None:
+    dataset.config.normalization = "speaker"
+    dataset.utterances = [*dataset.utterances, replace(dataset.utterances[0], speaker="brief", duration_s=0.01)]
+    dataset.learn_statistics()
+    assert dataset.statistics.keys() == {"a", "b"}
+    assert len(dataset.features(Item(6, 1.0))) == 0
+
+
 def extract_raw(dataset: Dataset, index: int) -> torch.Tensor:
     import soundfile
 

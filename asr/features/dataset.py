@@ -133,7 +133,11 @@ class Dataset:
     def add_to(self, sums: dict[str, FeatureSums]) -> None:
         """Add the frames of each utterance at speed 1 to the sums of its speaker, or to those under the key ""."""
         for index, utterance in enumerate(self.utterances):
-            sums[utterance.speaker if self.config.normalization == "speaker" else ""].add(self._raw(Item(index, 1.0)))
+            by_speaker, raw = self.config.normalization == "speaker", self._raw(Item(index, 1.0))
+            if (
+                len(raw) or not by_speaker
+            ):  # a speaker whose utterances are all shorter than a frame needs no statistics
+                sums[utterance.speaker if by_speaker else ""].add(raw)
 
     def batches(
         self,
