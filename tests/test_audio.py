@@ -83,6 +83,14 @@ def test_a_part_of_a_file(tmp_path: Path) -> None:
         read_audio(tmp_path / "a.wav", RATE, 0.75, 0.5)
 
 
+def test_a_part_to_the_end_of_a_file_may_begin_between_samples(tmp_path: Path) -> None:
+    """At 22,050 Hz, 1.99 s and the rest are each a whole number of samples and a half, and both are rounded up."""
+    soundfile.write(tmp_path / "a.wav", np.full(44299, 0.1), 22050)
+    assert len(read_audio(tmp_path / "a.wav", 22050, 1.99, 44299 / 22050 - 1.99)) == 44299 - 43880
+    with pytest.raises(InputError, match="2.00902 s long, expected to contain 1.99 s to 2.009[12]"):
+        read_audio(tmp_path / "a.wav", 22050, 1.99, 44301 / 22050 - 1.99)
+
+
 def test_sphere_written_by_hand_is_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_audio(sphere(tmp_path / "x.wav")), TONE, atol=1e-4)
 

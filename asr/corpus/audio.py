@@ -168,6 +168,8 @@ def _locate_part(path: Path, info: AudioInfo, start_s: float, duration_s: float 
     """The first sample of a part of a file, and the number of its samples."""
     start = round(start_s * info.sample_rate_hz)
     count = info.num_samples - start if duration_s is None else round(duration_s * info.sample_rate_hz)
+    if start + count == info.num_samples + 1:  # start and end lie between samples, and both were rounded up
+        count -= 1
     if start < 0 or count < 1 or start + count > info.num_samples:
         part = f"{start_s:g} s to {start_s + (duration_s or 0):g} s"
         raise InputError(f"{path}: {info.duration_s:g} s long, expected to contain {part}")
