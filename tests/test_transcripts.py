@@ -18,6 +18,8 @@ def test_both_formats_give_the_same_transcripts(tmp_path: Path) -> None:
     plain = write(tmp_path, "a.txt", "FDHC0_SX209 sh  iy\nFDHC0_SI1559\nMABC0_SA1\tq\n")
     expected = {"FDHC0_SX209": ["sh", "iy"], "FDHC0_SI1559": [], "MABC0_SA1": ["q"]}
     assert read_transcripts(trn) == read_transcripts(plain) == expected
+    plain.write_text("\ufeff" + plain.read_text())  # the mark of some editors
+    assert read_transcripts(plain) == expected
     assert [speaker for _, speaker, _, _ in pair_transcripts(trn, plain)] == ["FDHC0", "FDHC0", "MABC0"]
 
 

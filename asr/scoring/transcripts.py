@@ -26,7 +26,8 @@ def read_transcripts(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: the file is not readable or empty, mixes both formats, repeats an id, or has alternatives.
     """
-    lines = [(number, line.strip()) for number, line in enumerate(read_text(path, EXPECTED).splitlines(), 1)]
+    text = read_text(path, EXPECTED).removeprefix("\ufeff")
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith(";;")]
     if not lines:
         raise InputError(f"{path}: empty, expected {EXPECTED}")
