@@ -5,16 +5,15 @@ import hashlib
 import json
 import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
 from asr.corpus.manifest import MAX_LINE_BYTES, Utterance, cut_line
 from asr.errors import InputError
 from asr.system.files import read_json_object, write_bytes, write_text
+from asr.system.signals import end_with_parent
 from data_prep.entries import SPLITS, Entry, LeftOut
 from data_prep.leaving_out import Unusable
 from data_prep.listing import Item, digest_items
@@ -182,17 +181,10 @@ _writers: list[Callable[[Part], None]] = []
 def start_worker(pronouncing: Pronouncing, check: str) -> None:
     """Get a worker process ready. It ignores Ctrl-C, which its parent handles, and ends when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    end_with_parent()
     _writers.append(make_writer(pronouncing, check))
 
 
 def write_part(part: Part) -> None:
     """Write a part in a worker process."""
     _writers[0](part)
-
-
-def _end_with(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)

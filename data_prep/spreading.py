@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from asr.errors import InputError
+from asr.system.signals import end_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,7 +35,7 @@ def in_processes(jobs: int) -> Spread:
 
 
 def _in_processes(jobs: int, function: Callable[[T], R], tasks: Iterable[T]) -> Generator[tuple[T, R]]:
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent)
     waiting: deque[tuple[T, Future[R]]] = deque()
     try:
         for task in tasks:

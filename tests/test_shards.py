@@ -424,6 +424,29 @@ def test_a_killed_run_goes_on(manifest: Path, tmp_path: Path) -> None:
     assert [path.name for path in (out / LOCK).iterdir()] == ["lock"]
 
 
+BETWEEN_SHARDS = """
+import sys, time
+from asr.corpus import shard_writer
+
+def progress(written, *_):
+    yield next(written)
+    print("now", flush=True)
+    time.sleep(99)
+
+shard_writer.progress = progress
+shard_writer.write_shards(sys.argv[1], sys.argv[2], shard_writer.ShardOptions(shard_utterances=1), jobs=2)
+"""
+
+
+def test_workers_end_with_a_program_that_is_killed(manifest: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BETWEEN_SHARDS, str(manifest), str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"now\n"
+        process.kill()
+        process.communicate(timeout=60)  # until its workers, which have the same pipe, have ended
+
+
 def test_another_request_and_another_writer_are_refused(manifest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with open_run_lock(out / LOCK), pytest.raises(InputError, match=f"in use by process {os.getpid()}, expected"):

@@ -143,6 +143,7 @@ def test_data_preparation_imports_only_what_manifests_need() -> None:
             "system.files",
             "system.lock",
             "system.progress",
+            "system.signals",
             "decoding.g2p",
             *(f"corpus.{name}" for name in public_modules(ROOT / "asr" / "corpus")),
         }

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import subprocess
 import sys
 from collections import defaultdict
 from itertools import pairwise
@@ -386,6 +387,16 @@ def test_a_worker_that_is_killed_is_one_line() -> None:
         InputError, match="jobs: one of 2 processes has ended, expected memory for all; fewer need less"
     ):
         list(in_processes(2)(os._exit, [9, 9]))
+
+
+def test_workers_end_with_a_program_that_is_killed() -> None:
+    code = "import time; from data_prep.spreading import in_processes; work = in_processes(1)(time.sleep, [0, 99]); "
+    code += "next(work); print('working', flush=True); next(work)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"working\n"
+        process.kill()
+        process.communicate(timeout=60)  # until its workers, which have the same pipe, have ended
 
 
 def test_an_error_in_a_worker_is_reported_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

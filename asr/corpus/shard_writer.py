@@ -28,7 +28,7 @@ from asr.corpus.store_lock import LOCK, StoreLock, open_store_lock
 from asr.corpus.stores import RETRY_S, LocalStore, Store, open_store
 from asr.errors import InputError, Interrupted
 from asr.system.progress import progress
-from asr.system.signals import catch_stop_signals
+from asr.system.signals import catch_stop_signals, end_with_parent
 
 UNFINISHED = "cuts.unfinished"
 OWN_FILES = ("cuts.", "recording.", "features.")
@@ -185,7 +185,7 @@ def _split(cuts: Iterable[SourceCut], first: int, size: int) -> Iterator[Task]:
 def _in_processes(tasks: Iterator[Task], writer: ShardWriter, jobs: int) -> Iterator[dict[str, Any]]:
     """Write shards in processes and yield their lines in order. At most two tasks for each process are in memory."""
     others = set(active_children())
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _start_worker)
     waiting: deque[tuple[Task, Future[dict[str, Any]]]] = deque()  # a task keeps the local files of its source in place
     try:
         for task in tasks:
@@ -203,6 +203,12 @@ def _in_processes(tasks: Iterator[Task], writer: ShardWriter, jobs: int) -> Iter
         for process in set(active_children()) - others:  # after an error or an interruption
             process.terminate()
             process.join()
+
+
+def _start_worker() -> None:
+    """Get a worker process ready. It ignores Ctrl-C, which its parent handles."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def _write_index(store: Store, request: dict[str, Any], lines: list[dict[str, Any]]) -> None:

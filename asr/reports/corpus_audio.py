@@ -24,6 +24,7 @@ import soundfile
 
 from asr.corpus.audio import BLOCK_S, probe_audio, read_audio, read_blocks
 from asr.errors import InputError
+from asr.system.signals import end_with_parent
 
 FRAME_S = 0.02
 MIN_FRAMES = 10
@@ -96,7 +97,7 @@ def measure_all(parts: Iterable[Part], jobs: int) -> Iterator[Measures | str]:
         for chunk in chunks:
             yield from _measure_chunk(chunk)
         return
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent)
     pending: deque[Future[list[Measures | str]]] = deque()
     try:
         pending.extend(pool.submit(_measure_chunk, chunk) for chunk in islice(chunks, 4 * jobs))

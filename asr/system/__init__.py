@@ -8,7 +8,7 @@ Start with `files`.
     plain_yaml            YAML files of plain values
     value_rules           rules for the values of settings
     lock                  one process at a time in a folder
-    signals               SIGTERM and Ctrl-C, handled at a good moment
+    signals               SIGTERM and Ctrl-C, handled at a good moment; workers that end with the program
     progress              progress bars
     threads               a function mapped in threads
     process               memory and thread settings of the C libraries below torch

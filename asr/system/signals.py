@@ -1,5 +1,6 @@
-"""SIGTERM and Ctrl-C, recorded so that the program stops at a good moment."""
+"""SIGTERM and Ctrl-C, recorded so that the program stops at a good moment; worker processes that stop with it."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -38,3 +39,17 @@ def catch_stop_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         restore()
+
+
+def end_with_parent() -> None:
+    """Let this worker process end as soon as its parent does, also if that is killed, instead of waiting for work."""
+    from multiprocessing import connection, parent_process  # most commands start no process
+
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
