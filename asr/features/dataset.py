@@ -134,9 +134,7 @@ class Dataset:
         """Add the frames of each utterance at speed 1 to the sums of its speaker, or to those under the key ""."""
         for index, utterance in enumerate(self.utterances):
             by_speaker, raw = self.config.normalization == "speaker", self._raw(Item(index, 1.0))
-            if (
-                len(raw) or not by_speaker
-            ):  # a speaker whose utterances are all shorter than a frame needs no statistics
+            if len(raw) or not by_speaker:  # a speaker without any frame has no statistics, and needs none
                 sums[utterance.speaker if by_speaker else ""].add(raw)
 
     def batches(
