@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from asr.cli.compose import compose
+from asr.cli.compose import compose, quote
 from asr.config import FeatureConfig, config_dir, from_mapping, to_yaml
 from asr.corpus.phones import INVENTORIES, inventory, make_inventory
 from asr.errors import InputError
@@ -68,6 +68,12 @@ def test_a_wrong_setting_is_one_line_that_names_it(overrides: list[str], message
         settings(*overrides)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("configuration: ")
+
+
+@pytest.mark.parametrize("path", ["/home/jürgen/corpus", "a folder [1]/(2)", "it's/a\\'b\\", "~/data", "plain", "日本"])
+def test_any_path_is_a_value(path: str) -> None:
+    assert settings(f"corpus.dir={path}").corpus.dir == path
+    assert quote("seed=1,2") == "seed=1,2"  # a sweep
 
 
 def test_run_dir_has_no_default() -> None:

@@ -17,7 +17,14 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep, Transformer
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    IntervalSweep,
+    Quote,
+    QuotedString,
+    RangeSweep,
+    Transformer,
+)
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -55,10 +62,22 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
     GlobalHydra.instance().clear()  # set if this is a job of Hydra's, such as a worker of a search
     try:
         with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return hydra.compose("train", overrides=list(overrides))
+            return hydra.compose("train", overrides=[*map(quote, overrides)])
     # Hydra raises ValueError for a group set to a number, and OSError for a name too long for a file.
     except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
         raise InputError(f"configuration: {one_line(error)}") from error
+
+
+def quote(argument: str) -> str:
+    """An override that Hydra's grammar refuses, such as ``run_dir=/home/jürgen/a [1]``, with its value in quotes."""
+    key, equals, value = argument.partition("=")
+    if not equals or argument.startswith("-"):
+        return argument
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+    return argument
 
 
 def run_hydra(task: Train, arguments: Sequence[str], cluster: str | None = None) -> None:
@@ -94,7 +113,7 @@ def run_hydra(task: Train, arguments: Sequence[str], cluster: str | None = None)
             make_folder(Path(argument.removeprefix("run_dir=")))
     # Otherwise Hydra prints its own traceback and exits with status 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    command, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    command, sys.argv = sys.argv, [sys.argv[0], *map(quote, arguments)]
     try:
         hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")(job)()
     except (HydraException, OmegaConfBaseException) as error:
@@ -161,7 +180,9 @@ def combine(overrides: Sequence[str]) -> list[list[str]]:
         InputError: an override is malformed.
     """
     try:
-        (combinations,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(list(overrides)), None)
+        (combinations,) = BasicSweeper.split_arguments(
+            OverridesParser.create().parse_overrides([*map(quote, overrides)]), None
+        )
     except HydraException as error:
         raise InputError(f"configuration: {one_line(error)}") from error
     return combinations
