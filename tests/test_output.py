@@ -360,6 +360,17 @@ def test_a_batch_that_was_interrupted_does_only_what_is_missing(
     assert batch(model, [folder], out) == (0, 4)
 
 
+def test_what_cannot_be_used_is_listed_once_whatever_its_name(model: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "two  spaces", tmp_path / "out"
+    folder.mkdir()
+    (folder / "new\nline.wav").write_bytes(b"")
+    assert batch(model, [folder], out) == (1, 0)
+    listed = (out / "errors.tsv").read_text()
+    assert len(listed.splitlines()) == 2
+    assert batch(model, [folder], out) == (1, 0)
+    assert (out / "errors.tsv").read_text() == listed
+
+
 def test_recordings_keep_their_places_and_must_have_names_of_their_own(tmp_path: Path) -> None:
     for name in ("a/x.wav", "b/x.wav", "b/x.flac"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

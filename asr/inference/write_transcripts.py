@@ -19,6 +19,7 @@ from asr.inference.result_files import (
     Problem,
     UnitResult,
     lock_output,
+    one_cell,
     read_errors,
     write_result,
 )
@@ -46,6 +47,11 @@ class Job:
     name: Path
     target: Path | None
     wanted: bool = True
+
+    @property
+    def id(self) -> str:
+        """The name as ``errors.tsv`` has it."""
+        return one_cell(str(self.name))
 
 
 def write_transcripts(
@@ -145,7 +151,7 @@ def _write_all(
     make: Make[Sequence[Job], UnitResult], jobs: Sequence[Job], formats: Sequence[str], out: Path, force: bool, run: Run
 ) -> tuple[int, int]:
     """Do the units that have something to do. Returns the number of recordings that failed, and that were tried."""
-    place = {str(job.name): index for index, job in enumerate(jobs)}
+    place = {job.id: index for index, job in enumerate(jobs)}
     earlier = read_errors(out)
     units = list(_units(jobs, formats, force, {problem.id for problem in earlier}))
     todo = sum(job.wanted for unit in units for job in unit)
@@ -177,7 +183,7 @@ def _units(jobs: Sequence[Job], formats: Sequence[str], force: bool, unusable: s
         marked = [replace(job, wanted=force or not _is_complete(job, formats)) for job in unit]
         wanted = [job for job in marked if job.wanted]
         if wanted:
-            yield tuple(wanted if {str(job.name) for job in wanted} <= unusable else marked)
+            yield tuple(wanted if {job.id for job in wanted} <= unusable else marked)
 
 
 def _all_units(jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -208,7 +214,7 @@ def make_transcriber(
             if not job.wanted:
                 continue
             if isinstance(result, InputError):
-                done.problems.append(Problem(str(job.name), str(job.path), UNUSABLE, _own_name(result, job)))
+                done.problems.append(Problem(job.id, str(job.path), UNUSABLE, _own_name(result, job)))
                 continue
             assert job.target is not None
             make_folder(job.target.parent)
