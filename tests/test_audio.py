@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,9 @@ def test_bad_files_are_refused_with_one_line(tmp_path: Path) -> None:
         assert message.startswith(str(path))
         assert expected in message
         assert "\n" not in message
+    latin = _write(tmp_path / os.fsdecode(b"Latin\xff.wav"), good)
+    with pytest.raises(InputError, match=r"Latin\\udcff.wav': file name that is not UTF-8, expected another name"):
+        read_audio(latin)
 
 
 def test_damaged_sphere_headers_are_refused(tmp_path: Path) -> None:

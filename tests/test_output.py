@@ -4,6 +4,7 @@ import doctest
 import io
 import itertools
 import json
+import os
 import re
 import sys
 import threading
@@ -360,10 +361,11 @@ def test_a_batch_that_was_interrupted_does_only_what_is_missing(
     assert batch(model, [folder], out) == (0, 4)
 
 
-def test_what_cannot_be_used_is_listed_once_whatever_its_name(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["new\nline.wav", os.fsdecode(b"Latin\xff.wav")])
+def test_what_cannot_be_used_is_listed_once_whatever_its_name(model: Path, tmp_path: Path, name: str) -> None:
     folder, out = tmp_path / "two  spaces", tmp_path / "out"
     folder.mkdir()
-    (folder / "new\nline.wav").write_bytes(b"")
+    (folder / name).write_bytes(b"")
     assert batch(model, [folder], out) == (1, 0)
     listed = (out / "errors.tsv").read_text()
     assert len(listed.splitlines()) == 2

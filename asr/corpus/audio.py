@@ -70,13 +70,17 @@ def probe_audio(path: Path) -> AudioInfo:
     """Read sample rate, samples per channel and number of channels from the header alone.
 
     Raises:
-        InputError: the file is missing, empty, not audio, truncated or compressed with shorten, or its sample rate or
-            duration is implausible.
+        InputError: the file is missing, empty, not audio, truncated or compressed with shorten, its sample rate or
+            duration is implausible, or its name is not UTF-8.
     """
     return _probe(path, _open_source(path))
 
 
 def _open_source(path: Path) -> _Source:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # neither soundfile nor any table or page could write it
+        raise InputError(f"{str(path)!a}: file name that is not UTF-8, expected another name") from error
     if member := find_member(path):
         if member.tar.name.startswith("features."):
             raise InputError(f"{path}: stored features, expected audio")

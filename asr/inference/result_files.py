@@ -45,8 +45,8 @@ class Problem(NamedTuple):
 
 
 def one_cell(value: str) -> str:
-    """A value as it is in a table: on one line, without tabs."""
-    return " ".join(value.split())
+    """A value as it is in a table: on one line, without tabs, in UTF-8 also if it is a file name that is not."""
+    return " ".join(value.split()).encode(errors="backslashreplace").decode()
 
 
 HEADER = Problem("utterance", "audio", "reason", "detail")
