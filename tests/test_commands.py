@@ -1,6 +1,7 @@
 """The commands as a user types them: their output, and one line and exit status 2 for a mistake."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -360,6 +361,14 @@ def test_output_into_a_closed_pipe_is_no_error(model: Path, tone_corpus: Path) -
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_closed_pipe_has_an_exit_status_of_its_own() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([sys.executable, "-m", "asr", "models"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_transcribing_imports_nothing_that_only_training_needs(model: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The `asr` application: all commands together, `asr train`, and the exit statuses."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -117,8 +116,10 @@ def main() -> None:
     except Interrupted as interruption:
         print(f"asr: {interruption}", file=sys.stderr)
         sys.exit(128 + interruption.number)
-    except BrokenPipeError:  # the reader of our output, such as head, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        # The reader of our output, such as head, has closed it. typer would exit with 1, as after a failed training.
         sys.exit(141)
     except OSError as error:  # such as a full disk; handlers closer to the cause give more context
         print(f"asr: {error.filename or 'output'}: {error.strerror or error}, expected a usable file", file=sys.stderr)
