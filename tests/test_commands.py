@@ -125,6 +125,21 @@ def test_unknown_options_are_refused(asr: Command, arguments: tuple[str, ...]) -
     assert asr(*arguments).code == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "english", "cuts", "--threshold", "nan"),
+        ("evaluate-words", "english", "cuts", "--lexicon", "words", "--lm", "arpa", "--weight", "nan"),
+        ("prepare", "voices", "out", "--hours", "inf"),
+        ("serve", "--upload-mb", "nan"),
+        ("shard", "cuts", "out", "--retry-seconds", "nan"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(asr: Command, arguments: tuple[str, ...]) -> None:
+    result = asr(*arguments)
+    assert (result.code, f"{arguments[-1]} is not a finite number" in result.err) == (2, True)
+
+
 def test_evaluate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
     result = asr("evaluate", model, tone_corpus / "cuts_test.jsonl.gz", "--json", tmp_path / "per.json")
     assert result.code == 0, result.err

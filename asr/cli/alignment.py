@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.options import Cluster, Device, Model, SkipBad, Workers, choose_run
+from asr.cli.options import Cluster, Device, Model, SkipBad, Workers, choose_run, finite
 from asr.cli.transcribe import Format, Notation, Written
 from asr.errors import InputError
 from asr.inference.catalog import find_model
@@ -272,7 +272,7 @@ def verify(
     json_file: Annotated[Path | None, typer.Option("--json", help="also write all verdicts to this JSON file")] = None,
     tsv_file: Annotated[Path | None, typer.Option("--tsv", help="also write all verdicts to this table")] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="fit below which a transcript is suspicious: higher finds and accuses more")
+        float | None, typer.Option(callback=finite, help="a fit below it is suspicious: higher finds and accuses more")
     ] = None,
     device: Device = "cpu",
 ) -> None:

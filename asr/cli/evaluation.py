@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asr.cli.options import Arithmetic, Cluster, Decoder, Device, Model, Precision, SkipBad, Workers, choose_run
+from asr.cli.options import Arithmetic, Cluster, Decoder, Device, Model, Precision, SkipBad, Workers, choose_run, finite
 from asr.errors import InputError
 
 if TYPE_CHECKING:
@@ -210,8 +210,8 @@ def evaluate_words(
     arpa: Annotated[
         Path, typer.Option("--lm", help="word n-gram in ARPA format, from `asr lm --words` or any other tool")
     ],
-    weight: Annotated[float, typer.Option(min=0.0, help="weight of the n-gram")] = 1.0,
-    bonus: Annotated[float, typer.Option(help="word insertion bonus")] = 0.0,
+    weight: Annotated[float, typer.Option(min=0.0, callback=finite, help="weight of the n-gram")] = 1.0,
+    bonus: Annotated[float, typer.Option(callback=finite, help="word insertion bonus")] = 0.0,
     json_file: Figures = None,
 ) -> None:
     """Measure the word error rate of a model with a lexicon and a word n-gram.

@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -55,6 +56,17 @@ SkipBad = Annotated[
     bool,
     typer.Option("--skip-bad", help="go on without bad shards, `asr evaluate` also without bad audio; each is named"),
 ]
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse NaN and infinity, as the callback of an option: its ``min`` and ``max`` let NaN pass.
+
+    Raises:
+        typer.BadParameter: it is one of them.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import typer
 
 from asr.cli import layouts
 from asr.cli.layouts import Jobs, Out, Source, print_statistics
-from asr.cli.options import Cluster, Workers, choose_run
+from asr.cli.options import Cluster, Workers, choose_run, finite
 from asr.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ def prepare_made(
 @commands.command("voices")
 def prepare_voices(
     out: Annotated[Path, typer.Argument(help="output folder for the audio, cuts_{train,test}.jsonl.gz and stats.json")],
-    hours: Annotated[float, typer.Option(help="hours of speech, a twentieth of it for the test")] = 10.0,
+    hours: Annotated[
+        float, typer.Option(callback=finite, help="hours of speech, a twentieth of it for the test")
+    ] = 10.0,
     seed: Annotated[int, typer.Option(help="random seed; equal seeds give equal speech")] = 1,
     jobs: Jobs = 2,
     engines: Annotated[

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asr.cli.options import Decoder, Precision
+from asr.cli.options import Decoder, Precision, finite
 from asr.errors import InputError
 from asr.inference.catalog import DEFAULT_MODEL, find_model
 
@@ -20,12 +20,13 @@ def serve(
     key_file: Annotated[Path | None, typer.Option(help="file with the API key that clients must send")] = None,
     allow_host: Annotated[list[str] | None, typer.Option(help="a name by which clients call this server")] = None,
     open_to_all: Annotated[bool, typer.Option("--open", help="listen beyond this machine without a key")] = False,
-    upload_mb: Annotated[float, typer.Option(min=0.001, help="largest request in megabytes")] = 100.0,
-    duration_s: Annotated[float, typer.Option(min=1, help="longest recording in seconds")] = 3600.0,
+    upload_mb: Annotated[float, typer.Option(min=0.001, callback=finite, help="largest request in megabytes")] = 100.0,
+    duration_s: Annotated[float, typer.Option(min=1, callback=finite, help="longest recording in seconds")] = 3600.0,
     queue: Annotated[int, typer.Option(min=1, help="most requests that arrive, wait or run at once")] = 64,
     streams: Annotated[int, typer.Option(min=0, help="most streams open at once")] = 16,
     request_s: Annotated[
-        float, typer.Option(min=1, help="longest time of a request in seconds, its upload included")
+        float,
+        typer.Option(min=1, callback=finite, help="longest time of a request in seconds, its upload included"),
     ] = 300.0,
     lexicon: Annotated[Path | None, typer.Option(help="pronunciations for practice; default CMUdict")] = None,
     decoder: Annotated[Decoder, typer.Option(help="best_path or beam")] = Decoder.best_path,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from asr.cli.options import finite
 from asr.errors import InputError
 from asr.inference.catalog import find_model
 
@@ -52,7 +53,7 @@ def shard(
         bool, typer.Option(help="leave out utterances whose audio cannot be used, and name them")
     ] = False,
     retry_seconds: Annotated[
-        float, typer.Option(min=0, help="how long to ask a store again that does not answer")
+        float, typer.Option(min=0, callback=finite, help="how long to ask a store again that does not answer")
     ] = 60.0,
 ) -> None:
     """Write a corpus as shards: few large files, which a disk, a network or an object store reads fast.
