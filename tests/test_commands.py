@@ -200,6 +200,8 @@ def test_score_and_compare_refuse(refused: Callable[..., None], model: Path, tmp
     refused("not readable", "score", tmp_path / "one", tmp_path / "none")
     refused("not JSON", "compare", tmp_path / "one", tmp_path / "one")
     refused("a model folder without a manifest", "compare", model, model)
+    refused("english: a model folder without a manifest", "compare", "english", "streaming")
+    refused("none.json: not readable", "compare", "none.json", model)
 
 
 @pytest.mark.slow

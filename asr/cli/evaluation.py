@@ -103,9 +103,9 @@ def score(
 
 @commands.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="JSON file of `asr evaluate --json`, or a model folder")],
+    first: Annotated[Path, typer.Argument(help="JSON file of `asr evaluate --json`, or a model folder or name")],
     second: Annotated[Path, typer.Argument(help="the same for the other system")],
-    cuts: Annotated[Path | None, typer.Argument(help="manifest to evaluate on, required for model folders")] = None,
+    cuts: Annotated[Path | None, typer.Argument(help="manifest to evaluate on, required for models")] = None,
     convention: Annotated[
         str | None, typer.Option(help="scoring convention; default: the headline of the first system")
     ] = None,

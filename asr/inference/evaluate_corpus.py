@@ -18,6 +18,7 @@ from asr.errors import InputError
 from asr.features.dataset import Dataset, Item, plan_evaluation
 from asr.features.normalization import FeatureStatistics, FeatureSums
 from asr.inference.bundle import Bundle, load_bundle
+from asr.inference.catalog import bundled_models
 from asr.inference.evaluate import BATCH_SECONDS, load_dataset, pair_with_references, recognize
 from asr.inference.result_files import UNUSABLE, DoneList, Problem, UnitResult, lock_output, write_result
 from asr.inference.sources import (
@@ -201,11 +202,13 @@ def learn_from_shards(bundle: Bundle, location: str) -> Mapping[str, FeatureStat
 
 
 def read_or_evaluate(path: Path, cuts: Path | None, decoder: str = "best_path") -> Evaluation:
-    """Read an evaluation from a JSON file, or evaluate a model folder on a manifest.
+    """Read an evaluation from a JSON file, or evaluate a model on a manifest: its folder, or the name of a bundled one.
 
     Raises:
-        InputError: neither, or a model folder without a manifest.
+        InputError: neither, or a model without a manifest.
     """
+    if not path.exists():
+        path = bundled_models().get(str(path), path)
     if not path.is_dir():
         return read_json(path)
     if cuts is None:
