@@ -190,6 +190,11 @@ def test_reports_refuse(refused: Callable[..., None], model: Path, tone_corpus: 
     (tmp_path / "file").write_text("")
     refused("cannot be written", "evaluate", model, tone_corpus / "cuts_test.jsonl.gz", "--report", tmp_path / "file")
     refused("expected the folder of a finished training run", "report", tmp_path)
+    bad = make_utterances(tmp_path / "audio", ["b"], 1)
+    write_corpus(tmp_path, {"test": bad}, {})
+    bad[0].audio_path.write_bytes(b"RIFF")  # the folder is refused before audio is read
+    cuts = tmp_path / "cuts_test.jsonl.gz"
+    refused("file: cannot be written", "evaluate", model, cuts, "--report", tmp_path / "file")
 
 
 def test_score_and_compare_refuse(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:
@@ -299,7 +304,9 @@ def test_evaluate_refuses(refused: Callable[..., None], model: Path, tone_corpus
     cuts = tone_corpus / "cuts_test.jsonl.gz"
     refused("no such file, expected a manifest", "evaluate", model, tmp_path / "none.jsonl.gz")
     refused("expected a model folder", "evaluate", tmp_path, cuts)
-    refused("cannot be written", "evaluate", model, cuts, "--json", tmp_path / "no" / "per.json")
+    for command in ("evaluate", "verify"):  # before the model is looked for, let alone a long evaluation lost
+        refused("cannot be written", command, tmp_path, cuts, "--json", tmp_path / "no" / "per.json")
+        refused("cannot be written", command, tmp_path, cuts, "--json", "")
     gone = make_utterances(tmp_path / "audio", ["g"], 1)
     write_corpus(tmp_path / "corpus", {"test": gone}, {})
     gone[0].audio_path.unlink()

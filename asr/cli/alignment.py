@@ -287,11 +287,11 @@ def verify(
     from asr.inference.recognizer import load
     from asr.inference.verify import THRESHOLD, format_json, format_tsv
     from asr.inference.verify import verify as verify_utterances
-    from asr.system.files import write_text
+    from asr.system.files import check_writable, write_text
 
+    check_writable(json_file, tsv_file)
     limit = THRESHOLD if threshold is None else threshold
-    recognizer = load(model, device)
-    verdicts = sorted(verify_utterances(recognizer, read_manifest(cuts)), key=lambda verdict: verdict.fit.value)
+    verdicts = sorted(verify_utterances(load(model, device), read_manifest(cuts)), key=lambda one: one.fit.value)
     suspicious = [verdict for verdict in verdicts if verdict.fit.value < limit]
     for path, write in ((json_file, format_json), (tsv_file, format_tsv)):
         if path is not None:

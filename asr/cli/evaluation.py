@@ -9,6 +9,7 @@ import typer
 
 from asr.cli.options import Arithmetic, Cluster, Decoder, Device, Model, Precision, SkipBad, Workers, choose_run, finite
 from asr.errors import InputError
+from asr.system.files import check_writable
 
 if TYPE_CHECKING:
     from asr.scoring.results import Evaluation
@@ -51,6 +52,7 @@ def evaluate(
     Prints PER with counts and 95 % interval, under every scoring convention and by speaker. Audio that cannot be used ends
     the command; with --skip-bad the exit status is then 1, or 2 if none can be used.
     """
+    check_writable(json_file)
     if report is not None:
         if out is not None or force or cluster or workers or skip_bad:
             raise InputError("--report with --out, --force, --cluster, --workers or --skip-bad, expected it alone")
@@ -223,6 +225,7 @@ def evaluate_words(
     from asr.inference.evaluate_words import evaluate_words as measure_word_errors
     from asr.inference.evaluate_words import word_error_lines, write_word_errors
 
+    check_writable(json_file)
     result = measure_word_errors(model, cuts, lexicon, arpa, weight, bonus)
     if json_file is not None:
         write_word_errors(result, json_file)

@@ -39,6 +39,7 @@ from asr.scoring.calibration import load_calibration, reliability
 from asr.scoring.conventions import CONVENTIONS, conventions_for
 from asr.scoring.error_rate import ScoredUtterance, rate_name, unit_of
 from asr.scoring.results import Evaluation, evaluate_hypotheses, percent
+from asr.system.files import make_folder
 
 EXAMPLES = 10
 MAX_EXAMPLE_S = 30.0
@@ -54,6 +55,7 @@ def evaluate_and_report(model: Path, cuts: Path, out: Path, device: str, precisi
     bundle = load_bundle(model, device, precision)
     decode = load_decoder(model, bundle.inventory) if decoder == "beam" else best_path
     dataset = load_dataset(bundle, cuts)
+    make_folder(out)
     recognized = recognize_with_evidence(bundle, dataset, decode)
     tokens = {name: ids for name, (ids, _) in recognized.items()}
     hypotheses = {name: bundle.inventory.decode(ids) for name, ids in tokens.items()}

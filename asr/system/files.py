@@ -50,6 +50,20 @@ def write_bytes(path: Path, content: bytes, suffix: str = ".partial") -> None:
         ) from error
 
 
+def check_writable(*paths: Path | None) -> None:
+    """Check that files can be written, before the work whose results they are for. None is no file; nothing is changed.
+
+    Raises:
+        InputError: a folder does not exist or cannot be written, or a file is a folder itself.
+    """
+    for path in filter(None, paths):
+        if path.is_dir():
+            raise InputError(f"{path}: cannot be written (a folder), expected a file in a folder with room")
+        probe = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        write_bytes(probe, b"")
+        probe.unlink()
+
+
 def read_text(path: Path, expected: str) -> str:
     """Read a UTF-8 text file. ``expected`` describes its content in error messages.
 
