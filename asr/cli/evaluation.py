@@ -155,7 +155,7 @@ def language_model(
     inventory: Annotated[
         str, typer.Option(help="phone inventory: timit61, timit48, timit39, arpabet39, or the path of a table")
     ] = "arpabet39",
-    test: Annotated[Path | None, typer.Option(help="manifest to measure perplexity on")] = None,
+    test: Annotated[Path | None, typer.Option(help="manifest to measure perplexity on, of phones")] = None,
     words: Annotated[bool, typer.Option("--words", help="estimate a word n-gram, for `asr evaluate-words`")] = False,
 ) -> None:
     """Estimate a phone n-gram from the transcripts of a manifest.
@@ -171,6 +171,8 @@ def language_model(
     if words:
         from asr.decoding.words import estimate_word_ngram
 
+        if test is not None:
+            raise InputError("--test with --words, expected it for phone n-grams alone")
         ngram.write_arpa(estimate_word_ngram(cuts, order), arpa)
         print(arpa)
         return
