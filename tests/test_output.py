@@ -62,6 +62,7 @@ def test_text_json_ctm_and_phn_worked_by_hand() -> None:
     written = {name: write(TRANSCRIPT, path) for name, (_, write) in FORMATS.items()}
     assert written["text"] == "dir/a.b.wav\th# sh ix bcl\n"
     assert written["ctm"].splitlines()[1] == "a.b 1 0.100 0.150 sh 0.500"
+    assert FORMATS["ctm"][1](TRANSCRIPT, Path("a b\tc\n.wav")).splitlines()[1] == "a_b_c_ 1 0.100 0.150 sh 0.500"
     assert written["phn"] == "0 1600 h#\n1600 4000 sh\n4000 6400 ix\n8000 9600 bcl\n"
     content = json.loads(written["json"])
     assert (content["path"], content["duration_s"], content["phones"][2]) == (

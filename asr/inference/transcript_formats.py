@@ -1,6 +1,7 @@
 """A transcript and its file formats: text, JSON, NIST's CTM, Praat's TextGrid and TIMIT's PHN."""
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -61,7 +62,7 @@ def format_json(transcript: Transcript, path: Path) -> str:
 
 
 def format_ctm(transcript: Transcript, path: Path) -> str:
-    """NIST's CTM: file, channel, start and duration in seconds, phone, confidence."""
+    """NIST's CTM: file, channel, start and duration in s, phone, confidence. White space in a name becomes ``_``."""
     return _ctm_lines(path.stem, transcript)
 
 
@@ -72,8 +73,9 @@ def _json_line(name: dict[str, str], transcript: Transcript) -> str:
 
 
 def _ctm_lines(name: str, transcript: Transcript) -> str:
+    field = re.sub(r"\s", "_", name)  # fields end at white space
     return "".join(
-        f"{name} 1 {phone.start_s:.3f} {phone.end_s - phone.start_s:.3f} {phone.symbol} {phone.confidence:.3f}\n"
+        f"{field} 1 {phone.start_s:.3f} {phone.end_s - phone.start_s:.3f} {phone.symbol} {phone.confidence:.3f}\n"
         for phone in transcript.phones
     )
 
