@@ -388,6 +388,15 @@ def test_output_into_a_closed_pipe_is_no_error(model: Path, tone_corpus: Path) -
     assert "Traceback" not in done.stderr
 
 
+def test_output_is_utf8_in_every_locale(model: Path, tmp_path: Path) -> None:
+    audio = tmp_path / "Ö.wav"
+    soundfile.write(audio, np.full(100, 0.1), 16000)
+    command = [sys.executable, "-m", "asr", "transcribe", "--model", str(model), str(audio)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert done.stdout.decode() == f"{audio}\t\n"
+
+
 def test_a_closed_pipe_has_an_exit_status_of_its_own() -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,5 +1,6 @@
 """The `asr` application: all commands together, `asr train`, and the exit statuses."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -104,6 +105,8 @@ def main() -> None:
 
     Exit status: 2 bad input, 1 failed training, 128 + number of a signal, 141 closed pipe.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as in files, text is UTF-8 in every locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         tune_process()
         app()
