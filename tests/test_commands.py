@@ -298,7 +298,8 @@ def test_transcribe_refuses(refused: Callable[..., None], model: Path, tmp_path:
     refused("missing.wav: no such file or folder", "transcribe", "--model", model, tmp_path / "missing.wav")
     refused("0 audio files", "transcribe", "--model", model, tmp_path)
     refused("expected a model folder", "transcribe", "--model", tmp_path, tmp_path / "notes.txt")
-    refused("device is gpu", "transcribe", "--model", model, tmp_path / "notes.txt", "--device", "gpu")
+    for device in ("gpu", "mps", "xpu"):
+        refused(f"device is {device}", "transcribe", "--model", model, tmp_path / "notes.txt", "--device", device)
 
 
 def test_evaluate_refuses(refused: Callable[..., None], model: Path, tone_corpus: Path, tmp_path: Path) -> None:

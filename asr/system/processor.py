@@ -75,6 +75,8 @@ def require_device(name: torch.device | str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device is {name}, expected cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):  # torch knows the names of devices that it was not built for
+        raise InputError(f"device is {name}, expected cpu, cuda or cuda:N")
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
