@@ -398,6 +398,9 @@ def test_standard_input(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
     assert batch(model, ["-"], None, ["text"]) == (0, 1)
     assert capsys.readouterr().out == f"stdin\t{expected}"
+    monkeypatch.setattr(sys, "stdin", None)  # closed
+    with pytest.raises(InputError, match="standard input: 0 bytes"):
+        batch(model, ["-"], None)
     for content, complaint in ((b"", "standard input: 0 bytes"), (b"no audio at all", "asr: stdin: not readable")):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
         if not content:

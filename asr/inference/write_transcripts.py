@@ -122,7 +122,7 @@ def _jobs(paths: Sequence[str], out: Path | None, scratch: Path) -> Iterator[Job
 
 def _standard_input(out: Path | None, scratch: Path) -> Job:
     """Save the recording on standard input to a file in ``scratch``; its output files are called stdin."""
-    content = io.BytesIO(sys.stdin.buffer.read()).getvalue()
+    content = io.BytesIO(sys.stdin.buffer.read()).getvalue() if sys.stdin else b""  # None if it is closed
     if not content:
         raise InputError("standard input: 0 bytes, expected audio")
     path = scratch / "stdin"
