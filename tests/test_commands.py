@@ -207,6 +207,15 @@ def test_score_and_compare_refuse(refused: Callable[..., None], model: Path, tmp
     refused("a model folder without a manifest", "compare", model, model)
     refused("english: a model folder without a manifest", "compare", "english", "streaming")
     refused("none.json: not readable", "compare", "none.json", model)
+    refused("none: not needed for two JSON files", "compare", tmp_path / "one", tmp_path / "one", tmp_path / "none")
+
+
+def test_what_would_have_no_effect_is_refused(refused: Callable[..., None], model: Path, tmp_path: Path) -> None:
+    refused("--workers 2 without --cluster", "transcribe", "--model", model, tmp_path, "--workers", "2")
+    refused("--workers 2 without --cluster", "prepare", "synth", tmp_path / "out", "--workers", "2")
+    refused("--workers 2 without --cluster", "prepare", "kaldi", tmp_path, tmp_path / "out", "--workers", "2")
+    refused("'': an empty path", "transcribe", "")
+    refused("a folder, expected a manifest for --report", "evaluate", model, tmp_path, "--report", tmp_path / "page")
 
 
 @pytest.mark.slow
@@ -241,6 +250,7 @@ def test_lm_and_tune_decoder_refuse(
     refused("cannot be written", "lm", cuts, tmp_path / "none" / "p.arpa")
     refused("--test with --words", "lm", cuts, tmp_path / "p.arpa", "--words", "--test", cuts)
     refused("p.arpa: not readable", "tune-decoder", model, cuts, "--lm", tmp_path / "p.arpa")
+    refused("ships with the package", "tune-decoder", "english", cuts, "--lm", tmp_path / "p.arpa")
     refused("no decoder.yaml", "evaluate", model, cuts, "--decoder", "beam")
 
 

@@ -56,6 +56,8 @@ def evaluate(
     if report is not None:
         if out is not None or force or cluster or workers or skip_bad:
             raise InputError("--report with --out, --force, --cluster, --workers or --skip-bad, expected it alone")
+        if Path(cuts).is_dir():
+            raise InputError(f"{cuts}: a folder, expected a manifest for --report")
         from asr.reports.model_report import evaluate_and_report
 
         result = evaluate_and_report(model, Path(cuts), report, device, precision, decoder)
@@ -124,6 +126,8 @@ def compare(
     from asr.scoring.comparison import compare as compare_scores
     from asr.scoring.comparison import comparison_lines
 
+    if cuts is not None and first.is_file() and second.is_file():
+        raise InputError(f"{cuts}: not needed for two JSON files, expected a model beside it")
     baseline, system = (read_or_evaluate(path, cuts, decoder) for path in (first, second))
     name = convention or baseline.headline.convention
     result = compare_scores(baseline.under(name), system.under(name))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from asr.cli.options import Cluster, Workers, choose_run
+from asr.cli.options import Cluster, Workers, check_workers, choose_run
 from asr.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Request:
     @contextmanager
     def _spread(self) -> "Iterator[Spread | None]":
         """What writes the parts of the corpus on a cluster, if one is wanted."""
+        check_workers(self.cluster, self.workers)
         if not self.cluster:
             yield None
             return

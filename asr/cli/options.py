@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asr.errors import InputError
 from asr.inference.catalog import find_model
 
 if TYPE_CHECKING:
@@ -69,15 +70,26 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def check_workers(cluster: str, workers: int) -> None:
+    """Refuse workers without a cluster, which would do nothing.
+
+    Raises:
+        InputError: there are any.
+    """
+    if workers and not cluster:
+        raise InputError(f"--workers {workers} without --cluster, expected both")
+
+
 @contextmanager
 def choose_run(cluster: str, workers: int, device: str = "cpu") -> Iterator["Run"]:
     """What does units: the machine at hand, or a cluster, to which this connects.
 
     Raises:
-        InputError: the cluster does not answer.
+        InputError: the cluster does not answer, or there are workers without one.
     """
     from asr.inference.units import run_here
 
+    check_workers(cluster, workers)
     if not cluster:
         yield run_here
         return

@@ -13,7 +13,7 @@ import typer
 
 from asr.cli import layouts
 from asr.cli.layouts import Jobs, Out, Source, print_statistics
-from asr.cli.options import Cluster, Workers, choose_run, finite
+from asr.cli.options import Cluster, Workers, check_workers, choose_run, finite
 from asr.errors import InputError
 
 if TYPE_CHECKING:
@@ -162,11 +162,12 @@ def choose_spread(cluster: str, workers: int, jobs: int) -> "Iterator[Spread]":
     """What synthesizes: processes of this machine, or a cluster, to which this connects when there are tasks for it.
 
     Raises:
-        InputError: the cluster does not answer.
+        InputError: the cluster does not answer, or there are workers without one.
     """
     from asr.inference.units import in_order, returning
     from data_prep.spreading import in_processes, record_elsewhere
 
+    check_workers(cluster, workers)
     if not cluster:
         yield in_processes(jobs)
         return

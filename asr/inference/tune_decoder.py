@@ -6,12 +6,15 @@ from pathlib import Path
 from asr.config import BeamConfig
 from asr.corpus.manifest import read_manifest
 from asr.corpus.phones import PhoneInventory
-from asr.decoding.beam_search import BeamSearch, save_decoder
+from asr.decoding.beam_search import SETTINGS_FILE, BeamSearch, save_decoder
 from asr.decoding.ngram import Automaton, NGram, compile_ngram, estimate, read_arpa
+from asr.errors import InputError
 from asr.inference.bundle import load_bundle
+from asr.inference.catalog import bundled_models
 from asr.inference.evaluate import calibrate, iterate_log_probs, load_dataset, score_hypotheses
 from asr.scoring.calibration import save_calibration
 from asr.scoring.error_rate import Score
+from asr.system.files import check_writable
 from asr.system.progress import progress
 
 WEIGHTS = tuple(step / 10 for step in range(11))
@@ -37,8 +40,12 @@ def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = 
     and their score.
 
     Raises:
-        InputError: the bundle, the manifest or the n-gram cannot be used, or they have different phones.
+        InputError: the bundle, the manifest or the n-gram cannot be used, or they have different phones; the model ships
+            with the package, or its folder cannot be written.
     """
+    if model in bundled_models().values():
+        raise InputError(f"{model}: ships with the package, expected a model of your own, such as a copy of it")
+    check_writable(model / SETTINGS_FILE)
     bundle = load_bundle(model, device, "auto")
     arpa = read_arpa(ngram)
     automaton = compile_ngram(arpa, bundle.inventory)
