@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from asr.errors import InputError
-from asr.system.files import read_text
+from asr.system.files import read_text, write_text
 
 WORDNET = Path("/usr/share/wordnet")
 """Debian's package wordnet-base. WordNet's glosses contain 48,000 short examples; its licence allows any use."""
@@ -140,6 +140,18 @@ def load_texts(source: Path) -> Texts:
     unambiguous = {word for word in (*common, *numerals) if _is_unambiguous(pronunciations[word])}
     words = tuple(sorted(word for word in pronunciations if len(word) > 1))
     return Texts(pronunciations, words, sentences, common, frozenset(unambiguous))
+
+
+def write_phones(source: Path, out: Path) -> int:
+    """Write the usual phones of each sentence of ``source`` after a number, for `asr lm`. Returns how many there are.
+
+    Raises:
+        InputError: as `load_texts`, or ``out`` cannot be written.
+    """
+    texts = load_texts(source)
+    lines = (" ".join(texts.pronounce(words, None)[0]) for words in texts.sentences)
+    write_text(out, "".join(f"{number} {phones}\n" for number, phones in enumerate(lines, 1)))
+    return len(texts.sentences)
 
 
 def _is_unambiguous(pronunciations: Sequence[Pronunciation]) -> bool:

@@ -157,6 +157,24 @@ def prepare_voices(
     print(*reasons, *(note for note in statistics["notes"] if note.startswith("left out")), sep="\n")
 
 
+@commands.command("texts")
+def prepare_texts(
+    out: Annotated[
+        Path, typer.Argument(help="text file to write, with a number and the phones of a sentence on each line")
+    ],
+    sentences: Annotated[
+        Path | None, typer.Option(help="text file, one sentence on each line; by default the examples of WordNet")
+    ] = None,
+) -> None:
+    """Write the phones of sentences by CMUdict, for `asr lm`: sentences of words that it lacks are left out.
+
+    Example: `asr prepare texts wordnet.txt`, then `asr lm wordnet.txt wordnet.arpa --order 5`
+    """
+    from data_prep.voices_texts import WORDNET, write_phones
+
+    print(f"{out}: {write_phones(sentences or WORDNET, out)} sentences")
+
+
 @contextmanager
 def choose_spread(cluster: str, workers: int, jobs: int) -> "Iterator[Spread]":
     """What synthesizes: processes of this machine, or a cluster, to which this connects when there are tasks for it.

@@ -9,6 +9,7 @@ Start with `best_path.best_path`, then `beam_search.BeamSearch`.
     prefix_search  its loops (internal)
     streamed_search  the same search while the frames arrive
     ngram          Kneser-Ney n-grams, ARPA files, and the automaton that the beam search uses
+    ngram_mixture  a mixture of two n-grams, and pruning
     g2p            spelling to pronunciations, by a trained model
     g2p_alignment  letters and phones of a lexicon to graphones, by EM (internal)
     g2p_search     beam search over graphones (internal)
@@ -16,4 +17,4 @@ Start with `best_path.best_path`, then `beam_search.BeamSearch`.
     words          words by a pronunciation lexicon and a word n-gram (flashlight-text)
 """
 
-__all__ = ["beam_search", "best_path", "g2p", "g2p_training", "ngram", "streamed_search", "words"]
+__all__ = ["beam_search", "best_path", "g2p", "g2p_training", "ngram", "ngram_mixture", "streamed_search", "words"]

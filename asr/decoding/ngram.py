@@ -147,10 +147,8 @@ def compile_ngram(model: NGram, phones: PhoneInventory) -> Automaton:
     Raises:
         InputError: the model lacks a phone of the inventory.
     """
+    check_phones(model, phones)
     symbols = (END, *phones.symbols[1:])
-    missing = [symbol for symbol in symbols if (symbol,) not in model.tables[0]]
-    if missing:
-        raise InputError(f"n-gram has no phone {missing[0]!r}, expected all phones of inventory {phones.name}")
     columns = {symbol: column for column, symbol in enumerate(symbols)}
     extensions: defaultdict[Gram, list[tuple[int, float]]] = defaultdict(list)
     for table in model.tables:
@@ -174,6 +172,17 @@ def compile_ngram(model: NGram, phones: PhoneInventory) -> Automaton:
             next_states[state, column] = states.get((*history, symbols[column]), next_states[state, column])
     start = states.get((BEGIN,), 0)
     return Automaton((scores * math.log(10)).astype(np.float32), next_states, start)
+
+
+def check_phones(model: NGram, phones: PhoneInventory) -> None:
+    """Check that a model has all phones of an inventory, and the end of an utterance.
+
+    Raises:
+        InputError: it lacks one.
+    """
+    missing = [symbol for symbol in (END, *phones.symbols[1:]) if (symbol,) not in model.tables[0]]
+    if missing:
+        raise InputError(f"n-gram has no phone {missing[0]!r}, expected all phones of inventory {phones.name}")
 
 
 def _with_suffixes(histories: Iterable[Gram]) -> list[Gram]:

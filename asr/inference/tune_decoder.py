@@ -1,19 +1,22 @@
-"""A dev set -> the n-gram weight and phone bonus of a model's beam search. Also estimates phone n-grams."""
+"""A dev set -> the n-gram weight and phone bonus of a model's beam search. Also estimates and mixes phone n-grams."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from asr.config import BeamConfig
 from asr.corpus.manifest import read_manifest
 from asr.corpus.phones import PhoneInventory
 from asr.decoding.beam_search import SETTINGS_FILE, BeamSearch, save_decoder
-from asr.decoding.ngram import Automaton, NGram, compile_ngram, estimate, read_arpa
+from asr.decoding.ngram import Automaton, NGram, check_phones, compile_ngram, estimate, read_arpa
+from asr.decoding.ngram_mixture import choose_weight, mix
 from asr.errors import InputError
 from asr.inference.bundle import load_bundle
 from asr.inference.catalog import bundled_models
 from asr.inference.evaluate import calibrate, iterate_log_probs, load_dataset, score_hypotheses
+from asr.inference.sources import MANIFEST_SUFFIXES
 from asr.scoring.calibration import save_calibration
 from asr.scoring.error_rate import Score
+from asr.scoring.transcripts import read_transcripts
 from asr.system.files import check_writable
 from asr.system.progress import progress
 
@@ -23,14 +26,29 @@ TUNING_BEAM = 16
 """Narrow, for speed. Its best settings are also the best of wider beams, or nearly so."""
 
 
-def estimate_ngram(cuts: Path, order: int, phones: PhoneInventory) -> NGram:
-    """Estimate an n-gram from a manifest's references, in the phones of an inventory."""
-    return estimate([phones.decode(tokens) for tokens in reference_tokens(cuts, phones)], order, phones.symbols[1:])
+def estimate_ngram(texts: Iterable[Path], order: int, phones: PhoneInventory) -> NGram:
+    """Estimate an n-gram from the references of manifests and transcript files, in the phones of an inventory."""
+    tokens = [one for path in texts for one in reference_tokens(path, phones)]
+    return estimate([phones.decode(one) for one in tokens], order, phones.symbols[1:])
 
 
-def reference_tokens(cuts: Path, phones: PhoneInventory) -> list[list[int]]:
-    """The symbol ids of the reference of every utterance in a manifest."""
-    return [phones.encode(utterance.phones, utterance.id) for utterance in read_manifest(cuts)]
+def mix_ngram(model: NGram, other: Path, dev: Path, phones: PhoneInventory) -> tuple[NGram, float]:
+    """Mix an n-gram with another one from an ARPA file; also returns its weight, with which the mixture fits dev best.
+
+    Raises:
+        InputError: a file cannot be used, or the other n-gram lacks a phone.
+    """
+    second = read_arpa(other)
+    check_phones(second, phones)
+    weight = choose_weight(model, second, [phones.decode(tokens) for tokens in reference_tokens(dev, phones)])
+    return mix(model, second, weight), weight
+
+
+def reference_tokens(texts: Path, phones: PhoneInventory) -> list[list[int]]:
+    """The symbol ids of every reference in a manifest, or of every line of a transcript file (`read_transcripts`)."""
+    if texts.name.endswith(MANIFEST_SUFFIXES):
+        return [phones.encode(utterance.phones, utterance.id) for utterance in read_manifest(texts)]
+    return [phones.encode(symbols, name) for name, symbols in read_transcripts(texts).items()]
 
 
 def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = "cpu") -> tuple[BeamConfig, Score]:
