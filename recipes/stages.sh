@@ -78,6 +78,14 @@ shared_overrides() {
   done
 }
 
+# Estimate a phone 5-gram of WordNet's sentences and of manifests in RUN/open.arpa, for `asr lm --mix`.   make_open_ngram RUN MANIFEST...
+make_open_ngram() {
+  local run_dir=$1
+  shift
+  asr prepare texts "$run_dir/sentences.txt"
+  asr lm "$run_dir/sentences.txt" "$@" "$run_dir/open.arpa" --order 5
+}
+
 # Tune the beam search of RUN/model on the dev set, with a phone 5-gram of the train part.   tune_decoder RUN DATA [LM_OPTION...]
 tune_decoder() {
   local run_dir=$1 data_dir=$2

@@ -57,7 +57,8 @@ if at 7 "train to make few errors in $run"; then
     ${overrides[@]+"${overrides[@]}"}
 fi
 if at 8 "tune the decoder"; then
-  tune_decoder "$run" "$data/speechocean762"
+  make_open_ngram "$run" "$data/neural/cuts_train.jsonl.gz" "$data/voices/cuts_train.jsonl.gz"
+  tune_decoder "$run" "$data/speechocean762" --mix "$run/open.arpa" --dev "$dev" --prune 6e-7
 fi
 if at 9 "evaluate"; then
   # shellcheck disable=SC2086 # several manifests
