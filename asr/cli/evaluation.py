@@ -56,8 +56,6 @@ def evaluate(
     if report is not None:
         if out is not None or force or cluster or workers or skip_bad:
             raise InputError("--report with --out, --force, --cluster, --workers or --skip-bad, expected it alone")
-        if Path(cuts).is_dir():
-            raise InputError(f"{cuts}: a folder, expected a manifest for --report")
         from asr.reports.model_report import evaluate_and_report
 
         result = evaluate_and_report(model, Path(cuts), report, device, precision, decoder)

@@ -81,8 +81,6 @@ def transcribe(
     shards. `--out` skips what already exists, so the same command resumes an interrupted batch. Recordings that cannot be
     used are named on standard error, and in OUT/errors.tsv; the exit status is then 1, or 2 if none could be used.
     """
-    if "" in paths:
-        raise InputError("'': an empty path, expected a recording or a folder")
     if stream:
         others = out or force or cluster or workers or skip_bad or len(formats) > 1
         if paths != ["-"] or others or (notation, device, precision) != (Notation.model, "cpu", Precision.auto):

@@ -60,8 +60,10 @@ def open_sources(locations: Sequence[str]) -> list[Source]:
     """Manifests and shards; an empty list if none of the locations is one.
 
     Raises:
-        InputError: some are and others are not, two have the same name, or one is not readable.
+        InputError: some are and others are not, two have the same name, or one is not readable or an empty string.
     """
+    if "" in locations:
+        raise InputError("'': an empty path, expected a recording, a folder, a manifest or shards")
     found = [(location, _open(location)) for location in locations]
     sources = [source for _, source in found if source is not None]
     others = [location for location, source in found if source is None]

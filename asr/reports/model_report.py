@@ -19,6 +19,7 @@ from asr.corpus.audio import read_audio
 from asr.corpus.manifest import Utterance
 from asr.decoding.beam_search import load_decoder
 from asr.decoding.best_path import align_tokens, best_path
+from asr.errors import InputError
 from asr.features.dataset import Dataset, Item
 from asr.inference.bundle import Bundle, load_bundle
 from asr.inference.catalog import display_name
@@ -52,6 +53,8 @@ def evaluate_and_report(model: Path, cuts: Path, out: Path, device: str, precisi
     Raises:
         InputError: the bundle or the manifest cannot be used, they have different phones, or ``out`` cannot be written.
     """
+    if cuts.is_dir():
+        raise InputError(f"{cuts}: a folder, expected a manifest for --report")
     bundle = load_bundle(model, device, precision)
     decode = load_decoder(model, bundle.inventory) if decoder == "beam" else best_path
     dataset = load_dataset(bundle, cuts)
