@@ -120,7 +120,7 @@ def test_slurm_queues_a_training_again(tone_corpus: Path, tmp_path: Path) -> Non
 def test_combinations_are_those_of_a_sweep() -> None:
     assert combine(["seed=1,2", "a=b"]) == [["seed=1", "a=b"], ["seed=2", "a=b"]]
     with pytest.raises(InputError, match="configuration: "):
-        combine(["seed=interval(1"])
+        combine(["seed"])
 
 
 @pytest.mark.parametrize("options", [[], ["--cfg", "job"]])
