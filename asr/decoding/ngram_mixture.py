@@ -18,11 +18,13 @@ TINY = 1e-12
 
 def mix(first: NGram, second: NGram, weight: float) -> NGram:
     """Mix two models: ``weight`` of the first's probabilities and the rest of the second's, for the n-grams of both."""
-    levels = []
-    for size in range(1, max(first.order, second.order) + 1):
-        grams = {gram for model in (first, second) for table in model.tables[size - 1 : size] for gram in table}
+    levels: list[dict[Gram, float]] = []
+    histories: set[Gram] = set()  # files of other tools may lack some
+    for size in range(max(first.order, second.order), 0, -1):
+        grams = histories.union(*(table for model in (first, second) for table in model.tables[size - 1 : size]))
         shares = {gram: weight * probability(first, gram) + (1 - weight) * probability(second, gram) for gram in grams}
-        levels.append(shares)
+        levels.insert(0, shares)
+        histories = {gram[:-1] for gram in grams}
     return _normalize(levels)
 
 
@@ -38,7 +40,10 @@ def choose_weight(first: NGram, second: NGram, texts: Iterable[Sequence[str]]) -
 
 
 def prune(model: NGram, threshold: float) -> NGram:
-    """Leave out n-grams whose absence raises the perplexity by less than ``threshold``, as a share, each by itself."""
+    """Leave out n-grams whose absence, each by itself, raises the perplexity by less than ``threshold``, as a share.
+
+    How often a history occurs is taken from the model, where Kneser-Ney's lower orders are no exact account of it.
+    """
     levels = [{gram: 10**value for gram, (value, _) in table.items()} for table in model.tables]
     needed: set[Gram] = set()
     for size in range(model.order, 1, -1):
@@ -93,7 +98,7 @@ def _loss(value: float, lower: float, free: float, free_below: float) -> float:
 
 
 def _share(model: NGram, history: Gram) -> float:
-    """How often a history occurs, as a share of all symbols. An utterance begins as often as one ends."""
+    """The share of all symbols before which the model has a history. An utterance begins as often as one ends."""
     shares = (
         probability(model, (END,) if history[:n] == (BEGIN,) else history[:n]) for n in range(1, len(history) + 1)
     )

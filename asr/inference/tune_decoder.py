@@ -61,7 +61,7 @@ def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = 
         InputError: the bundle, the manifest or the n-gram cannot be used, or they have different phones; the model ships
             with the package, or its folder cannot be written.
     """
-    if model in bundled_models().values():
+    if model.resolve() in {path.resolve() for path in bundled_models().values()}:
         raise InputError(f"{model}: ships with the package, expected a model of your own, such as a copy of it")
     check_writable(model / SETTINGS_FILE)
     bundle = load_bundle(model, device, "auto")

@@ -23,13 +23,14 @@ def has_kernels(device: torch.device, hidden: int, directions: int) -> bool:
     """
     if torch.version.cuda is None or not bfloat16_source(device) or find_spec("triton") is None:
         return False
-    from asr.nn.lstm_cuda import check
-
     try:
+        from asr.nn.lstm_cuda import check
+
         check(device, hidden, directions)
     except Exception as error:  # Triton raises exceptions of many kinds
         reason = str(error).strip().split("\n")[0]
-        log.warning("LSTM layers run in cuDNN, which is slower: the kernels in Triton failed (%s)", reason)
+        hint = "" if isinstance(error, ArithmeticError) else "; Triton needs a C compiler"
+        log.warning("LSTM layers run in cuDNN, which is slower: the kernels in Triton failed (%s)%s", reason, hint)
         return False
     return True
 

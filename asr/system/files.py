@@ -60,8 +60,12 @@ def check_writable(*paths: Path | None) -> None:
         if path.is_dir():
             raise InputError(f"{path}: cannot be written (a folder), expected a file in a folder with room")
         probe = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        write_bytes(probe, b"")
-        probe.unlink()
+        try:
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            found = f"cannot be written ({error.strerror})"
+            raise InputError(f"{path}: {found}, expected a file in a folder with room") from error
 
 
 def read_text(path: Path, expected: str) -> str:
