@@ -28,6 +28,11 @@ class Folding(StrEnum):
     timit = "timit"
 
 
+Hypotheses = Annotated[
+    Path | None, typer.Option(help="also write hypotheses to this folder; the same command resumes from there")
+]
+
+
 @commands.command()
 def evaluate(
     model: Model,
@@ -37,9 +42,7 @@ def evaluate(
     device: Device = "cpu",
     precision: Arithmetic = Precision.auto,
     decoder: Decoding = Decoder.best_path,
-    out: Annotated[
-        Path | None, typer.Option(help="also write hypotheses to this folder; the same command resumes from there")
-    ] = None,
+    out: Hypotheses = None,
     force: Annotated[bool, typer.Option("--force", help="replace the hypotheses in --out")] = False,
     cluster: Cluster = "",
     workers: Workers = 0,
