@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 commands = typer.Typer()
 
 Figures = Annotated[Path | None, typer.Option("--json", help="also write the scores to this JSON file")]
+Hypotheses = Annotated[
+    Path | None, typer.Option(help="also write hypotheses to this folder; the same command resumes from there")
+]
 Decoding = Annotated[
     Decoder, typer.Option(help="best_path, or the beam search that `asr tune-decoder` has tuned for this model")
 ]
@@ -26,11 +29,6 @@ class Folding(StrEnum):
     """Phone sets that are folded for scoring."""
 
     timit = "timit"
-
-
-Hypotheses = Annotated[
-    Path | None, typer.Option(help="also write hypotheses to this folder; the same command resumes from there")
-]
 
 
 @commands.command()
