@@ -156,8 +156,9 @@ def _make_babble(path: Path, voices: Sequence[Voice], request: VoicesRequest) ->
         voice = voices[number % len(voices)]
         text = " ".join(sentences[int(generator.integers(len(sentences)))])
         spoken = engines[voice.engine].speak(text, voice, Style(1.0, 1.0, 1))
-        speech = soxr.resample(spoken.samples.astype(np.float64), spoken.sample_rate_hz, SAMPLE_RATE_HZ)
-        parts.append(speech * 0.05 / np.sqrt(np.mean(speech**2) + 1e-9))
+        if len(spoken.samples):  # espeak-ng says nothing if it would join two words
+            speech = soxr.resample(spoken.samples.astype(np.float64), spoken.sample_rate_hz, SAMPLE_RATE_HZ)
+            parts.append(speech * 0.05 / np.sqrt(np.mean(speech**2) + 1e-9))
     soundfile.write(path, np.clip(np.concatenate(parts), -1, 1), SAMPLE_RATE_HZ)
     return path
 

@@ -2,6 +2,7 @@ import itertools
 import json
 import re
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -424,6 +425,14 @@ def test_same_seed_same_bytes_whatever_the_jobs_and_hours(
         assert len(shorter["train"]) < len(corpus["train"])
         assert [u.words for u in shorter[split]] == [u.words for u in beginning]
         assert [u.audio_path.read_bytes() for u in shorter[split]] == [u.audio_path.read_bytes() for u in beginning]
+
+
+def test_babble_does_without_sentences_that_an_engine_does_not_say(tmp_path: Path) -> None:
+    (tmp_path / "sentences").write_text("no one saw you\nthe house is red\n")  # espeak-ng joins "no one"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        made = make(tmp_path / "out", tmp_path / "sentences", hours=0.001, jobs=1)
+    assert "no one saw you" not in {utterance.words for utterance in made["train"]}
 
 
 def test_numbers_and_folders_that_cannot_be_used_are_refused(sentences: Path, tmp_path: Path) -> None:
