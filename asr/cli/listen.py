@@ -33,7 +33,7 @@ def listen(
     output: Annotated[str, typer.Option("--format", help="text, ctm or json")] = "text",
     decoder: Search = Decoder.beam,
     look_ahead_ms: Annotated[
-        int | None, typer.Option(help="what the model waits for after each chunk; less is faster and errs more")
+        int | None, typer.Option(min=0, help="what the model waits for after each chunk; less is faster and errs more")
     ] = None,
     device: Annotated[str, typer.Option(help="name or number of the microphone; empty: the system's default")] = "",
 ) -> None:
