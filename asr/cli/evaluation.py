@@ -164,12 +164,14 @@ def language_model(
     other: Annotated[
         Path | None, typer.Option("--mix", help="phone n-gram of other texts (ARPA) to mix in, weighted to fit --dev")
     ] = None,
-    dev: Annotated[Path | None, typer.Option(help="with --mix: manifest that the weights must fit")] = None,
+    dev: Annotated[Path | None, typer.Option(help="with --mix: texts that the weights must fit")] = None,
     pruning: Annotated[
         float,
-        typer.Option("--prune", min=0, callback=finite, help="leave out what changes the perplexity less, as a share"),
+        typer.Option(
+            "--prune", min=0, callback=finite, help="leave out n-grams that change the perplexity by a smaller share"
+        ),
     ] = 0.0,
-    test: Annotated[Path | None, typer.Option(help="manifest to measure perplexity on, of phones")] = None,
+    test: Annotated[Path | None, typer.Option(help="texts to measure the perplexity of phones on")] = None,
     words: Annotated[bool, typer.Option("--words", help="estimate a word n-gram, for `asr evaluate-words`")] = False,
 ) -> None:
     """Estimate a phone n-gram from the transcripts of manifests.

@@ -3,8 +3,6 @@
 import hashlib
 import logging
 import math
-import os
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,9 @@ from asr.errors import InputError
 from asr.features.filterbanks import extract
 from asr.features.normalization import normalize
 from asr.inference.encoder_checkpoint import digest_of, find_checkpoint, load_encoder, read_architecture
+from asr.inference.result_files import write_result
 from asr.nn.pretrained_encoder import EncoderSpec, PretrainedEncoder, input_features, positions
-from asr.system.files import make_folder, write_bytes
+from asr.system.files import make_folder
 
 log = logging.getLogger("asr.training")
 
@@ -102,8 +101,7 @@ class FrozenLayers:
         output = states[0].half().cpu().contiguous()
         content = save({"output": output})
         if self._size + len(content) <= self._limit:
-            write_bytes(path, content, f".{os.getpid()}.{threading.get_ident()}.partial")
-            self._size += len(content)
+            self._size += write_result(path, content)  # another thread or process may write the same
         return output
 
     def _remove_oldest(self) -> int:
