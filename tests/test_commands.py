@@ -249,6 +249,8 @@ def test_lm_and_tune_decoder_refuse(
     refused("unknown phone inventory", "lm", cuts, tmp_path / "p.arpa", "--inventory", "ipa")
     refused("expected one of the 61 phones", "lm", cuts, tmp_path / "p.arpa", "--inventory", "timit61")
     refused("cannot be written", "lm", cuts, tmp_path / "none" / "p.arpa")
+    refused("named like a manifest", "lm", cuts, cuts)
+    assert read_manifest(cuts)
     refused("--words with --test", "lm", cuts, tmp_path / "p.arpa", "--words", "--test", cuts)
     refused("p.arpa: not readable", "tune-decoder", model, cuts, "--lm", tmp_path / "p.arpa")
     refused("ships with the package", "tune-decoder", "english", cuts, "--lm", tmp_path / "p.arpa")

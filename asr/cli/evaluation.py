@@ -167,9 +167,7 @@ def language_model(
     dev: Annotated[Path | None, typer.Option(help="with --mix: texts that the weights must fit")] = None,
     pruning: Annotated[
         float,
-        typer.Option(
-            "--prune", min=0, callback=finite, help="leave out n-grams that change the perplexity by a smaller share"
-        ),
+        typer.Option("--prune", min=0, callback=finite, help="least share of the perplexity that an n-gram is for"),
     ] = 0.0,
     test: Annotated[Path | None, typer.Option(help="texts to measure the perplexity of phones on")] = None,
     words: Annotated[bool, typer.Option("--words", help="estimate a word n-gram, for `asr evaluate-words`")] = False,
@@ -182,6 +180,8 @@ def language_model(
     """
     from asr.decoding import ngram
 
+    if arpa.name.endswith((".jsonl", ".jsonl.gz")):
+        raise InputError(f"{arpa}: named like a manifest, expected the ARPA file to write")
     if words:
         from asr.decoding.words import estimate_word_ngram
 
