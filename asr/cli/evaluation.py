@@ -167,7 +167,7 @@ def language_model(
     dev: Annotated[Path | None, typer.Option(help="with --mix: texts that the weights must fit")] = None,
     pruning: Annotated[
         float,
-        typer.Option("--prune", min=0, callback=finite, help="least share of the perplexity that an n-gram is for"),
+        typer.Option("--prune", min=0, callback=finite, help="leave out n-grams worth a smaller share of perplexity"),
     ] = 0.0,
     test: Annotated[Path | None, typer.Option(help="texts to measure the perplexity of phones on")] = None,
     words: Annotated[bool, typer.Option("--words", help="estimate a word n-gram, for `asr evaluate-words`")] = False,
