@@ -46,16 +46,17 @@ make_corpus() {
   fi
 }
 
-# Synthesize NEURAL_HOURS of speech of Kokoro's voices in DATA/neural. npm fetches the voices unless KOKORO_VOICES names
-# their folder.   make_neural_speech DATA
+# Set up .venv with what the recipes of English need, and install the synthesizers; Kokoro's voices are in the folder that
+# KOKORO_VOICES names, or else in DATA/kokoro.   set_up_english DATA
+set_up_english() {
+  bash recipes/setup.sh english voices kokoro synth
+  bash recipes/english/synthesizers.sh "$1/kokoro"
+}
+
+# Synthesize NEURAL_HOURS of speech of Kokoro's voices in DATA/neural.   make_neural_speech DATA
 make_neural_speech() {
-  if [[ -z ${KOKORO_VOICES:-} ]]; then
-    mkdir -p "$1/kokoro"
-    (cd "$1/kokoro" && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz)
-    export KOKORO_VOICES="$1/kokoro/package/voices"
-  fi
-  make_corpus "$1/neural" asr prepare voices "$1/neural" --hours "${NEURAL_HOURS:-3}" --seed 5 --engines kokoro \
-    --held-out am_michael
+  KOKORO_VOICES="${KOKORO_VOICES:-$1/kokoro/package/voices}" make_corpus "$1/neural" \
+    asr prepare voices "$1/neural" --hours "${NEURAL_HOURS:-3}" --seed 5 --engines kokoro --held-out am_michael
 }
 
 # Train unless the run is complete; resume it if it was interrupted.   train_run RUN_DIR OVERRIDE...

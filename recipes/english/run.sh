@@ -27,8 +27,8 @@ engines="rhvoice,flite,festival,pico,espeak"
 dev="$data/speechocean762/cuts_dev.jsonl.gz"
 [[ $dev == /* ]] || dev="$PWD/$dev"
 
-if at 0 "set up .venv"; then
-  bash recipes/setup.sh english voices kokoro synth
+if at 0 "set up .venv and the synthesizers"; then
+  set_up_english "$data"
 fi
 if at 1 "prepare speechocean762 in $data/speechocean762"; then
   asr prepare speechocean762 "$corpus" "$data/speechocean762"

@@ -21,8 +21,8 @@ real="$data/speechocean762/cuts_train.jsonl.gz"
 dev="$data/speechocean762/cuts_dev.jsonl.gz"
 [[ $dev == /* ]] || dev="$PWD/$dev"
 
-if at 0 "set up .venv"; then
-  bash recipes/setup.sh english voices kokoro synth
+if at 0 "set up .venv and the synthesizers"; then
+  set_up_english "$data"
 fi
 if at 1 "prepare speechocean762 in $data/speechocean762"; then
   make_corpus "$data/speechocean762" asr prepare speechocean762 "$corpus" "$data/speechocean762"
