@@ -19,6 +19,7 @@ from asr.cli.compose import compose
 from asr.config import to_yaml
 from asr.corpus.manifest import read_manifest, write_corpus
 from asr.inference.bundle import load_bundle
+from asr.scoring.calibration import load_calibration
 from tests.conftest import TINY_MODEL, make_utterances
 
 TRAIN = ("experiment=speechocean762", *TINY_MODEL, "trainer.epochs=1", "trainer.trackers=[]")
@@ -93,6 +94,7 @@ def model(tone_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluate-words",
         "lm",
         "tune-decoder",
+        "calibrate",
         "transcribe",
         "align",
         "models",
@@ -255,6 +257,21 @@ def test_lm_and_tune_decoder_refuse(
     refused("p.arpa: not readable", "tune-decoder", model, cuts, "--lm", tmp_path / "p.arpa")
     refused("ships with the package", "tune-decoder", "english", cuts, "--lm", tmp_path / "p.arpa")
     refused("no decoder.yaml", "evaluate", model, cuts, "--decoder", "beam")
+    refused("ships with the package", "calibrate", "english", cuts)
+    refused("none.jsonl.gz: no such file", "calibrate", model, tmp_path / "none.jsonl.gz")
+
+
+def test_calibrate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    sets = [tone_corpus / f"cuts_{part}.jsonl.gz" for part in ("dev", "test")]
+    result = asr("calibrate", tmp_path / "model", *sets)
+    assert result.code == 0, result.err
+    first, *errors = result.out.splitlines()
+    calibration = load_calibration(tmp_path / "model")
+    assert calibration is not None
+    assert first == f"temperature {calibration.temperature:.3f}"
+    for line, name in zip(errors, sets, strict=True):
+        assert re.fullmatch(rf"expected calibration error \d+\.\d points on {re.escape(str(name))}", line)
 
 
 def test_transcribe_text_and_json(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:

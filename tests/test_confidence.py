@@ -9,6 +9,7 @@ import torch
 
 from asr.decoding.best_path import align_tokens
 from asr.errors import InputError
+from asr.inference.calibrate import _choose
 from asr.inference.catalog import find_model
 from asr.inference.evaluate import mark_correct
 from asr.inference.write_transcripts import UNUSUAL, write_transcripts
@@ -75,6 +76,39 @@ def test_the_temperature_that_made_the_data_is_found(temperature: float) -> None
     assert calibration_error(bins) < 0.01
     if temperature != 1:
         assert calibration_error(reliability([phone.confidence(1.0) for phone in phones], correct)) > 0.02
+
+
+def made_recordings(temperature: float, count: int, seed: int) -> list[tuple[list[Evidence], list[bool]]]:
+    """Recordings of five phones each, whose confidences are right at a temperature."""
+    generator = np.random.default_rng(seed)
+    recordings = []
+    for frames in 3 * generator.standard_normal((count, 5, 4)):
+        log_probs = [temperature * frame - np.logaddexp.reduce(temperature * frame) for frame in frames]
+        truth = [generator.choice(4, p=np.exp(frame - np.logaddexp.reduce(frame))) for frame in frames]
+        phones = [Evidence(frame, int(frame.argmax())) for frame in log_probs]
+        recordings.append((phones, [phone.token == right for phone, right in zip(phones, truth, strict=True)]))
+    return recordings
+
+
+def test_each_set_counts_the_same_however_large_it_is() -> None:
+    sharp, soft = made_recordings(3.0, 400, seed=1), made_recordings(1.0, 400, seed=2)
+    assert _choose([sharp]).temperature == pytest.approx(3.0, rel=0.1)
+    assert _choose([soft]).temperature == pytest.approx(1.0, rel=0.1)
+    both = _choose([sharp, soft]).temperature
+    assert 1.2 < both < 2.8
+    assert _choose([sharp * 9, soft]).temperature == pytest.approx(both, rel=1e-3)
+    assert _choose([sharp, soft, [([], [])]]).temperature == pytest.approx(both, rel=1e-3)
+    assert _choose([sharp + soft * 9]).temperature < both - 0.1
+
+
+def test_the_first_set_says_what_is_usual() -> None:
+    sharp, soft = made_recordings(3.0, 100, seed=1), made_recordings(1.0, 100, seed=2)
+    one, other = _choose([sharp, soft]), _choose([soft, sharp])
+    assert one.temperature == pytest.approx(other.temperature, rel=1e-3)
+    assert one.usual_confidence == usual_confidence(
+        [[phone.confidence(one.temperature) for phone in phones] for phones, _ in sharp]
+    )
+    assert one.usual_confidence != other.usual_confidence
 
 
 def test_nothing_to_choose_a_temperature_by() -> None:

@@ -12,7 +12,8 @@ Start with `app.main`.
     describe       `asr describe`
     shards         `asr shard`
     pronunciation  `asr g2p`
-    evaluation     `asr evaluate`, `score`, `compare`, `report`, `lm`, `tune-decoder`, `evaluate-words`, `explain`
+    evaluation     `asr evaluate`, `score`, `compare`, `report`, `evaluate-words`, `explain`
+    tuning         `asr lm`, `tune-decoder`, `calibrate`
     transcribe     `asr transcribe`
     listen         `asr listen`, and the stream of `asr transcribe --stream -`
     alignment      `asr align`, `realign`, `verify`
@@ -35,4 +36,5 @@ __all__ = [
     "server",
     "shards",
     "transcribe",
+    "tuning",
 ]

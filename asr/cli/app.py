@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from asr.cli import alignment, describe, evaluation, listen, models, prepare, pronunciation, server, shards, transcribe
+from asr.cli import (
+    alignment,
+    describe,
+    evaluation,
+    listen,
+    models,
+    prepare,
+    pronunciation,
+    server,
+    shards,
+    transcribe,
+    tuning,
+)
 from asr.cli.options import Model
 from asr.errors import InputError, Interrupted, TrainingError
 from asr.system.process import TRAINING_KEPT_BYTES, tune_process
@@ -23,6 +35,7 @@ app.add_typer(pronunciation.commands, name="g2p")
 app.add_typer(describe.commands)
 app.add_typer(shards.commands)
 app.add_typer(evaluation.commands)
+app.add_typer(tuning.commands)
 app.add_typer(transcribe.commands)
 app.add_typer(listen.commands)
 app.add_typer(alignment.commands)

@@ -32,7 +32,8 @@ Start with `recognizer`, which follows one recording from audio to transcript.
     result_files        the output folder of bulk work: what is done, what could not be used
     hours_progress      hours of audio done, speed and time left (internal)
     write_transcripts   many recordings to files: patterns, folders, formats (behind `asr transcribe`)
-    evaluate            a dataset: hypotheses, phone error rate, calibration of confidences
+    evaluate            a dataset: hypotheses, phone error rate, which phones are correct
+    calibrate           dev sets: the temperature of confidences, and what is usual
     evaluate_corpus     a manifest or shards: the same as units of work
     evaluate_g2p        a lexicon: error rates of a grapheme-to-phoneme model
     evaluate_words      a manifest: word error rate with a lexicon and a word n-gram
@@ -44,6 +45,7 @@ __all__ = [
     "align_shards",
     "align_utterance",
     "bundle",
+    "calibrate",
     "catalog",
     "encoder_checkpoint",
     "evaluate",

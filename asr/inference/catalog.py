@@ -30,6 +30,12 @@ def find_model(model: str) -> Path:
     return bundled[model]
 
 
+def refuse_bundled(model: Path) -> None:
+    """Raise InputError if a command would change a model that ships with the package."""
+    if model.resolve() in {path.resolve() for path in bundled_models().values()}:
+        raise InputError(f"{model}: ships with the package, expected a model of your own, such as a copy of it")
+
+
 def display_name(path: Path) -> str:
     """The name of a bundled model, or else the path of the model folder."""
     return next((name for name, folder in bundled_models().items() if folder == path), str(path))

@@ -1,4 +1,4 @@
-"""A bundle and a dataset -> hypotheses, a score, and the calibration of confidences."""
+"""A bundle and a dataset -> hypotheses, a score, and which phones are correct."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from asr.features.dataset import Batch, Dataset, plan_evaluation
 from asr.inference.bundle import Bundle
 from asr.inference.windows import compute_log_probs
 from asr.scoring.alignment import CORRECT, align
-from asr.scoring.calibration import Calibration, Evidence, evidence, fit_temperature, usual_confidence
+from asr.scoring.calibration import Evidence, evidence
 from asr.scoring.error_rate import Score, TranscriptPair, score
 from asr.system.processor import loading_threads
 from asr.system.progress import progress
@@ -105,16 +105,6 @@ def pair_with_references(dataset: Dataset, hypotheses: Mapping[str, Sequence[str
         (one.id, one.speaker, dataset.inventory.reference(one.phones, one.id), hypotheses[one.id])
         for one in dataset.utterances
     ]
-
-
-def calibrate(bundle: Bundle, dataset: Dataset) -> Calibration:
-    """Choose the temperature of confidences that fits the best paths of a dev set, and what is usual there."""
-    results = recognize_with_evidence(bundle, dataset)
-    correct = mark_correct_by_id(bundle, dataset, {name: tokens for name, (tokens, _) in results.items()})
-    pairs = [pair for name, (_, phones) in results.items() for pair in zip(phones, correct[name], strict=True)]
-    temperature = fit_temperature([phone for phone, _ in pairs], [is_correct for _, is_correct in pairs])
-    usual = usual_confidence([[phone.confidence(temperature) for phone in phones] for _, phones in results.values()])
-    return Calibration(temperature, usual)
 
 
 def mark_correct_by_id(bundle: Bundle, dataset: Dataset, tokens: Mapping[str, Sequence[int]]) -> dict[str, list[bool]]:

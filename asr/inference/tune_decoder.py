@@ -9,10 +9,10 @@ from asr.corpus.phones import PhoneInventory
 from asr.decoding.beam_search import SETTINGS_FILE, BeamSearch, save_decoder
 from asr.decoding.ngram import Automaton, NGram, check_phones, compile_ngram, estimate, read_arpa
 from asr.decoding.ngram_mixture import choose_weight, mix
-from asr.errors import InputError
 from asr.inference.bundle import load_bundle
-from asr.inference.catalog import bundled_models
-from asr.inference.evaluate import calibrate, iterate_log_probs, load_dataset, score_hypotheses
+from asr.inference.calibrate import calibrate
+from asr.inference.catalog import refuse_bundled
+from asr.inference.evaluate import iterate_log_probs, load_dataset, score_hypotheses
 from asr.inference.sources import MANIFEST_SUFFIXES
 from asr.scoring.calibration import save_calibration
 from asr.scoring.error_rate import Score
@@ -61,8 +61,7 @@ def tune_decoder(model: Path, cuts: Path, ngram: Path, beam: int, device: str = 
         InputError: the bundle, the manifest or the n-gram cannot be used, or they have different phones; the model ships
             with the package, or its folder cannot be written.
     """
-    if model.resolve() in {path.resolve() for path in bundled_models().values()}:
-        raise InputError(f"{model}: ships with the package, expected a model of your own, such as a copy of it")
+    refuse_bundled(model)
     check_writable(model / SETTINGS_FILE)
     bundle = load_bundle(model, device, "auto")
     arpa = read_arpa(ngram)

@@ -78,8 +78,13 @@ def evidence(
     return collected
 
 
-def fit_temperature(phones: Sequence[Evidence], correct: Sequence[bool]) -> float:
-    """Fit the temperature that minimizes the cross-entropy of the confidences; 1 if all phones are correct, or none."""
+def fit_temperature(
+    phones: Sequence[Evidence], correct: Sequence[bool], weights: Sequence[float] | None = None
+) -> float:
+    """Fit the temperature that minimizes the cross-entropy of the confidences; 1 if all phones are correct, or none.
+
+    ``weights``, one for each phone, say how much it counts; without them all count the same.
+    """
     if not any(correct) or all(correct):
         return 1.0
     from scipy.optimize import minimize_scalar  # not needed for transcription
@@ -90,7 +95,7 @@ def fit_temperature(phones: Sequence[Evidence], correct: Sequence[bool]) -> floa
     def cross_entropy(log_temperature: float) -> float:
         log_posteriors = torch.from_numpy(log_probs / np.exp(log_temperature)).log_softmax(1).numpy()[indices, tokens]
         log_complements = np.log(np.maximum(-np.expm1(log_posteriors), 1e-12))
-        return -float(np.where(is_correct, log_posteriors, log_complements).mean())
+        return -float(np.average(np.where(is_correct, log_posteriors, log_complements), weights=weights))
 
     best = minimize_scalar(cross_entropy, bounds=tuple(np.log(TEMPERATURE_RANGE)), method="bounded")
     return float(np.exp(best.x))

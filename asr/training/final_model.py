@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 
 from asr.inference.bundle import save_bundle
-from asr.inference.evaluate import calibrate
+from asr.inference.calibrate import calibrate
 from asr.inference.forced_alignment import save_aligner
 from asr.scoring.calibration import save_calibration
 from asr.scoring.error_rate import Score

@@ -19,7 +19,8 @@ import torch
 
 from asr.errors import InputError
 from asr.inference.bundle import load_bundle, save_bundle
-from asr.inference.evaluate import calibrate, load_dataset
+from asr.inference.calibrate import calibrate
+from asr.inference.evaluate import load_dataset
 from asr.inference.forced_alignment import ALIGNER_FILE, save_aligner
 from asr.scoring.calibration import save_calibration
 from asr.training.frame_classifier import train_aligner

