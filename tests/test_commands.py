@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -272,6 +273,38 @@ def test_calibrate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path)
     assert first == f"temperature {calibration.temperature:.3f}"
     for line, name in zip(errors, sets, strict=True):
         assert re.fullmatch(rf"expected calibration error \d+\.\d points on {re.escape(str(name))}", line)
+
+
+def test_serve_says_where_it_is_only_if_it_listens(asr: Command, model: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = asr("serve", "--model", model, "--port", port)
+    assert result.code == 2
+    assert "http://" not in result.err
+    assert result.err.splitlines()[-1].startswith(f"asr: 127.0.0.1:{port}: cannot listen there, expected a free port")
+
+
+def test_two_recordings_of_one_name_in_a_ctm(
+    refused: Callable[..., None], asr: Command, model: Path, tone_corpus: Path, tmp_path: Path
+) -> None:
+    source = read_manifest(tone_corpus / "cuts_test.jsonl.gz")[0].audio_path
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(source, tmp_path / folder / "x.wav")
+    refused(
+        f"{tmp_path}/b/x.wav: x in a CTM, as {tmp_path}/a/x.wav",
+        "transcribe",
+        "--model",
+        model,
+        tmp_path,
+        "--format",
+        "ctm",
+    )
+    again = asr("transcribe", "--model", model, tmp_path / "a" / "x.wav", tmp_path / "a" / "x.wav", "--format", "ctm")
+    assert again.code == 0
+    assert asr("transcribe", "--model", model, tmp_path, "--format", "ctm", "--out", tmp_path / "out").code == 0
 
 
 def test_transcribe_text_and_json(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path) -> None:

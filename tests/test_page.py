@@ -236,6 +236,23 @@ def test_a_file_chosen_while_the_page_opens_is_recognized(visit: Visit, address:
     visit(steps)
 
 
+def test_symbols_that_the_model_lacks_cannot_be_chosen(visit: Visit, address: str, recording: Path) -> None:
+    def steps(page: Page, problems: list[str]) -> None:
+        model = {"id": MODEL, "phones": ["B"], "notations": ["model", "xsampa"]}
+        page.route("**/v1/models", lambda route: route.fulfill(json={"data": [model]}))
+        page.goto(address)
+        page.set_input_files("#file", recording)
+        page.locator("#status", has_text="phones in").wait_for()
+        enabled = "[...document.getElementById('notation').options].filter(one => !one.disabled).map(one => one.value)"
+        assert page.evaluate(enabled) == ["xsampa", "model"]
+        symbols = page.locator("#phones button").all_inner_texts()
+        page.get_by_label("Symbols").select_option("model")
+        page.wait_for_function("(old) => document.querySelector('#phones button').textContent !== old", arg=symbols[0])
+        assert problems == []
+
+    visit(steps)
+
+
 def test_zoom_by_keys_and_buttons(visit: Visit, address: str, recording: Path) -> None:
     def steps(page: Page, problems: list[str]) -> None:
         def widths() -> Any:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,7 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from asr.corpus.manifest import Utterance
+from asr.corpus.phones import read_inventory
 from asr.corpus.pronunciations import WordPronunciations, pronounce
 from asr.errors import InputError
 from asr.inference import streaming, utterances
@@ -43,6 +45,7 @@ from asr.serve.batches import BatchRecognizer
 from asr.serve.limits import Limits
 from asr.serve.practice import compare
 from asr.serve.service import Service
+from asr.serve.stream_route import _json
 from asr.serve.streams import CONTEXT_S, LONGEST_S, LOOK_AHEAD_S, Stream
 from asr.serve.upload_process import read_upload
 from tests.faults import serve as faults
@@ -166,6 +169,43 @@ def test_every_format_is_that_of_direct_recognition(
     assert [phone["start_s"] for phone in verbose["phones"]] == [round(p.start_s, 4) for p in ipa.phones]
     assert verbose["duration"] == 2.0
     assert "words" not in verbose
+
+
+@pytest.fixture(scope="module")
+def recognizer_of_ipa(recognizer: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> Recognizer:
+    """The same network with phones in IPA. Its first is y, which is another phone in TIMIT's notation."""
+    symbols = ["y", *(f"{consonant}{vowel}" for consonant in "bdfkmnsz" for vowel in "aeiou")][:39]
+    table = tmp_path_factory.mktemp("phones") / "phones.txt"
+    table.write_text("# notation: ipa\n" + "".join(f"{symbol}\n" for symbol in symbols), encoding="utf-8")
+    return replace(recognizer, bundle=replace(recognizer.bundle, inventory=read_inventory(table)))
+
+
+def test_symbols_are_those_of_the_models_notation(recognizer_of_ipa: Recognizer, recording: Path) -> None:
+    plain = recognizer_of_ipa.transcribe(recording)
+    service = Service(MODEL, recognizer_of_ipa, Limits(), WORDS)
+    assert list(service.notations) == ["model", "ipa", "xsampa"]
+    assert service.symbols("ipa")["y"] == "y"
+    with TestClient(create_app(MODEL, recognizer_of_ipa, Limits(), ["localhost"]), "http://localhost") as client:
+        assert client.get("/v1/models").json()["data"][0]["notations"] == ["model", "ipa", "xsampa"]
+        for notation in ("model", "ipa", "xsampa"):
+            assert post(client, recording, notation=notation).json()["text"].split() == plain.symbols
+        answer = post(client, recording, notation="arpabet")
+        assert (answer.status_code, answer.json()["error"]["param"]) == (422, "notation")
+        message = "notation 'arpabet', expected one of model, ipa, xsampa"
+        assert answer.json()["error"]["message"] == message
+        with client.websocket_connect(f"{WS}/v1/stream?notation=arpabet") as connection:
+            assert connection.receive_json()["error"]["message"] == message
+
+
+def test_a_phone_without_a_symbol_is_left_out() -> None:
+    """A silence has a symbol in TIMIT's notation alone."""
+    phones = [Phone("h#", 0.0, 0.5, 0.9), Phone("B", 0.5, 0.6, 0.9)]
+    assert [phone["symbol"] for phone in _json(phones, {"h#": None, "B": "b"})] == ["b"]
+    assert [phone["symbol"] for phone in _json(phones, {})] == ["h#", "B"]
+    answer = compare(
+        [("B", ["B"])], Transcript((phones[1],), 1.0), Transcript(tuple(phones), 1.0), {"h#": None, "B": "b"}
+    )
+    assert answer[0]["phones"][0]["heard"] == ["b"]  # type: ignore[index]
 
 
 def test_the_client_of_openai_works_unchanged(address: str, recognizer: Recognizer, recording: Path) -> None:
@@ -659,7 +699,7 @@ def test_silence_before_a_pending_phone_is_final() -> None:
     [
         ("?sample_rate=1", b"", "sample_rate '1', expected 1000 to 1000000"),
         ("?sample_rate=x", b"", "sample_rate 'x'"),
-        ("?notation=sampa", b"", "notation 'sampa', expected one of model, timit, arpabet, ipa"),
+        ("?notation=sampa", b"", "notation 'sampa', expected one of model, ipa, arpabet, timit, xsampa"),
         ("", b"123", "3 bytes, expected 16-bit samples"),
         ("", "no json", "not a JSON object"),
         ("", "[1]", "not a JSON object"),

@@ -3,7 +3,7 @@
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -44,7 +44,12 @@ class Transcript:
         Raises:
             InputError: an unknown notation, or one that the inventory has no translation to.
         """
-        symbols = translate(phones.symbols[1:], phones.notation, notation) if phones else phone_symbols(notation)
+        return self.with_symbols(
+            translate(phones.symbols[1:], phones.notation, notation) if phones else phone_symbols(notation)
+        )
+
+    def with_symbols(self, symbols: Mapping[str, str | None]) -> "Transcript":
+        """Write phones with other symbols. Those whose symbol is None are dropped; those without one stay."""
         translated = [(phone, symbols.get(phone.symbol, phone.symbol)) for phone in self.phones]
         return replace(
             self, phones=tuple(replace(phone, symbol=symbol) for phone, symbol in translated if symbol is not None)

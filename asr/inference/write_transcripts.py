@@ -76,6 +76,8 @@ def write_transcripts(
     with tempfile.TemporaryDirectory(prefix="asr-") as folder:
         jobs = find_jobs(paths, out, Path(folder))
         if out is None:
+            if "ctm" in formats:
+                _check_names(jobs)
             failed = _print_all(load(model, *loading), jobs, formats, notation)
             todo = len(jobs)
         else:
@@ -106,6 +108,17 @@ def find_jobs(paths: Sequence[str], out: Path | None, scratch: Path) -> list[Job
             first = targets[job.target].name
             raise InputError(f"{job.name}: same output files as {first}, expected recordings with different names")
     return jobs
+
+
+def _check_names(jobs: Sequence[Job]) -> None:
+    """Refuse two recordings that one CTM would call the same."""
+    names: dict[str, Job] = {}
+    for job in jobs:
+        first = names.setdefault(job.name.stem, job)
+        if first.path != job.path:
+            raise InputError(
+                f"{job.name}: {job.name.stem} in a CTM, as {first.name}, expected different names, or --out"
+            )
 
 
 def _jobs(paths: Sequence[str], out: Path | None, scratch: Path) -> Iterator[Job]:

@@ -25,7 +25,6 @@ from prometheus_client import generate_latest
 from starlette.exceptions import HTTPException
 from swagger_ui_bundle import swagger_ui_path  # type: ignore[import-untyped]
 
-from asr.corpus.notation import phone_symbols
 from asr.corpus.pronunciations import WordPronunciations, pronounce
 from asr.errors import InputError
 from asr.inference.recognizer import Recognizer
@@ -35,11 +34,10 @@ from asr.serve.answers import MEDIA_TYPES, json_answer, text_answer, verbose_ans
 from asr.serve.inside import add_inside_route
 from asr.serve.limits import Limits, Refusal
 from asr.serve.practice import compare
-from asr.serve.service import Service
+from asr.serve.service import Notation, Service
 from asr.serve.stream_route import add_stream_route
 
 ResponseFormat = Literal["json", "verbose_json", "text", "srt", "vtt", "textgrid", "ctm", "phn"]
-Notation = Literal["model", "ipa", "arpabet", "timit"]
 
 
 def create_app(
@@ -105,9 +103,11 @@ def _add_transcriptions(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """The phones of a recording. As a word, each phone has its times; `phones` adds confidences."""
         service.check_model(model)
+        symbols = service.symbols(notation)
         transcript = await service.transcript(await service.samples(file))
         unusual = service.recognizer.is_unusual(transcript)
-        return _answer(transcript, response_format, notation, timestamp_granularities or ["segment"], unusual)
+        granularities = timestamp_granularities or ["segment"]
+        return _answer(transcript.with_symbols(symbols), response_format, granularities, unusual)
 
 
 def _add_alignment(app: FastAPI, service: Service) -> None:
@@ -121,8 +121,9 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """The times of known phones in a recording."""
         service.check_model(model)
+        symbols = service.symbols(notation)
         transcript = await service.aligned(await service.samples(file), phones.split())
-        return _answer(transcript, response_format, notation, ["word"], unusual=False)
+        return _answer(transcript.with_symbols(symbols), response_format, ["word"], unusual=False)
 
     @app.post("/v1/practice")
     async def practice(
@@ -133,6 +134,7 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
     ) -> dict[str, object]:
         """Each expected phone of a text, and what was heard in its place. This is no grade."""
         service.check_model(model)
+        symbols = service.symbols(notation)
         try:
             words = pronounce(text, service.words, "text")
         except InputError as error:
@@ -140,19 +142,15 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
         samples = await service.samples(file)
         expected = await service.aligned(samples, [phone for _, phones in words for phone in phones])
         heard = await service.transcript(samples)
-        symbols = {} if notation == "model" else phone_symbols(notation)
         return {"words": compare(words, expected, heard, symbols)}
 
 
-def _answer(
-    transcript: Transcript, response_format: str, notation: str, granularities: Sequence[str], unusual: bool
-) -> Response:
-    written = transcript if notation == "model" else transcript.in_notation(notation)
+def _answer(transcript: Transcript, response_format: str, granularities: Sequence[str], unusual: bool) -> Response:
     if response_format == "json":
-        return JSONResponse(json_answer(written))
+        return JSONResponse(json_answer(transcript))
     if response_format == "verbose_json":
-        return JSONResponse(verbose_answer(written, granularities, unusual))
-    return Response(text_answer(written, response_format), media_type=MEDIA_TYPES[response_format])
+        return JSONResponse(verbose_answer(transcript, granularities, unusual))
+    return Response(text_answer(transcript, response_format), media_type=MEDIA_TYPES[response_format])
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -169,9 +167,10 @@ def _add_pages(app: FastAPI) -> None:
 def _add_operations(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, object]:
-        """The model that is served."""
+        """The model that is served, its phones, and the notations that they can be written in."""
         model = {"id": service.name, "object": "model", "created": service.started_s, "owned_by": "asr"}
-        return {"object": "list", "data": [model | {"phones": service.recognizer.phones}]}
+        model |= {"phones": service.recognizer.phones, "notations": list(service.notations)}
+        return {"object": "list", "data": [model]}
 
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:

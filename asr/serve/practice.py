@@ -31,6 +31,7 @@ def compare(
         for phone, others in zip(expected.phones[at : at + len(phones)], heard_for[at : at + len(phones)], strict=True):
             sure = min((other.confidence for other in others), default=phone.confidence)
             written = [symbols.get(other.symbol, other.symbol) for other in others]
+            written = [symbol for symbol in written if symbol is not None]  # a silence has none
             parts.append(
                 {"symbol": symbols.get(phone.symbol, phone.symbol), "start_s": round(phone.start_s, 4)}
                 | {"end_s": round(phone.end_s, 4), "heard": written, "confidence": round(sure, 4)}

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def serve(
     words = _words(lexicon, recognizer)
     app = create_app(name, recognizer, limits, [each.lower() for each in hosts], key, words, model)
     shown = f"[{host}]" if ":" in host else host
-    print(f"asr: model {name} at http://{shown}:{port}; its interface at http://{shown}:{port}/docs", file=sys.stderr)
-    server = uvicorn.Server(configuration(app, host, port))
+    address = f"http://{shown}:{port}"
+    server = _Server(configuration(app, host, port), f"model {name} at {address}; its interface at {address}/docs")
     try:
         server.run()
     except KeyboardInterrupt:
@@ -65,6 +66,20 @@ def serve(
         raise
     except SystemExit:
         raise InputError(f"{host}:{port}: cannot listen there, expected a free port of this machine") from None
+
+
+class _Server(uvicorn.Server):
+    """Says something once it listens."""
+
+    def __init__(self, settings: uvicorn.Config, announcement: str) -> None:
+        super().__init__(settings)
+        self._announcement = announcement
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        if self.started:
+            print(f"asr: {self._announcement}", file=sys.stderr, flush=True)
 
 
 def configuration(app: FastAPI, host: str, port: int) -> uvicorn.Config:

@@ -3,14 +3,16 @@
 import asyncio
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from fastapi import UploadFile
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from asr.corpus.notation import translate
 from asr.corpus.pronunciations import WordPronunciations
 from asr.errors import InputError
 from asr.inference.recognizer import Recognizer
@@ -22,6 +24,7 @@ from asr.serve.uploads import UploadReaders
 CLOSE_S = 0.5
 """How long the last batch may take when the server ends: by then, requests have had their time."""
 
+Notation = Literal["model", "ipa", "arpabet", "timit", "xsampa"]
 T = TypeVar("T")
 
 
@@ -83,6 +86,27 @@ class Service:
         finally:
             self._streams -= 1
             self.streams.set(self._streams)
+
+    @cached_property
+    def notations(self) -> dict[str, Mapping[str, str | None]]:
+        """The notations that the model's phones can be written in, and their symbols there, None if they have none."""
+        phones = self.recognizer.bundle.inventory
+        found: dict[str, Mapping[str, str | None]] = {"model": {}}
+        for notation in get_args(Notation):
+            with suppress(InputError):
+                found.setdefault(notation, translate(phones.symbols[1:], phones.notation, notation))
+        return found
+
+    def symbols(self, notation: str) -> Mapping[str, str | None]:
+        """The model's phones in a notation; none for the model's own.
+
+        Raises:
+            Refusal: they cannot be written in it.
+        """
+        if notation not in self.notations:
+            message = f"notation {notation[:20]!r}, expected one of {', '.join(self.notations)}"
+            raise Refusal(422, "notation", message, "notation")
+        return self.notations[notation]
 
     def check_model(self, model: str) -> None:
         """Refuse a request for another model."""

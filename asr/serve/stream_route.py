@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
@@ -18,7 +19,6 @@ from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
 
 from asr.corpus.audio import SAMPLE_RATE_RANGE_HZ
-from asr.corpus.notation import NOTATIONS, phone_symbols
 from asr.inference.transcript_formats import Phone
 from asr.serve.access import STREAM_PATH
 from asr.serve.limits import MESSAGE_BYTES, Refusal, took_too_long
@@ -70,7 +70,7 @@ async def _check_key(socket: WebSocket, key: str) -> None:
 
 
 async def _serve(socket: WebSocket, service: Service) -> None:
-    rate, symbols = _settings(socket)
+    rate, symbols = _settings(socket, service)
     stream, limits = await run_in_threadpool(open_stream, rate, service.recognizer), service.limits
     clock = asyncio.get_running_loop().time
     start_s = samples_s = clock()
@@ -96,7 +96,7 @@ async def _serve(socket: WebSocket, service: Service) -> None:
 
 
 async def _answer(
-    socket: WebSocket, service: Service, stream: Stream | ModelStream, symbols: dict[str, str | None], ended: bool
+    socket: WebSocket, service: Service, stream: Stream | ModelStream, symbols: Mapping[str, str | None], ended: bool
 ) -> None:
     """Recognize what has come, and send the phones."""
     try:
@@ -104,8 +104,7 @@ async def _answer(
             final, pending = await stream.recognize(service, ended)
     except TimeoutError:
         raise took_too_long(service.limits) from None
-    answer: dict[str, object] = {"type": "phones", "final": [_json(phone, symbols) for phone in final]}
-    answer |= {"pending": [_json(phone, symbols) for phone in pending], "ended": ended}
+    answer = {"type": "phones", "final": _json(final, symbols), "pending": _json(pending, symbols), "ended": ended}
     try:
         async with asyncio.timeout(IDLE_S):
             await socket.send_json(answer)
@@ -137,17 +136,20 @@ def _parse(message: bytes | str) -> dict[str, object]:
     return content
 
 
-def _settings(socket: WebSocket) -> tuple[int, dict[str, str | None]]:
+def _settings(socket: WebSocket, service: Service) -> tuple[int, Mapping[str, str | None]]:
     """The sample rate in Hz and the symbols of the notation, from the address."""
     rate, notation = socket.query_params.get("sample_rate", "16000"), socket.query_params.get("notation", "model")
     lowest, highest = SAMPLE_RATE_RANGE_HZ
     if not rate.isdecimal() or not lowest <= int(rate[:9]) <= highest:
         raise Refusal(422, "sample_rate", f"sample_rate {rate[:20]!r}, expected {lowest} to {highest}", "sample_rate")
-    if notation not in ("model", *NOTATIONS):
-        raise Refusal(422, "notation", f"notation {notation[:20]!r}, expected one of model, {', '.join(NOTATIONS)}")
-    return int(rate), {} if notation == "model" else dict(phone_symbols(notation))
+    return int(rate), service.symbols(notation)
 
 
-def _json(phone: Phone, symbols: dict[str, str | None]) -> dict[str, object]:
-    content = {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(phone).items()}
-    return content | {"symbol": symbols.get(phone.symbol, phone.symbol)}
+def _json(phones: Sequence[Phone], symbols: Mapping[str, str | None]) -> list[dict[str, object]]:
+    """The fields of phones in a notation, without those that have no symbol there."""
+    written = [(phone, symbols.get(phone.symbol, phone.symbol)) for phone in phones]
+    return [_fields(phone) | {"symbol": symbol} for phone, symbol in written if symbol is not None]
+
+
+def _fields(phone: Phone) -> dict[str, object]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(phone).items()}

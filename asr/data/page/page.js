@@ -47,12 +47,16 @@ function learnModel() {
 async function describeModel() {
   const [model] = (await (await request("v1/models")).json()).data;
   byId("facts").textContent = `Model ${model.id}, ${model.phones.length} phones`;
+  const options = [...byId("notation").options];
+  for (const option of options) option.hidden = option.disabled = !model.notations.includes(option.value);
+  if (byId("notation").selectedOptions[0].disabled) byId("notation").value = options.find((option) => !option.disabled).value;
   return model.id;
 }
 
-// The server's answer about the recording at hand.
+// The server's answer about the recording at hand, with phones in the chosen symbols.
 async function askAbout(path, fields = {}) {
-  return ask(path, state.recording, { model: await learnModel(), ...fields });
+  const model = await learnModel(); // which knows the symbols that can be chosen
+  return ask(path, state.recording, { model, notation: notation(), ...fields });
 }
 
 async function record() {
@@ -93,13 +97,13 @@ async function show(recording, name) {
   byId("result").hidden = byId("practice").hidden = true;
   byId("again").hidden = false;
   hideInside();
-  const answer = await (await askAbout("v1/audio/transcriptions", { response_format: "verbose_json", notation: notation() })).json();
+  const answer = await (await askAbout("v1/audio/transcriptions", { response_format: "verbose_json" })).json();
   byId("again").hidden = true;
   byId("result").hidden = false;
   byId("unusual").hidden = !answer.unusual;
   const plays = await draw(recording, answer.phones, answer.duration);
   const text = byId("sentence").value.trim();
-  if (text) showPractice((await (await askAbout("v1/practice", { text, notation: notation() })).json()).words);
+  if (text) showPractice((await (await askAbout("v1/practice", { text })).json()).words);
   const found = `${answer.phones.length} phones in ${answer.duration.toFixed(2)} s: ${answer.text}`;
   say(plays ? found : `${found} (the browser cannot play this format)`);
 }
@@ -111,7 +115,7 @@ function save(content, name) {
 }
 
 async function download({ format, suffix }) {
-  const response = await askAbout("v1/audio/transcriptions", { response_format: format, notation: notation() });
+  const response = await askAbout("v1/audio/transcriptions", { response_format: format });
   save(await response.blob(), `${state.name}.${suffix}`);
 }
 
