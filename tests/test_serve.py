@@ -305,6 +305,24 @@ def test_practice_route(client: TestClient, recording: Path) -> None:
     assert "no pronunciation of 'zzz'" in post(client, recording, "practice", text="zzz").json()["error"]["message"]
 
 
+def test_practice_shows_each_word_the_phones_that_are_aligned(recognizer_of_ipa: Recognizer, recording: Path) -> None:
+    bundle = recognizer_of_ipa.bundle
+    folding = bundle.inventory.mapping | {"ʔ": None, "yː": "y"}  # as a table that drops one and folds another
+    folded = replace(recognizer_of_ipa, bundle=replace(bundle, inventory=replace(bundle.inventory, mapping=folding)))
+    words = WordPronunciations({"one": [("ʔ", "yː", "ba")], "two": [("be",)]})
+    with TestClient(create_app(MODEL, folded, Limits(), ["localhost"], words=words), "http://localhost") as client:
+        answer = post(client, recording, "practice", text="one two").json()["words"]
+    symbols = {word["word"]: [phone["symbol"] for phone in word["phones"]] for word in answer}
+    assert symbols == {"one": ["y", "ba"], "two": ["be"]}
+
+
+def test_practice_hears_no_silences() -> None:
+    phones = [Phone(symbol, index / 10, index / 10 + 0.1, 0.9) for index, symbol in enumerate(["ʃ", "sil", "a"])]
+    expected = Transcript((phones[0], phones[2]), 1.0)
+    (word,) = compare([("sha", ["ʃ", "a"])], expected, Transcript(tuple(phones), 1.0), {"sil": "sil"})
+    assert [phone["heard"] for phone in word["phones"]] == [["ʃ"], ["a"]]  # type: ignore[attr-defined]
+
+
 def test_subtitles() -> None:
     phones = [Phone("B", 0.5, 0.6, 0.9), Phone("AH", 0.6, 0.7, 0.9), Phone("T", 3661.5, 3661.6129, 0.9)]
     transcript = Transcript(tuple(phones), 3700.0)
@@ -314,6 +332,9 @@ def test_subtitles() -> None:
     assert subtitles(transcript, "vtt") == (
         "WEBVTT\n\n00:00:00.500 --> 00:00:00.700\nB AH\n\n01:01:01.500 --> 01:01:01.613\nT\n"
     )
+    marked = Transcript((Phone("b_<", 0.5, 0.6, 0.9), Phone("&", 0.6, 0.7, 0.9)), 1.0)  # X-SAMPA
+    assert "\nb_&lt; &amp;\n" in subtitles(marked, "vtt")
+    assert "\nb_< &\n" in subtitles(marked, "srt")
     steady = [Phone("B", index / 8, (index + 1) / 8, 0.9) for index in range(300)]
     assert [len(segment) for segment in split_at_pauses(steady)] == [300]
     gaps = [Phone("B", index / 8, index / 8 + 0.0625, 0.9) for index in range(300)]

@@ -1,5 +1,6 @@
 """Transcripts -> the bodies of answers: OpenAI's shapes, subtitles, and our own formats."""
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -71,7 +72,7 @@ def subtitles(transcript: Transcript, response_format: str) -> str:
     mark = "," if response_format == "srt" else "."
     captions = [
         f"{_clock(phones[0].start_s, mark)} --> {_clock(phones[-1].end_s, mark)}\n"
-        f"{' '.join(phone.symbol for phone in phones)}\n"
+        f"{_caption([phone.symbol for phone in phones], response_format)}\n"
         for phones in split_at_pauses(transcript.phones)
     ]
     if response_format == "srt":
@@ -91,6 +92,12 @@ def split_at_pauses(phones: Sequence[Phone]) -> list[list[Phone]]:
                 continue
         segments.append([phone])
     return segments
+
+
+def _caption(symbols: Sequence[str], response_format: str) -> str:
+    """The text of a caption. WebVTT has tags and entities, so the < and & of X-SAMPA are escaped; SubRip has no way to."""
+    text = " ".join(symbols)
+    return html.escape(text, quote=False) if response_format == "vtt" else text
 
 
 def _mean_log(phones: Sequence[Phone]) -> float:

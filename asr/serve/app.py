@@ -136,7 +136,8 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
         service.check_model(model)
         symbols = service.symbols(notation)
         try:
-            words = pronounce(text, service.words, "text")
+            said, inventory = pronounce(text, service.words, "text"), service.recognizer.bundle.inventory
+            words = [(word, inventory.fold(phones, "text")) for word, phones in said]  # as they are aligned
         except InputError as error:
             raise Refusal(422, "text", str(error), "text") from None
         samples = await service.samples(file)

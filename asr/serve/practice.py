@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from asr.corpus.notation import SILENCES
 from asr.inference.transcript_formats import Phone, Transcript
 from asr.scoring.alignment import align
 
@@ -15,14 +16,14 @@ def compare(
     """What was heard for each phone of each word.
 
     ``expected`` has the words' phones with their times, ``heard`` what was recognized freely. Phones heard in addition
-    belong to the expected one before them. ``symbols`` translates to a notation.
+    belong to the expected one before them, but for silences: nobody hears these. ``symbols`` translates to a notation.
     """
     heard_for: list[list[Phone]] = [[] for _ in expected.phones]
     reference, hypothesis = -1, -1
     for edit in align(expected.symbols, heard.symbols):
         reference += edit.reference is not None
         hypothesis += edit.hypothesis is not None
-        if edit.hypothesis is not None and heard_for:
+        if edit.hypothesis is not None and edit.hypothesis not in SILENCES and heard_for:
             heard_for[max(0, reference)].append(heard.phones[hypothesis])
     answer: list[dict[str, object]] = []
     at = 0
