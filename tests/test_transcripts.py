@@ -1,4 +1,5 @@
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,14 @@ def test_both_formats_give_the_same_transcripts(tmp_path: Path) -> None:
     plain.write_text("\ufeff" + plain.read_text())  # the mark of some editors
     assert read_transcripts(plain) == expected
     assert [speaker for _, speaker, _, _ in pair_transcripts(trn, plain)] == ["FDHC0", "FDHC0", "MABC0"]
+
+
+def test_a_letter_and_its_mark_are_the_letter_with_the_mark(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "u1 ã ç t͡s\n") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    files = write(tmp_path, "a.txt", composed), write(tmp_path, "b.txt", decomposed)
+    for reference, hypothesis in (files, files[::-1]):
+        assert evaluate_transcripts(reference, hypothesis).headline.total == Counts(reference_phones=3)
 
 
 def test_speakers_come_from_a_file_or_the_ids(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ FDHC0_SX209 sh iy hv ae d           plain, the format of Kaldi's text files
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ EXPECTED = "lines of phones and (id), or lines of an id and phones"
 
 
 def read_transcripts(path: Path) -> dict[str, list[str]]:
-    """Read the phones of each id, in the order of the file. The file is trn if its first line ends in (id).
+    """Read the phones of each id, in NFC and in the order of the file. The file is trn if its first line ends in (id).
 
     Raises:
         InputError: the file is not readable or empty, mixes both formats, repeats an id, or has alternatives.
@@ -46,7 +47,8 @@ def read_transcripts(path: Path) -> dict[str, list[str]]:
             raise InputError(
                 f"{path}:{number}: {markup[0]!r}, expected phones only, without alternatives or parentheses"
             )
-        transcripts[utterance] = phones
+        # A letter and its mark, or both in one: programs write either, and it is the same phone.
+        transcripts[utterance] = [unicodedata.normalize("NFC", phone) for phone in phones]
     return transcripts
 
 
