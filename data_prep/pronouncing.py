@@ -1,7 +1,7 @@
 """What pronounces words: a lexicon, espeak-ng, a trained grapheme-to-phoneme model; and tables that fold phones."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -79,11 +79,11 @@ def read_phones_map(path: Path) -> dict[str, str | None]:
     return table
 
 
-def load_lexicon(path: Path) -> Mapping[str, list[Phones]]:
-    """Word -> its pronunciations, with any phones."""
+def load_lexicon(path: Path, known: Collection[str] = ()) -> Mapping[str, list[Phones]]:
+    """Word -> its pronunciations, with any phones. Those that are ``known`` keep their stress."""
     from asr.corpus.lexicon import read_lexicon
 
-    return read_lexicon(path)
+    return read_lexicon(path, known=known)
 
 
 def load_g2p(name: str, language: str) -> Pronouncer:

@@ -156,7 +156,7 @@ class Speller:
         """Word -> its first pronunciation, both NFC."""
         return {
             unicodedata.normalize("NFC", word): [self._map_word(pronunciations[0], f"{path}: word {word}")]
-            for word, pronunciations in load_lexicon(path).items()
+            for word, pronunciations in load_lexicon(path, self.phones.map or ()).items()
         }
 
     def _map_word(self, phones: Iterable[str], where: str) -> Phones:

@@ -788,6 +788,25 @@ def test_a_row_without_phones_is_left_out_and_the_rest_is_aligned(made: list[Utt
     assert [problem[:2] for problem in read_problems(tmp_path / "out")] == [[made[0].id, str(made[0].audio_path)]]
 
 
+def test_a_model_with_stressed_vowels_takes_the_stress_of_a_lexicon(
+    recognizer: Recognizer, made: list[Utterance], tmp_path: Path
+) -> None:
+    stressed = {phone: f"{phone}1" if phone[0] in "AEIOU" else phone for phone in recognizer.phones}
+    phones = make_inventory("phones.txt", {phone: phone for phone in stressed.values()}, "arpabet")
+    save_bundle(replace(recognizer.bundle, inventory=phones), tmp_path / "model", "card")
+    reference = [stressed[phone] for phone in made[0].phones]
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text(f"said {' '.join(reference)}\n")
+    status, output, error = run("align", tmp_path / "model", made[0].audio_path, "--text", "said", "--lexicon", lexicon)
+    assert status == 0, error
+    assert [line.split()[4] for line in output.splitlines() if made[0].audio_path.stem in line] == reference
+    write_corpus(tmp_path, {"test": [replace(made[0], words="said", phones=tuple(reference), phone_times_s=None)]}, {})
+    cuts = tmp_path / "cuts_test.jsonl.gz"
+    status, output, error = run("realign", tmp_path / "model", cuts, tmp_path / "again.jsonl", "--lexicon", lexicon)
+    assert (status, error) == (0, None)
+    assert "changed: 0 of 1 words" in output
+
+
 def test_one_file_with_words_that_espeak_pronounces(made: list[Utterance], tmp_path: Path) -> None:
     from data_prep.espeak_g2p import EspeakG2P
 

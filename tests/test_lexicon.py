@@ -82,6 +82,7 @@ def test_stress_is_that_of_arpabets_vowels_unless_the_inventory_has_it(tmp_path:
     assert read_lexicon(path) == {"ma": [("AA", "B1", "a1", "aa2")]}
     stressed = make_inventory("stressed", {phone: phone for phone in ("AA1", "B1", "a1", "aa2")})
     assert read_lexicon(path, stressed) == {"ma": [("AA1", "B1", "a1", "aa2")]}
+    assert read_lexicon(path, known=["AA1"]) == {"ma": [("AA1", "B1", "a1", "aa2")]}  # and any others
 
 
 def test_words_and_phones_are_composed(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def spelled(
 ) -> tuple[str, ...]:
     """The units of some words, by a lexicon that needs no file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data_prep.spelling.load_lexicon", lambda path: lexicon)
+        patch.setattr("data_prep.spelling.load_lexicon", lambda path, known: lexicon)
         path = None if lexicon is None else Path("lexicon")
         speller = Speller(Pronouncing(**{"lexicon": path, **request}))  # type: ignore[arg-type]
     return speller.spell(Entry("u", Path("a.wav"), "s", "here", words)).units
@@ -546,7 +546,7 @@ class Letters:
 @pytest.fixture
 def lexicon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A lexicon and a grapheme-to-phoneme model whose readers are replaced: what they read is not tested here."""
-    monkeypatch.setattr("data_prep.spelling.load_lexicon", lambda path: LEXICON)
+    monkeypatch.setattr("data_prep.spelling.load_lexicon", lambda path, known: LEXICON)
     monkeypatch.setattr("data_prep.spelling.load_g2p", lambda name, language: Letters())
     path = tmp_path / "lexicon.txt"
     path.touch()
@@ -650,6 +650,14 @@ def test_a_map_of_phones(audio: Path, lexicon: Path, tmp_path: Path) -> None:
     )
     request = Pronouncing(lexicon, phones_map=path)
     refused(items, tmp_path / "other", f"{lexicon}: word Weg: phone 'v' is not in {path}", pronouncing=request)
+
+
+def test_a_map_may_have_the_stress_of_a_lexicon(tmp_path: Path) -> None:
+    lexicon, path = tmp_path / "lexicon.txt", tmp_path / "map.tsv"
+    lexicon.write_text("hello HH AH0 L OW1\n")
+    path.write_text("HH h\nAH0 ə\nL l\nOW1 oʊ\n", encoding="utf-8")
+    speller = Speller(Pronouncing(lexicon, phones_map=path))
+    assert speller.spell(Entry("u", Path("a.wav"), "s", "here", "Hello!")).units == ("h", "ə", "l", "oʊ")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,7 +17,6 @@ from asr.inference.catalog import find_model
 if TYPE_CHECKING:
     from asr.corpus.pronunciations import WordPronunciations
     from asr.inference.align_corpus import Items
-    from asr.inference.align_shards import Pronounce
     from asr.inference.realign import Realigned
     from asr.inference.sources import Source
     from asr.inference.units import Run
@@ -67,7 +66,7 @@ def align(
     TextGrid for each recording to the same place below tiers, of shards a tar file of TextGrids. What exists is skipped, so
     the same command resumes. What does not fit is in tiers/errors.tsv; the exit status is then 1, or 2 if nothing fits.
     """
-    path, pronounce = Path(audio), partial(_load_pronunciations, lexicon, g2p, language)
+    path, pronounce = Path(audio), partial(_load_words, lexicon, g2p, language)
     sources = _find_shards(audio)
     if sources or out is not None or path.is_dir() or path.name.lower().endswith(CORPUS_SUFFIXES):
         if formats is not Format.ctm or notation is not Notation.model:
@@ -82,14 +81,14 @@ def align(
     else:
         if force or jobs or cluster or workers or skip_bad:
             raise InputError(f"{audio}: a single file with --force, --jobs, --cluster or --skip-bad, expected a corpus")
-        _align_file(model, path, phones, text, pronounce(), formats, notation, device)
+        _align_file(model, path, phones, text, pronounce, formats, notation, device)
 
 
 def _align_corpus(
     model: str,
     source: "Path | list[Source]",
     out: Path,
-    pronounce: "Pronounce",
+    load_words: "Callable[[Collection[str]], WordPronunciations | None]",
     request: dict[str, str],
     force: bool,
     jobs: int,
@@ -109,6 +108,7 @@ def _align_corpus(
         raise InputError(f"{out}: --force in the corpus itself, or with shards, expected another folder")
     folder, loading, here = find_model(model).absolute(), fix_precision((device, "auto", "best_path")), run is run_here
     recognizer = load(folder, *loading) if here else load(folder)
+    pronounce = partial(load_words, recognizer.bundle.inventory.mapping)
     threads = partial(run_here, threads=jobs or os.cpu_count() or 1)
     spread = Spread(threads, lambda: recognizer) if here else Spread(run, partial(load, folder, *loading))
     if isinstance(source, list):
@@ -152,7 +152,7 @@ def _align_file(
     audio: Path,
     phones: str | None,
     text: str | None,
-    pronunciations: "WordPronunciations | None",
+    load_words: "Callable[[Collection[str]], WordPronunciations | None]",
     formats: Format,
     notation: Notation,
     device: str,
@@ -163,6 +163,7 @@ def _align_file(
     from asr.inference.transcript_formats import FORMATS
 
     recognizer = load(find_model(model), device)
+    pronunciations = load_words(recognizer.bundle.inventory.mapping)
     if (phones is None) == (text is None) or (text is None) != (pronunciations is None):
         raise InputError("nothing to align, expected --phones, or --text with --lexicon or --g2p")
     reference = phones.split() if phones is not None else []
@@ -174,21 +175,18 @@ def _align_file(
     print(FORMATS[formats.value][1](transcript, audio), end="")
 
 
-def _load_pronunciations(lexicon: Path | None, g2p: str, language: str) -> "WordPronunciations | None":
-    """What knows the pronunciations of words; None if neither lexicon nor model is given."""
+def _load_words(lexicon: Path | None, g2p: str, language: str, known: Collection[str]) -> "WordPronunciations | None":
+    """What knows the pronunciations of words; None if neither lexicon nor g2p is given. ``known`` phones keep stress."""
     from asr.corpus.lexicon import read_lexicon
     from asr.corpus.pronunciations import WordPronunciations
+    from data_prep.pronouncing import load_g2p
 
     if language and not g2p:
         raise InputError(f"language: {language!r} without --g2p, expected --g2p espeak")
     if lexicon is None and not g2p:
         return None
-    model: Callable[[str], Sequence[tuple[str, ...]]] | None = None
-    if g2p:
-        from data_prep.pronouncing import load_g2p
-
-        model = load_g2p(g2p, language).pronounce
-    return WordPronunciations(read_lexicon(lexicon) if lexicon is not None else {}, model)
+    model = load_g2p(g2p, language).pronounce if g2p else None
+    return WordPronunciations(read_lexicon(lexicon, known=known) if lexicon is not None else {}, model)
 
 
 def _read_corpus(source: Path, pronunciations: "WordPronunciations | None") -> "tuple[Items, Path | None]":
@@ -243,10 +241,11 @@ def realign(
     from asr.inference.realign import realign as realign_manifest
     from asr.inference.recognizer import load
 
-    pronunciations = _load_pronunciations(lexicon, g2p, language)
+    recognizer = load(model, device)
+    pronunciations = _load_words(lexicon, g2p, language, recognizer.bundle.inventory.mapping)
     if pronunciations is None:
         raise InputError("no pronunciations, expected --lexicon or --g2p")
-    _print_realigned(realign_manifest(load(model, device), cuts, out, pronunciations.find))
+    _print_realigned(realign_manifest(recognizer, cuts, out, pronunciations.find))
     print(f"manifest: {out}")
 
 

@@ -9,7 +9,7 @@ CMUdict, and the dictionaries of Kaldi and of the Montreal Forced Aligner (MFA).
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from asr.corpus.phones import PhoneInventory
@@ -28,12 +28,12 @@ _DECIMAL = re.compile(r"[0-9]*\.[0-9]+([eE][-+]?[0-9]+)?")
 _WHOLE = re.compile(r"[01]")
 
 
-def read_lexicon(path: Path, phones: PhoneInventory | None = None) -> Lexicon:
+def read_lexicon(path: Path, phones: PhoneInventory | None = None, known: Collection[str] = ()) -> Lexicon:
     """Read a lexicon; words and phones are in Unicode's form NFC. ``phones`` None allows any phone.
 
-    The stress of ARPAbet's vowels (the 0 of AH0) is dropped, unless ``phones`` have it. Lines that start with # or ;;; are
-    comments. A number with a decimal point before the phones is a probability; so is 0 or 1 if every line has a number
-    there.
+    The stress of ARPAbet's vowels (the 0 of AH0) is dropped, unless ``phones``, or else ``known`` ones, have it. Lines that
+    start with # or ;;; are comments. A number with a decimal point before the phones is a probability; so is 0 or 1 if
+    every line has a number there.
 
     Raises:
         InputError: the file cannot be read or has no words, or a line has no phones or an unknown one.
@@ -45,7 +45,7 @@ def read_lexicon(path: Path, phones: PhoneInventory | None = None) -> Lexicon:
         for number, line in lines
         if not line.startswith(("#", ";;;")) and (fields := _COMMENT.sub("", line).split())
     ]
-    known = phones.mapping if phones else {}
+    known = phones.mapping if phones else known
     whole = all(len(fields) > 2 and _is_probability(fields[1], True) for _, fields in entries)
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for number, (word, *fields) in entries:
@@ -55,7 +55,7 @@ def read_lexicon(path: Path, phones: PhoneInventory | None = None) -> Lexicon:
                 break
             start += 1
         probability = float(fields[0]) if start else 1.0
-        pronunciation = _check_phones(fields[start:], probability, phones, f"{path}: line {number}")
+        pronunciation = _check_phones(fields[start:], probability, phones, known, f"{path}: line {number}")
         found.setdefault(_VARIANT.sub("", word), {}).setdefault(pronunciation, probability)
     if not found:
         raise InputError(f"{path}: 0 words, expected a word and its phones on each line")
@@ -68,10 +68,9 @@ def _is_probability(field: str, whole: bool) -> bool:
 
 
 def _check_phones(
-    fields: Sequence[str], probability: float, phones: PhoneInventory | None, location: str
+    fields: Sequence[str], probability: float, phones: PhoneInventory | None, known: Collection[str], location: str
 ) -> tuple[str, ...]:
-    """Drop stress; refuse no phones, unknown phones, and a probability above 1."""
-    known = phones.mapping if phones else {}
+    """Drop stress that is not ``known``; refuse no phones, unknown phones, and a probability above 1."""
     pronunciation = tuple(phone if phone in known else _STRESS.sub(r"\1", phone) for phone in fields)
     unknown = [phone for phone in pronunciation if phones and phone not in known]
     if unknown or not pronunciation:
