@@ -137,7 +137,7 @@ def test_runs_and_workers_of_a_search_on_ray(tone_corpus: Path, tmp_path: Path) 
     common = [*command, f"corpus.dir={tone_corpus}"]
     done = subprocess.run([*common, "seed=1,2", f"run_dir={tmp_path / 'seeds'}"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("dev PER") == 2
+    assert done.stdout.count("dev error rate") == 2
     for number in ("0", "1"):
         assert epochs_of(tmp_path / "seeds" / number) == [1, 2]
     search = [*common, "sweep=speechocean762", "search.worker=1,2", "search.trials=3", f"run_dir={tmp_path / 'search'}"]

@@ -332,6 +332,7 @@ def test_settings_that_cannot_begin_are_not_tried_again(search: SearchConfig, tm
         work_on_study(study.search, faults.SPACE, tmp_path, train)
     assert work_on_study(study.search, faults.SPACE, tmp_path, train) == 0.5
     assert taken == ["0000", "0002"]
+    assert "dev error rate 50.00 %" in study.describe(2)  # of phones or graphemes: the study does not know
     assert study.describe(2).endswith("1 given up after errors or kills")
 
 

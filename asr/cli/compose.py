@@ -159,7 +159,7 @@ def run_on_cluster(task: Train, arguments: Sequence[str], address: str) -> None:
         while waiting:
             (run,), waiting = ray.wait(waiting)
             try:
-                print(f"run {runs[run]}: dev PER {100 * ray.get(run):.2f} %", flush=True)
+                print(f"run {runs[run]}: dev error rate {100 * ray.get(run):.2f} %", flush=True)
             except ray.exceptions.RayTaskError as error:
                 failed[runs[run]] = str(error.cause).strip().splitlines()[0]
                 print(f"run {runs[run]}: failed, {failed[runs[run]]}", file=sys.stderr, flush=True)

@@ -92,12 +92,12 @@ class Study:
         """The outcome of a trial, and how far the study is."""
         trials = self._trials()
         trial = trials[number]
-        per = "no dev PER" if trial.value is None else f"dev PER {100 * trial.value:.2f} %"
+        rate = "no dev error rate" if trial.value is None else f"dev error rate {100 * trial.value:.2f} %"  # PER or CER
         done = f"{self._count(DONE)} of {self.search.trials} done, best {100 * self.best():.2f} %"
         given_up = len(failures(trials)) - len(lost_trials(trials, self.search.retries))
         if given_up:
             done += f", {given_up} given up after errors or kills"
-        return f"trial {number}: {trial.state.name.lower()}, {per}, epochs {len(trial.intermediate_values)}; {done}"
+        return f"trial {number}: {trial.state.name.lower()}, {rate}, epochs {len(trial.intermediate_values)}; {done}"
 
     def queue_again(self, number: int) -> None:
         """Fail a running trial and queue its settings, unless they are wrong or were queued too often."""
