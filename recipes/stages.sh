@@ -33,6 +33,15 @@ corpus_argument() {
     exit 2
   fi
   [[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
+  if ! [[ -d $corpus ]]; then
+    echo "$0: $1 is $corpus, no such folder, expected that of the corpus" >&2
+    exit 2
+  fi
+}
+
+# Check the overrides of stage N before the stages ahead of it take their time.   check_overrides N OVERRIDE...
+check_overrides() {
+  (($1 < stage)) || python recipes/check_overrides.py "${@:2}"
 }
 
 # Make a corpus unless its folder is complete.   make_corpus FOLDER COMMAND...

@@ -134,18 +134,44 @@ def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(script: str
     if script != "synth/run.sh":
         refused = subprocess.run(["bash", recipe, "--stage", "1"], cwd=tmp_path, capture_output=True, text=True)
         assert (refused.returncode, refused.stderr.endswith("_DIR, expected the folder of the corpus\n")) == (2, True)
+        # Without the folder of the corpus, the first override would be taken for it and get lost.
+        refused = subprocess.run(
+            ["bash", recipe, "seed=2", "--stage", "4"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert f"_DIR is {tmp_path}/seed=2, no such folder" in refused.stderr
     for file in ("README.md", "RESULTS.md"):
         assert (recipe.parent / file).is_file()
+
+
+@pytest.mark.parametrize("recipe", ["timit", "speechocean762", "languages", "folder"])
+def test_recipes_check_overrides_before_they_make_anything(recipe: str, tmp_path: Path) -> None:
+    corpus = ["de"] if recipe == "languages" else [str(tmp_path)]
+    command = ["bash", ROOT / "recipes" / recipe / "run.sh", *corpus, "--stage", "1", "trainer.epoch=1"]
+    places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run")}
+    refused = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert "Could not override 'trainer.epoch'" in refused.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_language_that_starts_from_english_is_one_that_is_made(tmp_path: Path) -> None:
+    command = ["bash", ROOT / "recipes" / "languages" / "run.sh", "de", "--stage", "1"]
+    places = {"DATA": str(tmp_path / "data"), "FROM_ENGLISH": "hi"}
+    refused = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "FROM_ENGLISH is hi, expected one of the languages: de" in refused.stderr
 
 
 def test_distillation_trains_three_teachers_and_a_student_of_them(tmp_path: Path) -> None:
     distill = shutil.copy(ROOT / "recipes" / "speechocean762" / "distill.sh", tmp_path)
     (tmp_path / "run.sh").write_text('echo "$EXPERIMENT $RUN $*"\n')
     places = {"EXPERIMENT": "speechocean762_small", "RUN": "runs/a", "TEACHERS": "runs/t"}
-    done = run("bash", distill, "corpus", "model.hidden=8", cwd=tmp_path, **places).stdout.splitlines()
+    checked, *done = run("bash", distill, "corpus", "model.hidden=8", cwd=tmp_path, **places).stdout.splitlines()
+    assert checked == "speechocean762_small runs/a corpus --stop-stage 0 trainer.epochs=40 model.hidden=8"
     teachers = [f"speechocean762 runs/t-{seed} corpus --stage" for seed in (1, 2, 3)]
     assert done == [
-        f"{teachers[0]} 0 --stop-stage 4 seed=1",
+        f"{teachers[0]} 1 --stop-stage 4 seed=1",
         f"{teachers[1]} 3 --stop-stage 4 seed=2",
         f"{teachers[2]} 3 --stop-stage 4 seed=3",
         "speechocean762_small runs/a corpus --stage 3 trainer.epochs=40 trainer.teachers="

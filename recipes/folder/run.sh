@@ -30,6 +30,9 @@ if [[ -z $folder ]]; then
 fi
 [[ $folder == /* ]] || folder="$invoked_from/$folder"
 [[ -z $lexicon || $lexicon == /* ]] || lexicon="$invoked_from/$lexicon"
+for argument in "$folder" ${lexicon:+"$lexicon"}; do
+  [[ -e $argument ]] || { echo "$0: $argument: no such file or folder" >&2; exit 2; }
+done
 data="${DATA:-data/folder}"
 run="${RUN:-runs/folder}"
 tiers="${TIERS:-$run/tiers}"
@@ -38,6 +41,7 @@ pronouncing=(${lexicon:+--lexicon "$lexicon"} ${ESPEAK_LANGUAGE:+--g2p espeak --
 if at 0 "set up .venv"; then
   bash recipes/setup.sh synth ipa
 fi
+check_overrides 2 corpus=folder ${overrides[@]+"${overrides[@]}"}
 if at 1 "prepare $folder in $data"; then
   asr prepare auto "$folder" "$data" ${pronouncing[@]+"${pronouncing[@]}"} ${OOV:+--oov "$OOV"} ${SPLIT:+--split "$SPLIT"}
 fi

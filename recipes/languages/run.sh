@@ -19,10 +19,15 @@ for argument in ${rest[@]+"${rest[@]}"}; do
 done
 ((${#languages[@]})) || languages=(de cmn hi sw)
 from_english="${FROM_ENGLISH:-${languages[0]}}"
+if [[ " ${languages[*]} " != *" $from_english "* && ! -d $data/$from_english ]]; then
+  echo "$0: FROM_ENGLISH is $from_english, expected one of the languages: ${languages[*]}" >&2
+  exit 2
+fi
 
 if at 0 "set up .venv"; then
   bash recipes/setup.sh synth languages ipa
 fi
+check_overrides 2 experiment=synth_language ${overrides[@]+"${overrides[@]}"}
 if at 1 "synthesize ${languages[*]} in $data"; then
   for language in "${languages[@]}"; do
     text=()

@@ -15,10 +15,11 @@ teachers="${TEACHERS:-runs/speechocean762_teacher}"
 corpus="${1:-}"
 overrides=("${@:2}")
 
+EXPERIMENT="$experiment" RUN="$run" bash "$recipe" "$corpus" --stop-stage 0 trainer.epochs=40 ${overrides[@]+"${overrides[@]}"}
 models=()
 for seed in 1 2 3; do
   teacher="$teachers-$seed"
-  stage=$((seed == 1 ? 0 : 3))
+  stage=$((seed == 1 ? 1 : 3))
   EXPERIMENT=speechocean762 RUN="$teacher" bash "$recipe" "$corpus" --stage "$stage" --stop-stage 4 seed="$seed"
   models+=("$teacher/model")
 done

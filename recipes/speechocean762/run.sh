@@ -20,6 +20,7 @@ shared_overrides ${overrides[@]+"${overrides[@]}"}
 if at 0 "set up .venv"; then
   bash recipes/setup.sh synth
 fi
+check_overrides 4 experiment="$experiment" ${overrides[@]+"${overrides[@]}"}
 if at 1 "prepare speechocean762 in $data"; then
   asr prepare speechocean762 "$corpus" "$data"
 fi

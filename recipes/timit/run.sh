@@ -15,7 +15,7 @@ data="${DATA:-data/timit}"
 run="${RUN:-runs/$experiment}"
 dev="$data/cuts_dev.jsonl.gz"
 [[ $dev == /* ]] || dev="$PWD/$dev"
-overrides=(${rest[@]+"${rest[@]:1}"})
+corpus_argument TIMIT_DIR
 shared_overrides ${overrides[@]+"${overrides[@]}"}
 from_pretrained=(init_from="$run-made/model" trainer.flat_start_epochs=0)
 if [[ $experiment == graves2013 ]]; then
@@ -25,13 +25,8 @@ fi
 if at 0 "set up .venv"; then
   bash recipes/setup.sh synth
 fi
+check_overrides 4 experiment="$experiment" ${overrides[@]+"${overrides[@]}"}
 if at 1 "prepare TIMIT in $data"; then
-  if ((${#rest[@]} == 0)); then
-    echo "$0: no TIMIT_DIR, expected the folder of the corpus" >&2
-    exit 2
-  fi
-  corpus="${rest[0]}"
-  [[ $corpus == /* ]] || corpus="$invoked_from/$corpus"
   asr prepare timit "$corpus" "$data"
 fi
 if ((${#from_pretrained[@]})) && at 2 "synthesize speech in $data-made"; then
