@@ -56,6 +56,14 @@ def test_the_scripts_say_what_they_expect(script: str) -> None:
     assert "arguments are 'one', expected " in done.stderr
 
 
+def test_a_study_without_its_corpus_is_one_line(tmp_path: Path) -> None:
+    command = ["bash", ROOT / "recipes/cluster/study.sh", tmp_path / "data", "model", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{tmp_path / 'data'} has no cuts_train.jsonl.gz, expected " in done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
 @ON_REQUEST
 @pytest.mark.slow
 def test_a_machine_is_lost_and_comes_back(tone_corpus: Path, tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ if (($# < 3)); then
 fi
 data=$1 pretrained=$2 run=$3
 shift 3
+for part in train dev; do
+  [[ -f $data/cuts_$part.jsonl.gz ]] || { echo "$0: $data has no cuts_$part.jsonl.gz, expected the prepared corpus" >&2; exit 2; }
+done
 mkdir -p "$run/data"
 if ! [[ -f $run/data/cuts_dev.jsonl.gz ]]; then
   zcat "$data/cuts_train.jsonl.gz" | awk 'NR % 10 == 0' | gzip -n > "$run/data/cuts_train.jsonl.gz"
