@@ -168,14 +168,15 @@ def test_distillation_trains_three_teachers_and_a_student_of_them(tmp_path: Path
     (tmp_path / "run.sh").write_text('echo "$EXPERIMENT $RUN $*"\n')
     places = {"EXPERIMENT": "speechocean762_small", "RUN": "runs/a", "TEACHERS": "runs/t"}
     checked, *done = run("bash", distill, "corpus", "model.hidden=8", cwd=tmp_path, **places).stdout.splitlines()
-    assert checked == "speechocean762_small runs/a corpus --stop-stage 0 trainer.epochs=40 model.hidden=8"
+    models = "['runs/t-1/model','runs/t-2/model','runs/t-3/model']"
+    student = f"trainer.epochs=40 trainer.teachers={models} model.hidden=8"
+    assert checked == f"speechocean762_small runs/a corpus --stop-stage 0 {student}"
     teachers = [f"speechocean762 runs/t-{seed} corpus --stage" for seed in (1, 2, 3)]
     assert done == [
         f"{teachers[0]} 1 --stop-stage 4 seed=1",
         f"{teachers[1]} 3 --stop-stage 4 seed=2",
         f"{teachers[2]} 3 --stop-stage 4 seed=3",
-        "speechocean762_small runs/a corpus --stage 3 trainer.epochs=40 trainer.teachers="
-        "[runs/t-1/model,runs/t-2/model,runs/t-3/model] model.hidden=8",
+        f"speechocean762_small runs/a corpus --stage 3 {student}",
     ]
 
 

@@ -15,13 +15,14 @@ teachers="${TEACHERS:-runs/speechocean762_teacher}"
 corpus="${1:-}"
 overrides=("${@:2}")
 
-EXPERIMENT="$experiment" RUN="$run" bash "$recipe" "$corpus" --stop-stage 0 trainer.epochs=40 ${overrides[@]+"${overrides[@]}"}
-models=()
+models="'$teachers-1/model','$teachers-2/model','$teachers-3/model'" # in quotes, for spaces and umlauts
+student=(trainer.epochs=40 trainer.teachers="[$models]" ${overrides[@]+"${overrides[@]}"})
+
+# Check the student's overrides before the teachers are trained.
+EXPERIMENT="$experiment" RUN="$run" bash "$recipe" "$corpus" --stop-stage 0 "${student[@]}"
 for seed in 1 2 3; do
   teacher="$teachers-$seed"
   stage=$((seed == 1 ? 1 : 3))
   EXPERIMENT=speechocean762 RUN="$teacher" bash "$recipe" "$corpus" --stage "$stage" --stop-stage 4 seed="$seed"
-  models+=("$teacher/model")
 done
-EXPERIMENT="$experiment" RUN="$run" bash "$recipe" "$corpus" --stage 3 trainer.epochs=40 \
-  trainer.teachers="[$(IFS=, && echo "${models[*]}")]" ${overrides[@]+"${overrides[@]}"}
+EXPERIMENT="$experiment" RUN="$run" bash "$recipe" "$corpus" --stage 3 "${student[@]}"
