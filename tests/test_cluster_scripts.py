@@ -57,7 +57,7 @@ def test_the_scripts_say_what_they_expect(script: str) -> None:
 
 
 def test_a_study_without_its_corpus_is_one_line(tmp_path: Path) -> None:
-    command = ["bash", ROOT / "recipes/cluster/study.sh", tmp_path / "data", "model", tmp_path / "run"]
+    command = ["bash", str(ROOT / "recipes/cluster/study.sh"), f"{tmp_path}/data", "model", f"{tmp_path}/run"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{tmp_path / 'data'} has no cuts_train.jsonl.gz, expected " in done.stderr

@@ -147,7 +147,7 @@ def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(script: str
 @pytest.mark.parametrize("recipe", ["timit", "speechocean762", "languages", "folder"])
 def test_recipes_check_overrides_before_they_make_anything(recipe: str, tmp_path: Path) -> None:
     corpus = ["de"] if recipe == "languages" else [str(tmp_path)]
-    command = ["bash", ROOT / "recipes" / recipe / "run.sh", *corpus, "--stage", "1", "trainer.epoch=1"]
+    command = ["bash", str(ROOT / "recipes" / recipe / "run.sh"), *corpus, "--stage", "1", "trainer.epoch=1"]
     places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run")}
     refused = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
@@ -156,7 +156,7 @@ def test_recipes_check_overrides_before_they_make_anything(recipe: str, tmp_path
 
 
 def test_a_language_that_starts_from_english_is_one_that_is_made(tmp_path: Path) -> None:
-    command = ["bash", ROOT / "recipes" / "languages" / "run.sh", "de", "--stage", "1"]
+    command = ["bash", str(ROOT / "recipes" / "languages" / "run.sh"), "de", "--stage", "1"]
     places = {"DATA": str(tmp_path / "data"), "FROM_ENGLISH": "hi"}
     refused = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
