@@ -144,10 +144,21 @@ def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(script: str
         assert (recipe.parent / file).is_file()
 
 
-@pytest.mark.parametrize("recipe", ["timit", "speechocean762", "languages", "folder"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "timit/run",
+        "speechocean762/run",
+        "languages/run",
+        "folder/run",
+        "streaming/run",
+        "english/run",
+        "english/student",
+    ],
+)
 def test_recipes_check_overrides_before_they_make_anything(recipe: str, tmp_path: Path) -> None:
-    corpus = ["de"] if recipe == "languages" else [str(tmp_path)]
-    command = ["bash", str(ROOT / "recipes" / recipe / "run.sh"), *corpus, "--stage", "1", "trainer.epoch=1"]
+    corpus = ["de"] if recipe == "languages/run" else [str(tmp_path)]
+    command = ["bash", str(ROOT / "recipes" / f"{recipe}.sh"), *corpus, "--stage", "1", "trainer.epoch=1"]
     places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run")}
     refused = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)

@@ -30,6 +30,7 @@ dev="$data/speechocean762/cuts_dev.jsonl.gz"
 if at 0 "set up .venv and the synthesizers"; then
   set_up_english "$data"
 fi
+check_overrides 4 experiment=english encoder.checkpoint="$encoder" ${overrides[@]+"${overrides[@]}"}
 if at 1 "prepare speechocean762 in $data/speechocean762"; then
   asr prepare speechocean762 "$corpus" "$data/speechocean762"
 fi

@@ -16,6 +16,7 @@ corpus_argument CORPUS_DIR
 if at 0 "set up .venv"; then
   bash recipes/setup.sh microphone
 fi
+check_overrides 2 experiment=streaming ${overrides[@]+"${overrides[@]}"}
 if at 1 "prepare speechocean762 in $data"; then
   make_corpus "$data" asr prepare speechocean762 "$corpus" "$data"
 fi
