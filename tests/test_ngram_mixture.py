@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from asr.cli import app, evaluation, prepare
+from asr.cli import app, prepare, tuning
 from asr.corpus.phones import inventory
 from asr.decoding.ngram import BEGIN, END, NGram, compile_ngram, estimate, read_arpa, write_arpa
 from asr.decoding.ngram_mixture import choose_weight, mix, probability, prune
@@ -141,10 +141,10 @@ def test_the_command_mixes_and_prunes(tone_corpus: Path, tmp_path: Path) -> None
     lines = (tmp_path / "texts").read_text().splitlines()
     assert lines[0] == "1 DH AH HH AW S IH Z R EH D"
     other, arpa = tmp_path / "other.arpa", tmp_path / "mixed.arpa"
-    assert invoke(evaluation.commands, ["lm", str(tmp_path / "texts"), str(other)]).exit_code == 0
+    assert invoke(tuning.commands, ["lm", str(tmp_path / "texts"), str(other)]).exit_code == 0
     (tmp_path / "dev").write_text("1 DH AH HH AW S IH Z R EH D\n2 M AA M AA\n")
     options = ["--mix", str(other), "--dev", str(tmp_path / "dev"), "--prune", "1e-6", "--order", "3"]
-    result = invoke(evaluation.commands, ["lm", str(train), str(arpa), *options])
+    result = invoke(tuning.commands, ["lm", str(train), str(arpa), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("weights: ")
     assert result.stdout.splitlines()[-1].startswith("perplexity ")
@@ -152,5 +152,5 @@ def test_the_command_mixes_and_prunes(tone_corpus: Path, tmp_path: Path) -> None
     for wrong in (["--mix", str(other)], ["--dev", str(dev)], ["--words", "--prune", "0.1"]):
         assert isinstance(invoke(app.app, ["lm", str(train), str(arpa), *wrong]).exception, InputError)
     write_arpa(NGram([{gram: value for gram, value in FIRST.tables[0].items() if gram != ("AA",)}]), other)
-    failed = invoke(evaluation.commands, ["lm", str(train), str(arpa), *options]).exception
+    failed = invoke(tuning.commands, ["lm", str(train), str(arpa), *options]).exception
     assert "no phone 'AA'" in str(failed)
