@@ -31,7 +31,7 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from asr.corpus.manifest import Utterance
-from asr.corpus.phones import make_inventory, read_inventory
+from asr.corpus.phones import inventory, make_inventory, read_inventory
 from asr.corpus.pronunciations import WordPronunciations, pronounce
 from asr.errors import InputError
 from asr.inference import streaming, utterances
@@ -314,6 +314,19 @@ def test_practice_shows_each_word_the_phones_that_are_aligned(recognizer_of_ipa:
         answer = post(client, recording, "practice", text="one two").json()["words"]
     symbols = {word["word"]: [phone["symbol"] for phone in word["phones"]] for word in answer}
     assert symbols == {"one": ["y", "ba"], "two": ["be"]}
+
+
+def test_practice_takes_phones_that_the_inventory_folds_to_others(recognizer: Recognizer, recording: Path) -> None:
+    """TIMIT's 48 phones have cl in place of kcl, and no transcript has it."""
+    symbols = inventory("timit48").symbols[1 : len(recognizer.phones) + 1]
+    folding = {phone: modelled for phone, modelled in inventory("timit48").mapping.items() if modelled in symbols}
+    bundle = replace(recognizer.bundle, inventory=make_inventory("timit48", folding, "timit"))
+    words = WordPronunciations({"dark": [("d", "aa", "kcl", "k")]})
+    app = create_app(MODEL, replace(recognizer, bundle=bundle), Limits(), ["localhost"], words=words)
+    with TestClient(app, "http://localhost") as client:
+        for notation, expected in (("model", ["d", "aa", "cl", "k"]), ("arpabet", ["D", "AA", "cl", "K"])):
+            (word,) = post(client, recording, "practice", text="dark", notation=notation).json()["words"]
+            assert [phone["symbol"] for phone in word["phones"]] == expected
 
 
 @pytest.mark.parametrize("stress", ["", "1"])

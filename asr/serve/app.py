@@ -137,11 +137,11 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
         symbols = service.symbols(notation)
         try:
             said, inventory = pronounce(text, service.words, "text"), service.recognizer.bundle.inventory
-            words = [(word, inventory.fold(phones, "text")) for word, phones in said]  # as they are aligned
+            words = [(word, inventory.fold(phones, "text")) for word, phones in said]  # as alignment folds them
         except InputError as error:
             raise Refusal(422, "text", str(error), "text") from None
         samples = await service.samples(file)
-        expected = await service.aligned(samples, [phone for _, phones in words for phone in phones])
+        expected = await service.aligned(samples, [phone for _, phones in said for phone in phones])
         heard = await service.transcript(samples)
         return {"words": compare(words, expected, heard, symbols)}
 

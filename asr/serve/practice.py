@@ -16,7 +16,8 @@ def compare(
     """What was heard for each phone of each word.
 
     ``expected`` has the words' phones with their times, ``heard`` what was recognized freely. Phones heard in addition
-    belong to the expected one before them, but for silences: nobody hears these. ``symbols`` translates to a notation.
+    belong to the expected one before them, but for silences: nobody hears these. ``symbols`` translates to a notation;
+    phones that have none there, such as closures in ARPAbet, keep their own.
     """
     heard_for: list[list[Phone]] = [[] for _ in expected.phones]
     reference, hypothesis = -1, -1
@@ -31,10 +32,9 @@ def compare(
         parts = []
         for phone, others in zip(expected.phones[at : at + len(phones)], heard_for[at : at + len(phones)], strict=True):
             sure = min((other.confidence for other in others), default=phone.confidence)
-            written = [symbols.get(other.symbol, other.symbol) for other in others]
-            written = [symbol for symbol in written if symbol is not None]  # a silence has none
+            written = [symbols.get(other.symbol) or other.symbol for other in others]
             parts.append(
-                {"symbol": symbols.get(phone.symbol, phone.symbol), "start_s": round(phone.start_s, 4)}
+                {"symbol": symbols.get(phone.symbol) or phone.symbol, "start_s": round(phone.start_s, 4)}
                 | {"end_s": round(phone.end_s, 4), "heard": written, "confidence": round(sure, 4)}
             )
         answer.append({"word": word, "phones": parts})
