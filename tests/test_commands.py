@@ -302,6 +302,12 @@ def test_two_recordings_of_one_name_in_a_ctm(
         "--format",
         "ctm",
     )
+    for name in ("a b.wav", "a_b.wav"):  # a CTM has the second name for both
+        shutil.copy(source, tmp_path / name)
+    spaced = [tmp_path / "a b.wav", tmp_path / "a_b.wav"]
+    refused(f"{spaced[1]}: a_b in a CTM, as {spaced[0]}", "transcribe", "--model", model, *spaced, "--format", "ctm")
+    for path in spaced:
+        path.unlink()
     again = asr("transcribe", "--model", model, tmp_path / "a" / "x.wav", tmp_path / "a" / "x.wav", "--format", "ctm")
     assert again.code == 0
     assert asr("transcribe", "--model", model, tmp_path, "--format", "ctm", "--out", tmp_path / "out").code == 0

@@ -77,8 +77,13 @@ def _json_line(name: dict[str, str], transcript: Transcript) -> str:
     return json.dumps(content, ensure_ascii=False) + "\n"
 
 
+def ctm_name(name: str) -> str:
+    """The name of a recording or utterance in a CTM, whose fields end at white space."""
+    return re.sub(r"\s", "_", name)
+
+
 def _ctm_lines(name: str, transcript: Transcript) -> str:
-    field = re.sub(r"\s", "_", name)  # fields end at white space
+    field = ctm_name(name)
     return "".join(
         f"{field} 1 {phone.start_s:.3f} {phone.end_s - phone.start_s:.3f} {phone.symbol} {phone.confidence:.3f}\n"
         for phone in transcript.phones

@@ -24,7 +24,7 @@ from asr.inference.result_files import (
     write_result,
 )
 from asr.inference.transcribe import find_audio_files, transcribe
-from asr.inference.transcript_formats import FORMATS
+from asr.inference.transcript_formats import FORMATS, ctm_name
 from asr.inference.units import Loading, Make, Run, fix_precision, run_here
 from asr.system.files import make_folder
 
@@ -114,11 +114,10 @@ def _check_names(jobs: Sequence[Job]) -> None:
     """Refuse two recordings that one CTM would call the same."""
     names: dict[str, Job] = {}
     for job in jobs:
-        first = names.setdefault(job.name.stem, job)
+        name = ctm_name(job.name.stem)
+        first = names.setdefault(name, job)
         if first.path != job.path:
-            raise InputError(
-                f"{job.name}: {job.name.stem} in a CTM, as {first.name}, expected different names, or --out"
-            )
+            raise InputError(f"{job.name}: {name} in a CTM, as {first.name}, expected different names, or --out")
 
 
 def _jobs(paths: Sequence[str], out: Path | None, scratch: Path) -> Iterator[Job]:
