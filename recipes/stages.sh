@@ -39,7 +39,7 @@ corpus_argument() {
   fi
 }
 
-# Check the overrides of stage N before the stages ahead of it take their time.   check_overrides N OVERRIDE...
+# Check overrides before any stage takes its time; stage N is the last that takes them.   check_overrides N OVERRIDE...
 check_overrides() {
   (($1 < stage)) || python recipes/check_overrides.py "${@:2}"
 }

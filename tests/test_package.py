@@ -145,20 +145,23 @@ def test_recipes_explain_themselves_and_refuse_what_they_do_not_know(script: str
 
 
 @pytest.mark.parametrize(
-    "recipe",
+    ("recipe", "stage"),
     [
-        "timit/run",
-        "speechocean762/run",
-        "languages/run",
-        "folder/run",
-        "streaming/run",
-        "english/run",
-        "english/student",
+        ("timit/run", 1),
+        ("speechocean762/run", 1),
+        ("languages/run", 1),
+        ("languages/run", 3),
+        ("folder/run", 1),
+        ("streaming/run", 1),
+        ("english/run", 1),
+        ("english/run", 13),
+        ("english/student", 1),
+        ("english/student", 4),
     ],
 )
-def test_recipes_check_overrides_before_they_make_anything(recipe: str, tmp_path: Path) -> None:
+def test_recipes_check_overrides_before_they_make_anything(recipe: str, stage: int, tmp_path: Path) -> None:
     corpus = ["de"] if recipe == "languages/run" else [str(tmp_path)]
-    command = ["bash", str(ROOT / "recipes" / f"{recipe}.sh"), *corpus, "--stage", "1", "trainer.epoch=1"]
+    command = ["bash", str(ROOT / "recipes" / f"{recipe}.sh"), *corpus, "--stage", str(stage), "trainer.epoch=1"]
     places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run")}
     refused = subprocess.run(command, env=os.environ | places, capture_output=True, text=True)
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)

@@ -6,8 +6,8 @@
 # on both, 6 train on more of the real speech, 7 train two views of each utterance to agree, 8 train to make few errors, 9 average
 # stages 6 and 8, 10 degrade the real speech, 11 train on it, 12 average stages 9 and 11, 13 synthesize neural speech, 14 train on
 # it, 15 average stages 12 and 14, 16 train to make few errors, 17 average stages 15 and 16, tune the decoder and calibrate, 18
-# evaluate. Overrides go to stages 4 to 8, 11, 14 and 16. DATA and RUN change the folders; HOURS, MORE_HOURS and NEURAL_HOURS the hours of
-# synthetic speech of stages 5, 7 and 14; KOKORO_VOICES names the folder of Kokoro's voices, which npm fetches otherwise;
+# evaluate. Overrides go to stages 4 to 8, 11, 14 and 16. DATA and RUN change the folders; HOURS, MORE_HOURS and NEURAL_HOURS the
+# hours of synthetic speech of stages 5, 7 and 14; KOKORO_VOICES names the folder of Kokoro's voices, which npm fetches otherwise;
 # OUT_OF_DOMAIN names further manifests to evaluate on.
 set -euo pipefail
 # shellcheck source=recipes/stages.sh
@@ -30,7 +30,7 @@ dev="$data/speechocean762/cuts_dev.jsonl.gz"
 if at 0 "set up .venv and the synthesizers"; then
   set_up_english "$data"
 fi
-check_overrides 4 experiment=english encoder.checkpoint="$encoder" ${overrides[@]+"${overrides[@]}"}
+check_overrides 16 experiment=english encoder.checkpoint="$encoder" ${overrides[@]+"${overrides[@]}"}
 if at 1 "prepare speechocean762 in $data/speechocean762"; then
   asr prepare speechocean762 "$corpus" "$data/speechocean762"
 fi

@@ -24,7 +24,7 @@ dev="$data/speechocean762/cuts_dev.jsonl.gz"
 if at 0 "set up .venv and the synthesizers"; then
   set_up_english "$data"
 fi
-check_overrides 3 experiment="$experiment" ${overrides[@]+"${overrides[@]}"}
+check_overrides 7 experiment="$experiment" ${overrides[@]+"${overrides[@]}"}
 if at 1 "prepare speechocean762 in $data/speechocean762"; then
   make_corpus "$data/speechocean762" asr prepare speechocean762 "$corpus" "$data/speechocean762"
 fi

@@ -27,7 +27,7 @@ fi
 if at 0 "set up .venv"; then
   bash recipes/setup.sh synth languages ipa
 fi
-check_overrides 2 experiment=synth_language ${overrides[@]+"${overrides[@]}"}
+check_overrides 4 experiment=synth_language ${overrides[@]+"${overrides[@]}"}
 if at 1 "synthesize ${languages[*]} in $data"; then
   for language in "${languages[@]}"; do
     text=()
