@@ -177,6 +177,23 @@ def test_a_language_that_starts_from_english_is_one_that_is_made(tmp_path: Path)
     assert "FROM_ENGLISH is hi, expected one of the languages: de" in refused.stderr
 
 
+def test_synthesizers_are_tried_in_the_environment_of_the_repository_from_any_folder(tmp_path: Path) -> None:
+    script = tmp_path / "recipes" / "english" / "synthesizers.sh"
+    script.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "recipes" / "english" / "synthesizers.sh", script)
+    programs, others = tmp_path / ".venv" / "bin", tmp_path / "others"  # the latter fail
+    for folder, end in ((programs, ""), (others, "exit 1\n")):
+        folder.mkdir(parents=True)
+        for name in ("dpkg-query", "apt-get", "python", "asr"):
+            (folder / name).write_text(f'#!/bin/sh\necho "$0 $*"\n{end}')
+            (folder / name).chmod(0o755)
+    (tmp_path / "elsewhere" / "kokoro" / "package" / "voices").mkdir(parents=True)
+    path = f"{others}:{os.environ['PATH']}"
+    done = run("bash", script, "kokoro", cwd=tmp_path / "elsewhere", PATH=path).stdout.splitlines()
+    assert done[-2] == "synthesizers: trying them"
+    assert done[-1].startswith(f"{programs / 'asr'} prepare voices ")
+
+
 def test_distillation_trains_three_teachers_and_a_student_of_them(tmp_path: Path) -> None:
     distill = shutil.copy(ROOT / "recipes" / "speechocean762" / "distill.sh", tmp_path)
     (tmp_path / "run.sh").write_text('echo "$EXPERIMENT $RUN $*"\n')

@@ -6,7 +6,8 @@
 set -euo pipefail
 kokoro="${1:?expected a folder for the voices of Kokoro}"
 voices="${KOKORO_VOICES:-$kokoro/package/voices}"
-export PATH="$PWD/.venv/bin:$PATH"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+export PATH="$root/.venv/bin:$PATH"
 
 wanted=(flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts festlex-cmu festlex-poslex wordnet-base g++ git)
 [[ -d $voices ]] || wanted+=(npm)
