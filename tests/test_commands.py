@@ -275,6 +275,15 @@ def test_calibrate(asr: Command, model: Path, tone_corpus: Path, tmp_path: Path)
         assert re.fullmatch(rf"expected calibration error \d+\.\d points on {re.escape(str(name))}", line)
 
 
+def test_calibrate_says_so_if_no_phones_are_recognized(
+    asr: Command, model: Path, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    monkeypatch.setattr("asr.inference.calibrate._recognize", lambda bundle, dataset: [([], [])])
+    cuts = tone_corpus / "cuts_dev.jsonl.gz"
+    assert asr("calibrate", tmp_path / "model", cuts).out == f"temperature 1.000\nno phones recognized on {cuts}\n"
+
+
 def test_serve_says_where_it_is_only_if_it_listens(asr: Command, model: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

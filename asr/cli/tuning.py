@@ -123,4 +123,5 @@ def calibrate_confidences(
     calibration, errors = calibrate_model(model, cuts, device)
     print(f"temperature {calibration.temperature:.3f}")
     for path, error in zip(cuts, errors, strict=True):
-        print(f"expected calibration error {100 * error:.1f} points on {path}")
+        found = "no phones recognized" if error is None else f"expected calibration error {100 * error:.1f} points"
+        print(f"{found} on {path}")

@@ -28,11 +28,13 @@ def calibrate(bundle: Bundle, dev: Dataset) -> Calibration:
     return _choose([_recognize(bundle, dev)])
 
 
-def calibrate_model(model: Path, manifests: Sequence[Path], device: str = "cpu") -> tuple[Calibration, list[float]]:
+def calibrate_model(
+    model: Path, manifests: Sequence[Path], device: str = "cpu"
+) -> tuple[Calibration, list[float | None]]:
     """Calibrate a model on dev sets and save the calibration in its folder.
 
     Each set has the same weight in the choice of the temperature. What is usual is what the first set has. Returns also the
-    expected calibration error on each set, a fraction.
+    expected calibration error on each set, a fraction, None if no phone was recognized.
 
     Raises:
         InputError: the bundle or a manifest cannot be used; the model ships with the package, or its folder cannot be
@@ -70,6 +72,8 @@ def _confidences(phones: Sequence[Evidence], temperature: float) -> list[float]:
     return [phone.confidence(temperature) for phone in phones]
 
 
-def _error(recordings: Recordings, temperature: float) -> float:
+def _error(recordings: Recordings, temperature: float) -> float | None:
+    if not _count(recordings):
+        return None
     confidences = [value for phones, _ in recordings for value in _confidences(phones, temperature)]
     return calibration_error(reliability(confidences, [mark for _, marks in recordings for mark in marks]))
