@@ -253,6 +253,22 @@ def test_symbols_that_the_model_lacks_cannot_be_chosen(visit: Visit, address: st
     visit(steps)
 
 
+def test_a_word_without_phones_has_a_card_and_no_place_on_the_axis(visit: Visit, address: str, recording: Path) -> None:
+    def steps(page: Page, problems: list[str]) -> None:
+        phone = {"symbol": "b", "heard": ["b"], "confidence": 0.9, "start_s": 0.5, "end_s": 0.6}
+        words = [{"word": "uh", "phones": []}, {"word": "be", "phones": [phone]}]
+        page.route("**/v1/practice", lambda route: route.fulfill(json={"words": words}))
+        page.goto(address)
+        page.locator("#sentence").fill("uh be")
+        page.set_input_files("#file", recording)
+        page.locator("#status", has_text="phones in").wait_for()
+        assert page.locator("#words h3").all_inner_texts() == ["uh", "be"]
+        assert page.locator("#spoken button").all_inner_texts() == ["be"]
+        assert problems == []
+
+    visit(steps)
+
+
 def test_zoom_by_keys_and_buttons(visit: Visit, address: str, recording: Path) -> None:
     def steps(page: Page, problems: list[str]) -> None:
         def widths() -> Any:

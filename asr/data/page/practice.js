@@ -5,8 +5,8 @@ import { drawWords, playPart } from "./drawing.js";
 
 // Shows the words of the server's answer, as cards and on the time axis.
 export function showPractice(words) {
-  const spans = words.map(({ word, phones }) => ({ word, start_s: phones[0].start_s, end_s: phones.at(-1).end_s }));
-  drawWords(spans);
+  const timed = words.filter(({ phones }) => phones.length); // a model's table may drop all phones of a word
+  drawWords(timed.map(({ word, phones }) => ({ word, start_s: phones[0].start_s, end_s: phones.at(-1).end_s })));
   byId("words").replaceChildren(...words.map(wordCard));
   byId("practice").hidden = false;
 }
