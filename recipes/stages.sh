@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by every recipe: reads --stage N and --stop-stage N, and defines `at N "what"`, which is true if stage N is to run.
 # The other arguments go to the array `rest`.
-invoked_from="$PWD" # arguments are relative to it
+invoked_from="$PWD" # arguments and folders in the environment are relative to it
 stage=0
 stop_stage=99
 rest=()
@@ -16,6 +16,9 @@ while (($# > 0)); do
     -*) echo "$0: unknown option $1, expected --stage N or --stop-stage N" >&2; exit 2 ;;
     *) rest+=("$1"); shift ;;
   esac
+done
+for variable in DATA RUN TEXTS TIERS KOKORO_VOICES; do
+  [[ ${!variable:-/} == /* ]] || printf -v "$variable" %s "$invoked_from/${!variable}"
 done
 
 at() {
@@ -116,10 +119,15 @@ evaluate_sets() {
   done
 }
 
-# Evaluate RUN/model on these manifests by both decoders, to RUN/FOLDER-SET_DECODER.json.   evaluate_manifests RUN MANIFEST...
+# Evaluate RUN/model on these manifests, and on those that OUT_OF_DOMAIN names, by both decoders, to
+# RUN/FOLDER-SET_DECODER.json.   evaluate_manifests RUN MANIFEST...
 evaluate_manifests() {
   local run_dir=$1 manifest name decoder
   shift
+  for manifest in ${OUT_OF_DOMAIN:-}; do
+    [[ $manifest == /* ]] || manifest="$invoked_from/$manifest"
+    set -- "$@" "$manifest"
+  done
   for manifest in "$@"; do
     name="$(basename "$(dirname "$manifest")")-$(basename "$manifest" .jsonl.gz)"
     for decoder in best_path beam; do

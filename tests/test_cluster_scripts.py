@@ -56,6 +56,15 @@ def test_the_scripts_say_what_they_expect(script: str) -> None:
     assert "arguments are 'one', expected " in done.stderr
 
 
+def test_a_training_without_its_corpus_is_not_started_again_and_again(tmp_path: Path) -> None:
+    script = str(ROOT / "recipes/cluster/torchrun.sh")
+    command = ["bash", script, "127.0.0.1", "1", "1", f"corpus.dir={tmp_path}/data", f"run_dir={tmp_path}/run"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{tmp_path}/data/cuts_train.jsonl.gz" in done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_study_without_its_corpus_is_one_line(tmp_path: Path) -> None:
     command = ["bash", str(ROOT / "recipes/cluster/study.sh"), f"{tmp_path}/data", "model", f"{tmp_path}/run"]
     done = subprocess.run(command, capture_output=True, text=True)

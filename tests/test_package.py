@@ -108,7 +108,7 @@ def test_the_wheel_works_with_nothing_but_what_it_declares(wheel: Path, tmp_path
 @pytest.mark.slow
 def test_the_recipe_end_to_end_and_again(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'asr-phones[synth]'")
-    places = {"DATA": str(tmp_path / "data"), "RUN": str(tmp_path / "run"), "SPEAKERS": "3", "UTTERANCES": "2"}
+    places = {"DATA": "data", "RUN": "run", "SPEAKERS": "3", "UTTERANCES": "2"}
     recipe = ("bash", ROOT / "recipes" / "synth" / "run.sh", "--stage", 1)
     done = run(*recipe, *SHORT, cwd=tmp_path, **places)
     for expected in ("== stage 1", "== stage 4", "PER ", "reference text: ", f"model    {tmp_path / 'run' / 'model'}"):
@@ -169,6 +169,18 @@ def test_recipes_check_overrides_before_they_make_anything(recipe: str, stage: i
     assert not [*tmp_path.iterdir()]
 
 
+def test_folders_and_manifests_are_relative_to_where_the_recipe_was_started(tmp_path: Path) -> None:
+    stages, given = (
+        ROOT / "recipes" / "stages.sh",
+        {"DATA": "my data", "RUN": "/run", "OUT_OF_DOMAIN": "a.jsonl.gz /b.jsonl.gz"},
+    )
+    script = f'source "{stages}"; cd /; asr() {{ echo "$*"; }}; echo "$DATA $RUN"; evaluate_manifests run'
+    folders, *evaluated = run("bash", "-c", script, cwd=tmp_path, **given).stdout.splitlines()
+    assert folders == f"{tmp_path}/my data /run"
+    for manifest, line in zip((f"{tmp_path}/a.jsonl.gz", "/b.jsonl.gz"), evaluated[1::4], strict=True):
+        assert line.startswith(f"evaluate run/model {manifest} --decoder best_path ")
+
+
 def test_a_language_that_starts_from_english_is_one_that_is_made(tmp_path: Path) -> None:
     command = ["bash", str(ROOT / "recipes" / "languages" / "run.sh"), "de", "--stage", "1"]
     places = {"DATA": str(tmp_path / "data"), "FROM_ENGLISH": "hi"}
@@ -199,10 +211,10 @@ def test_distillation_trains_three_teachers_and_a_student_of_them(tmp_path: Path
     (tmp_path / "run.sh").write_text('echo "$EXPERIMENT $RUN $*"\n')
     places = {"EXPERIMENT": "speechocean762_small", "RUN": "runs/a", "TEACHERS": "runs/t"}
     checked, *done = run("bash", distill, "corpus", "model.hidden=8", cwd=tmp_path, **places).stdout.splitlines()
-    models = "['runs/t-1/model','runs/t-2/model','runs/t-3/model']"
-    student = f"trainer.epochs=40 trainer.teachers={models} model.hidden=8"
+    models = ",".join(f"'{tmp_path}/runs/t-{seed}/model'" for seed in (1, 2, 3))
+    student = f"trainer.epochs=40 trainer.teachers=[{models}] model.hidden=8"
     assert checked == f"speechocean762_small runs/a corpus --stop-stage 0 {student}"
-    teachers = [f"speechocean762 runs/t-{seed} corpus --stage" for seed in (1, 2, 3)]
+    teachers = [f"speechocean762 {tmp_path}/runs/t-{seed} corpus --stage" for seed in (1, 2, 3)]
     assert done == [
         f"{teachers[0]} 1 --stop-stage 4 seed=1",
         f"{teachers[1]} 3 --stop-stage 4 seed=2",

@@ -16,6 +16,7 @@ fi
 export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 first_host=$1 nodes=$2 processes=$3
 shift 3
+python recipes/check_overrides.py --corpus "$@" # torchrun would restart a training that cannot begin
 # A machine that says nothing for 6 s (3 x 2) is lost. The others wait 15 s for more before they go on.
 exec torchrun --nnodes "$nodes" --nproc-per-node "$processes" --max-restarts "${RESTARTS:-100}" \
   --rdzv-backend c10d --rdzv-id asr --rdzv-endpoint "$first_host:${PORT:-29400}" ${LOCAL_ADDR:+--local-addr "$LOCAL_ADDR"} \

@@ -115,7 +115,6 @@ if at 17 "average the models of stages 15 and 16 in $run/model, tune the decoder
   asr calibrate "$run/model" "$dev" "$data/voices/cuts_test.jsonl.gz" "$data/neural/cuts_test.jsonl.gz"
 fi
 if at 18 "evaluate"; then
-  # shellcheck disable=SC2086 # several manifests
   evaluate_manifests "$run" "$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz" \
-    "$data/neural/cuts_test.jsonl.gz" ${OUT_OF_DOMAIN:-}
+    "$data/neural/cuts_test.jsonl.gz"
 fi

@@ -62,7 +62,6 @@ if at 8 "tune the decoder"; then
   tune_decoder "$run" "$data/speechocean762" --mix "$run/open.arpa" --dev "$dev" --prune 6e-7
 fi
 if at 9 "evaluate"; then
-  # shellcheck disable=SC2086 # several manifests
   evaluate_manifests "$run" "$dev" "$data/speechocean762/cuts_test.jsonl.gz" "$data/voices/cuts_test.jsonl.gz" \
-    "$data/neural/cuts_test.jsonl.gz" ${OUT_OF_DOMAIN:-}
+    "$data/neural/cuts_test.jsonl.gz"
 fi

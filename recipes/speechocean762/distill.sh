@@ -9,9 +9,11 @@ if [[ ${1:-} == -h || ${1:-} == --help ]]; then
   exit 0
 fi
 recipe="$(dirname "${BASH_SOURCE[0]}")/run.sh"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 experiment="${EXPERIMENT:-speechocean762}"
-run="${RUN:-runs/${experiment}_distilled}"
-teachers="${TEACHERS:-runs/speechocean762_teacher}"
+run="${RUN:-$root/runs/${experiment}_distilled}"
+teachers="${TEACHERS:-$root/runs/speechocean762_teacher}"
+[[ $teachers == /* ]] || teachers="$PWD/$teachers"
 corpus="${1:-}"
 overrides=("${@:2}")
 
