@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -320,7 +321,8 @@ def test_a_teacher_has_the_padding_of_its_student(tone_corpus: Path, tmp_path: P
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_merged_frames_have_the_output_of_the_frames(count: int) -> None:
     """Against every path through the frames: those that output one symbol or none, by what they output."""
-    posteriors = torch.rand(6, 4, dtype=torch.float64).softmax(1)
+    blank_is_best = torch.tensor([1.0, 0, 0, 0], dtype=torch.float64)
+    posteriors = (torch.rand(6, 4, dtype=torch.float64) + blank_is_best).softmax(1)
     merged = merge_frames(posteriors, count)
     for number, group in enumerate(posteriors.split(count)):
         sums = torch.zeros(4, dtype=torch.float64)
@@ -333,6 +335,40 @@ def test_merged_frames_have_the_output_of_the_frames(count: int) -> None:
     torch.testing.assert_close(last, posteriors[0])
     sure = torch.eye(4)[[1, 2]]
     assert merge_frames(sure, 2).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("best", "merged"),
+    [
+        ([0, 0, 0, 1, 2, 0, 0, 3], [0, 1, 2, 3]),
+        ([0, 1, 2, 0, 0, 0, 3, 0], [1, 2, 0, 3]),  # 2 comes later
+        ([0, 0, 0, 0, 1, 2, 3, 0], [0, 1, 2, 3]),  # 1 comes earlier
+        ([1, 2, 3, 1, 0, 0, 0, 0], [1, 2, 3, 1]),
+        ([0, 2, 0, 2, 0, 0, 0, 0], [2, 0, 2, 0]),  # a blank keeps them apart
+        ([3, 3, 3, 3, 1, 0, 0, 0], [3, 3, 1, 0]),
+        ([0, 3, 3, 2, 0, 0, 0, 0], [3, 2, 0, 0]),
+    ],
+)
+def test_merged_frames_keep_every_symbol_of_the_best_path(best: list[int], merged: list[int]) -> None:
+    assert merge_frames(0.96 * torch.eye(4)[best] + 0.01, 2).argmax(1).tolist() == merged
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_merged_frames_lose_symbols_only_if_there_are_too_many(count: int) -> None:
+    random = np.random.default_rng(count)
+    fitting = 0
+    for _ in range(500):
+        best = np.where(random.random(30) < random.random(), random.integers(1, 5, 30), 0)
+        merged = merge_frames(0.95 * torch.eye(5)[best] + 0.01, count)
+        assert merged.shape == (math.ceil(30 / count), 5)
+        torch.testing.assert_close(merged.sum(1), torch.ones(len(merged)))
+        path, kept = (
+            [symbol for symbol, _ in itertools.groupby(ids) if symbol] for ids in (best, merged.argmax(1).tolist())
+        )
+        if len(path) + sum(a == b for a, b in itertools.pairwise(path)) <= len(merged):
+            fitting += 1
+            assert kept == path
+    assert fitting > 100
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 Source: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -125,12 +127,15 @@ class Teachers:
 def merge_frames(posteriors: Tensor, count: int) -> Tensor:
     """Merge every ``count`` frames of CTC posteriors into one: (frames, symbols) -> (ceil(frames / count), symbols).
 
-    A merged frame has the probability that the frames output nothing, or one symbol alone (in one frame, or in neighbouring
-    ones), given that they do not output several.
+    A merged frame has the probability that its frames output nothing, or one symbol alone (in one frame, or in neighbouring
+    ones), given that they do not output several. Where ``count`` frames of the best path output several symbols, each gets
+    a merged frame of its own beside them: a student would learn to leave out what is merged away.
     """
-    missing = -len(posteriors) % count
-    padded = torch.cat([posteriors, _blank_frames(posteriors, missing)])
-    groups = padded.double().clamp(min=1e-30).unflatten(0, (-1, count))  # neighbours may be sure of different symbols
+    merged_frames = _merged_frames(posteriors.argmax(1).numpy(), count)
+    place = np.arange(len(posteriors)) - np.searchsorted(merged_frames, merged_frames)  # among those that are merged
+    shape = (-(-len(posteriors) // count), max(place, default=0) + 1)
+    groups = _blank_frames(posteriors, math.prod(shape)).double().unflatten(0, shape)
+    groups[merged_frames, place] = posteriors.double().clamp(min=1e-30)  # neighbours may be sure of different symbols
     before = torch.ones_like(groups[:, 0, :1])  # probability of blanks alone so far
     during = after = torch.zeros_like(groups[:, 0])  # of each symbol, not ended by a blank and ended by one
     for frame in groups.unbind(1):
@@ -139,6 +144,27 @@ def merge_frames(posteriors: Tensor, count: int) -> Tensor:
     merged = during + after
     merged[:, BLANK_ID] = before[:, 0]
     return (merged / merged.sum(1, keepdim=True)).to(posteriors.dtype)
+
+
+def _merged_frames(best: np.ndarray, count: int) -> np.ndarray:
+    """The merged frame of each frame, in ascending order: (frames,) best symbols -> (frames,).
+
+    It is the frame's number / ``count``, but symbols of the best path do not share one, and equal neighbours have one between
+    them. Symbols come later than their number says if need be, or earlier at the end. Too many are left as they are.
+    """
+    usual, last = np.arange(len(best)) // count, (len(best) - 1) // count
+    starts = np.flatnonzero((best != BLANK_ID) & (best != np.append(BLANK_ID, best[:-1])))
+    if not len(starts):
+        return usual
+    distance = np.append(0, 1 + (np.diff(best[starts]) == 0))  # of each symbol from the one before, at least
+    least = distance.cumsum()
+    moved = least + np.minimum(np.maximum.accumulate(usual[starts] - least), last - least[-1])
+    if moved[0] < 0:
+        return usual
+    following = np.searchsorted(starts, np.arange(len(best)), side="right")  # the next symbol after each frame
+    earliest = np.append(0, moved)[following]
+    latest = np.append(moved, last)[following] - np.where(best == BLANK_ID, 0, np.append(distance, 0)[following])
+    return np.clip(usual, earliest, latest)
 
 
 def _blank_frames(like: Tensor, count: int) -> Tensor:
