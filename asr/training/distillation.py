@@ -149,8 +149,8 @@ def merge_frames(posteriors: Tensor, count: int) -> Tensor:
 def _merged_frames(best: np.ndarray, count: int) -> np.ndarray:
     """The merged frame of each frame, in ascending order: (frames,) best symbols -> (frames,).
 
-    It is the frame's number / ``count``, but symbols of the best path do not share one, and equal neighbours have one between
-    them. Symbols come later than their number says if need be, or earlier at the end. Too many are left as they are.
+    It is the frame's number / ``count``, but symbols of the best path do not share one, and equal neighbours have one
+    between them. Symbols come later than their number says if need be, or earlier at the end. Too many stay where they are.
     """
     usual, last = np.arange(len(best)) // count, (len(best) - 1) // count
     starts = np.flatnonzero((best != BLANK_ID) & (best != np.append(BLANK_ID, best[:-1])))
