@@ -1,5 +1,6 @@
 """Adaptation: it learns what it is given, the guard keeps the rest, and the same seed gives the same model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional
 
+from asr.corpus.manifest import Utterance, read_manifest, write_corpus
 from asr.errors import InputError
 from asr.features.dataset import Item
 from asr.inference.bundle import Bundle, load_bundle, save_bundle
@@ -87,3 +89,40 @@ def test_what_is_refused(model: Path, tone_corpus: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="guard is 2, expected 0 to 1"):
         adapt(model, cuts, tmp_path / "out", guard=2)
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    model: Path, tone_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adaptation, "recognize", None)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: cannot be written"):
+        adapt(model, tone_corpus / "cuts_dev.jsonl.gz", tmp_path / "file" / "out")
+
+
+def write_cuts(folder: Path, utterances: list[Utterance]) -> Path:
+    write_corpus(folder, {"train": utterances}, {})
+    return folder / "cuts_train.jsonl.gz"
+
+
+def test_an_utterance_without_frames_enough_is_named_and_left_out(
+    model: Path, tone_corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    utterances = read_manifest(tone_corpus / "cuts_dev.jsonl.gz")
+    crowded = replace(utterances[0], id="crowded", phones=("AA",) * 500)
+    adapt(model, write_cuts(tmp_path / "both", [crowded, replace(crowded, id="silent", phones=())]), tmp_path / "with")
+    assert [record.message.split(":")[0] for record in caplog.records] == ["utterance crowded is left out"]
+    with pytest.raises(InputError, match="no utterance has frames enough for its phones, expected at least one"):
+        adapt(model, write_cuts(tmp_path / "crowded", [crowded]), tmp_path / "none")
+
+
+def test_utterances_of_no_length_or_too_long_for_the_encoder_are_named(tone_corpus: Path, tmp_path: Path) -> None:
+    save_bundle(bundle_with("whisper", trained_layers=-1), tmp_path / "model", "# a card\n")
+    utterance = read_manifest(tone_corpus / "cuts_dev.jsonl.gz")[0]
+    for duration_s, found in (
+        (0.0, "expected to contain 0 s to 0 s"),
+        (4.5, f"{utterance.id} lasts 4.50 s, expected at most 4 s"),
+    ):
+        cuts = write_cuts(tmp_path / str(duration_s), [replace(utterance, duration_s=duration_s)])
+        with pytest.raises(InputError, match=found):
+            adapt(tmp_path / "model", cuts, tmp_path / "out")
