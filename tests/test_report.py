@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -221,10 +222,11 @@ def test_pages_of_none_one_and_many(number: int, browser: Browser, tmp_path: Pat
 def test_names_of_all_kinds_cannot_break_the_page(tmp_path: Path) -> None:
     name = "</script><b>&\"'"
     evaluation = evaluate_hypotheses([(name, name, ["AA"], ["B"]), ("u2", "t", ["AA"], ["AA"])], ["plain"])
-    page = write_report(
-        tmp_path, evaluation, ReportContent(name, [name], {name: utterance(name, name), "u2": utterance("u2")})
-    )
+    known = {name: replace(utterance(name, name), details={"L1/../dialect": name}), "u2": utterance("u2")}
+    page = write_report(tmp_path, evaluation, ReportContent(name, [name], known))
     assert "</script><b>" not in page.read_text()
+    with (tmp_path / "figures" / "by_L1____dialect.csv").open() as file:
+        assert [row["L1/../dialect"] for row in csv.DictReader(file)] == [name, "not given"]
 
 
 def test_runs_side_by_side(trained: Path, tone_corpus: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from asr.reports.corpus_figures import draw_speakers
 from asr.reports.corpus_statistics import QUANTILES
 from asr.reports.corpus_tables import TITLES, CorpusTable
 from asr.reports.corpus_tally import MAX_VALUES, Tally
-from asr.reports.page import Drawing, Section
+from asr.reports.page import Drawing, Section, file_name
 
 MAX_GROUPS = 12
 """A detail with more different values is shown in ranges if it is a number, and left out of the page otherwise."""
@@ -70,7 +70,7 @@ def details_section(tally: Tally) -> list[Section]:
             continue
         rows = [[value or "not given", *(one.get(value, 0.0) / 3600 for one in hours)] for value in values]
         header = [name, *(f"{split.name}: hours" for split in tally.splits)]
-        tables.append(CorpusTable(f"detail_{_file_name(name)}", header, sorted(rows, key=_leading_number)))
+        tables.append(CorpusTable(f"detail_{file_name(name)}", header, sorted(rows, key=_leading_number)))
     return [Section("Details in the manifest", notes, tables=tables)] if tables or notes else []
 
 
@@ -103,7 +103,3 @@ def _leading_number(row: Sequence[Any]) -> tuple[float, str]:
         return float(row[0].split()[0]), row[0]
     except (ValueError, IndexError):
         return float("inf"), row[0]
-
-
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in name)[:40]

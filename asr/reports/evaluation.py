@@ -12,7 +12,7 @@ from typing import Any
 from asr.corpus.manifest import Utterance
 from asr.reports.error_analysis import confusions, findings, frequent_confusions, groups, phone_errors, sort_by_manner
 from asr.reports.figures import draw_confusions, draw_groups, draw_learning_curves, draw_reliability
-from asr.reports.page import Drawing, Example, Section, Table, write_page
+from asr.reports.page import Drawing, Example, Section, Table, file_name, write_page
 from asr.scoring.alignment import Counts
 from asr.scoring.calibration import Bin, calibration_error
 from asr.scoring.conventions import CONVENTIONS
@@ -108,9 +108,10 @@ def _groups(evaluation: Evaluation, content: ReportContent) -> list[Section]:
     sections, rate, unit = [], evaluation.headline.rate_name, evaluation.headline.unit
     for name, counts_by_group in groups(evaluation.headline, content.utterances).items():
         rows = [[group, *_rate_and_counts(counts)] for group, counts in counts_by_group.items()]
-        table = Table(f"by_{name}", [name, f"{rate} %", "S", "D", "I", "N"], rows)
+        file = f"by_{file_name(name)}"
+        table = Table(file, [name, f"{rate} %", "S", "D", "I", "N"], rows)
         caption = f"{rate} by {name}. N is the number of reference {unit}s."
-        drawing = Drawing(f"by_{name}", draw_groups(counts_by_group, rate), caption)
+        drawing = Drawing(file, draw_groups(counts_by_group, rate), caption)
         sections.append(Section(f"{rate} by {name}", tables=[table], figures=[drawing]))
     return sections
 

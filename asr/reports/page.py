@@ -91,6 +91,11 @@ def write_page(out: Path, title: str, facts: Sequence[str], sections: Sequence[S
     return page
 
 
+def file_name(name: str) -> str:
+    """A name of a corpus's own, such as that of a detail, as part of the name of a table or figure."""
+    return "".join(letter if letter.isalnum() else "_" for letter in name)[:40]
+
+
 def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
