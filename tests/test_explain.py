@@ -14,6 +14,7 @@ from asr.errors import InputError
 from asr.inference.catalog import find_model
 from asr.nn.reference_lstm import Gates
 from asr.reports.explain import compute_gates, explain, heat_map, unit_order
+from asr.reports.figures import draw_gradient_norms
 from asr.reports.gradient_reach import MAX_LAG, compare_gradient_norms, gradient_norm_by_lag
 from tests.conftest import settings
 from tests.test_export import SMALL, new_bundle
@@ -80,6 +81,12 @@ def test_the_gradient_vanishes_in_a_plain_rnn() -> None:
     )
     far = [curve[MAX_LAG - 40] / np.nanmax(curve) for curve in curves]
     assert far[2] < far[1] / 100
+
+
+def test_the_axis_of_norms_has_numbers_and_no_formulas() -> None:
+    svg = draw_gradient_norms({"this model": np.ones(5)}, shift_ms=10.0)
+    assert "$" not in svg
+    assert all(f">{number}</text>" in svg for number in ("1", "0.1", "0.01", "1e\u221208"))
 
 
 def test_units_that_do_alike_are_neighbours() -> None:

@@ -172,6 +172,7 @@ def draw_gradient_norms(curves: Mapping[str, np.ndarray], shift_ms: float) -> st
             axes.semilogy(lags, values / np.nanmax(values), color=colour, label=name)
         axes.set(xlabel="lag of the input frame relative to the output, ms", ylabel="relative gradient norm")
         axes.set_ylim(1e-8, 2)
+        axes.yaxis.set_major_formatter("{x:g}")  # matplotlib's own writes formulas, which STYLE shows as they are
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7.5)
         return to_svg(figure)
