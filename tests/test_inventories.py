@@ -546,8 +546,12 @@ def test_graphemes_end_to_end(asr: Command, tmp_path: Path) -> None:  # noqa: F8
     assert "Errors by grapheme" in page
     assert "PER" not in page.replace("SUPER", "")
     assert asr("report", run, "--out", tmp_path / "runs").code == 0
-    assert "CER by run" in (tmp_path / "runs" / "index.html").read_text(encoding="utf-8")
+    runs = (tmp_path / "runs" / "index.html").read_text(encoding="utf-8")
+    assert "CER by run" in runs
+    assert "training loss, nats per grapheme" in runs
     audio = read_manifest(cuts)[0].audio_path
+    assert asr("explain", run / "model", audio, "--out", tmp_path / "inside").code == 0
+    assert "where each grapheme begins" in (tmp_path / "inside" / "index.html").read_text(encoding="utf-8")
     aligned = asr("align", run / "model", audio, "--phones", "ä | c", "--format", "textgrid")
     assert aligned.code == 0, aligned.err
     assert '"ä"' in aligned.out

@@ -17,6 +17,7 @@ from asr.reports.evaluation import ReportContent, write_report
 from asr.reports.model_report import evaluate_and_report, kept_indices
 from asr.reports.run_comparison import report_runs
 from asr.scoring.alignment import Counts
+from asr.scoring.calibration import Bin
 from asr.scoring.conventions import CONVENTIONS
 from asr.scoring.error_rate import TranscriptPair, score
 from asr.scoring.results import evaluate_hypotheses, write_json
@@ -229,6 +230,19 @@ def test_names_of_all_kinds_cannot_break_the_page(tmp_path: Path) -> None:
         assert [row["L1/../dialect"] for row in csv.DictReader(file)] == [name, "not given"]
 
 
+def test_a_page_about_graphemes_does_not_call_them_phones(tmp_path: Path) -> None:
+    evaluation = evaluate_hypotheses([("u", "s", ["a"], ["b"])], ["plain"], notation="graphemes")
+    history = [{"epoch": 1, "train_loss": 2.0, "dev_per": 0.5}]
+    known = {"u": utterance("u")}
+    content = ReportContent(
+        "a system", utterances=known, reliability=[Bin(1, 0.5, 0.0)], temperature=1.0, history=history
+    )
+    page = write_report(tmp_path, evaluation, content).read_text()
+    assert "training loss, nats per grapheme" in page
+    assert "Recognized graphemes in tenths of confidence" in page
+    assert "phone" not in page.lower()
+
+
 def test_runs_side_by_side(trained: Path, tone_corpus: Path, tmp_path: Path) -> None:
     other = run(tone_corpus, tmp_path / "other", "seed=7", "trainer.epochs=3").parent
     write_json(evaluate_hypotheses([("u", "s", ["AA"], ["B"])], ["plain"]), other / "test.json")
@@ -239,6 +253,7 @@ def test_runs_side_by_side(trained: Path, tone_corpus: Path, tmp_path: Path) -> 
         settings = {row["setting"]: (row[str(trained.parent)], row[str(other)]) for row in csv.DictReader(file)}
     assert settings == {"seed": ("1", "7"), "trainer.epochs": ("2", "3")}
     assert "100.00 plain" in text
+    assert "training loss, nats per phone" in text
     with pytest.raises(InputError, match="given twice, expected different runs"):
         report_runs([other, other], tmp_path / "page")
     with pytest.raises(InputError, match=r"no history.json, expected the folder of a finished training run"):

@@ -16,7 +16,7 @@ from asr.reports.page import Drawing, Example, Section, Table, file_name, write_
 from asr.scoring.alignment import Counts
 from asr.scoring.calibration import Bin, calibration_error
 from asr.scoring.conventions import CONVENTIONS
-from asr.scoring.error_rate import confidence_interval
+from asr.scoring.error_rate import Score, confidence_interval
 from asr.scoring.results import Evaluation, feature_line, headline, percent
 
 CONFUSIONS_SHOWN = 20
@@ -48,8 +48,8 @@ def write_report(out: Path, evaluation: Evaluation, content: ReportContent) -> P
             *_conventions(evaluation),
             *_groups(evaluation, content),
             *_phones(evaluation),
-            *_calibration(content),
-            *_learning_curves(content, evaluation.headline.rate_name),
+            *_calibration(content, evaluation.headline.unit),
+            *_learning_curves(content, evaluation.headline),
             Section("Worst utterances", examples=content.worst),
             Section("Utterances near the median", examples=content.median),
             _all_utterances(evaluation, content),
@@ -155,7 +155,7 @@ def _confusions(evaluation: Evaluation) -> Section:
     )
 
 
-def _calibration(content: ReportContent) -> list[Section]:
+def _calibration(content: ReportContent, unit: str) -> list[Section]:
     if not content.reliability:
         return []
     error_points = 100 * calibration_error(content.reliability)
@@ -167,22 +167,22 @@ def _calibration(content: ReportContent) -> list[Section]:
     else:
         text.append(f"Confidences are posteriors at temperature {content.temperature:.2f}, fitted on a dev set.")
     rows = [[tenth.count, tenth.confidence, tenth.correct] for tenth in content.reliability]
-    titles = ["phones", "confidence", "accuracy"]
+    titles = [f"{unit}s", "confidence", "accuracy"]
     table = Table("reliability", ["phones", "confidence", "right"], rows, titles=titles)
     caption = (
-        "Recognized phones in tenths of confidence. Larger dots have more phones. Dashed line: perfect calibration."
+        f"Recognized {unit}s in tenths of confidence. Larger dots have more {unit}s. Dashed line: perfect calibration."
     )
     drawing = Drawing("reliability", draw_reliability(content.reliability), caption)
     return [Section("Calibration", text, tables=[table], figures=[drawing])]
 
 
-def _learning_curves(content: ReportContent, rate: str) -> list[Section]:
+def _learning_curves(content: ReportContent, result: Score) -> list[Section]:
     if not content.history:
         return []
     header = ["epoch", "train_loss", "dev_per", "minutes"]
     rows = [[record.get(name, 0) for name in header] for record in content.history]
-    figure = draw_learning_curves({"": content.history}, rate)
-    drawing = Drawing("training", figure, f"Training loss and dev {rate} by epoch.")
+    figure = draw_learning_curves({"": content.history}, result.rate_name, result.unit)
+    drawing = Drawing("training", figure, f"Training loss and dev {result.rate_name} by epoch.")
     return [Section("Learning curves", tables=[Table("training", header, rows, shown=False)], figures=[drawing])]
 
 

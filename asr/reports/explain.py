@@ -151,8 +151,8 @@ def _recognition(
     ]
     text = [
         "CTC posteriors are narrow peaks separated by blanks. The best path consists of these peaks. The alignment shows "
-        "where each phone begins and ends. It comes from the aligner, a small separate network, if the model has one. "
-        "Point at an image to read its values."
+        f"where each {unit_of(bundle.inventory.notation)} begins and ends. It comes from the aligner, a small separate "
+        "network, if the model has one. Point at an image to read its values."
     ]
     if padding_s:
         text.append(

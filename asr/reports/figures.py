@@ -118,8 +118,10 @@ def draw_reliability(bins: Sequence[Bin]) -> str:
         return to_svg(figure)
 
 
-def draw_learning_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], rate: str = "PER") -> str:
-    """Training loss and the error rate on dev by epoch, a curve for each run."""
+def draw_learning_curves(
+    runs: Mapping[str, Sequence[Mapping[str, float]]], rate: str = "PER", unit: str = "phone"
+) -> str:
+    """Training loss per unit and the error rate on dev by epoch, a curve for each run."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7, 2.9), layout="constrained")
         loss, per = figure.subplots(1, 2)
@@ -127,7 +129,7 @@ def draw_learning_curves(runs: Mapping[str, Sequence[Mapping[str, float]]], rate
             epochs = [record["epoch"] for record in history]
             loss.plot(epochs, [record["train_loss"] for record in history], marker=".", label=name)
             per.plot(epochs, [100 * record["dev_per"] for record in history], marker=".", label=name)
-        loss.set(xlabel="epoch", ylabel="training loss, nats per phone")
+        loss.set(xlabel="epoch", ylabel=f"training loss, nats per {unit}")
         per.set(xlabel="epoch", ylabel=f"dev {rate}, %", ylim=(0, None))
         if len(runs) > 1:
             per.legend(fontsize=7)

@@ -13,7 +13,7 @@ from typing import Any
 from asr.errors import InputError
 from asr.reports.figures import draw_learning_curves, draw_run_comparison
 from asr.reports.page import Drawing, Section, Table, write_page
-from asr.scoring.error_rate import confidence_interval, rate_name
+from asr.scoring.error_rate import confidence_interval, rate_name, unit_of
 from asr.scoring.results import Evaluation, percent, read_json
 from asr.system.files import read_text
 from asr.system.plain_yaml import read_yaml
@@ -27,14 +27,14 @@ REQUIRED_KEYS = {"epoch", "minutes", "train_loss", "dev_per"}
 class TrainedRun:
     """A run folder: settings by dotted key, a history record for each epoch, evaluations by file name.
 
-    ``rate`` is what its error rate on dev is called.
+    Its phones are in ``notation``, "" if it is not known.
     """
 
     name: str
     settings: Mapping[str, Any]
     history: Sequence[Mapping[str, Any]]
     evaluations: Mapping[str, Evaluation]
-    rate: str = "PER"
+    notation: str = ""
 
 
 def report_runs(folders: Sequence[Path], out: Path) -> Path:
@@ -71,13 +71,18 @@ def read_run(folder: Path) -> TrainedRun:
         raise InputError(f"{path}: an epoch lacks one of {', '.join(sorted(REQUIRED_KEYS))}, expected {expected}")
     evaluations = {file.stem: read_json(file) for file in sorted(folder.glob("*.json")) if file != path}
     model = folder / "model" / "config.yaml"
-    rate = rate_name(str(read_yaml(model).get("notation", "")) if model.exists() else "")
-    return TrainedRun(str(folder), _flatten(read_yaml(folder / "config.yaml")), history, evaluations, rate)
+    notation = str(read_yaml(model).get("notation", "")) if model.exists() else ""
+    return TrainedRun(str(folder), _flatten(read_yaml(folder / "config.yaml")), history, evaluations, notation)
 
 
 def _rates(runs: Sequence[TrainedRun]) -> str:
     """What the error rates of these runs are called: PER, CER, or both."""
-    return " or ".join(sorted({run.rate for run in runs}, reverse=True))
+    return " or ".join(sorted({rate_name(run.notation) for run in runs}, reverse=True))
+
+
+def _units(runs: Sequence[TrainedRun]) -> str:
+    """What is counted: phone, grapheme, or both."""
+    return " or ".join(sorted({unit_of(run.notation) for run in runs}, reverse=True))
 
 
 def _flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +128,8 @@ def _setting_differences(runs: Sequence[TrainedRun]) -> list[Section]:
 def _learning_curves(runs: Sequence[TrainedRun]) -> Section:
     columns = ["epoch", "minutes", "train_loss", "dev_per"]
     rows = [[run.name, *(record[name] for name in columns)] for run in runs for record in run.history]
-    figure, rate = draw_learning_curves({run.name: run.history for run in runs}, _rates(runs)), _rates(runs)
+    rate = _rates(runs)
+    figure = draw_learning_curves({run.name: run.history for run in runs}, rate, _units(runs))
     return Section(
         "Learning curves",
         tables=[Table("curves", ["run", *columns], rows, shown=False)],
