@@ -70,6 +70,9 @@ def test_manifests_that_cannot_be_used(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
     refused("no such file, expected a manifest")
+    path.mkdir(parents=True)
+    refused("a folder, expected a manifest")
+    path.rmdir()
     write_corpus(tmp_path / "out", {"train": [utterance]}, {})
     whole = path.read_bytes()
     for content in (b"", whole[:60], gzip.compress(b"{}\n"), gzip.compress(b"not json\n")):

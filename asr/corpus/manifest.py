@@ -122,7 +122,8 @@ def count_cuts(path: Path) -> int:
 
 def _read_lines(path: Path) -> Iterator[bytes]:
     if not path.is_file():
-        raise InputError(f"{path}: no such file, expected a manifest (cuts_*.jsonl.gz, see `asr prepare --help`)")
+        found = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {found}, expected a manifest (cuts_*.jsonl.gz, see `asr prepare --help`)")
     bytes_left, empty = MAX_LINE_BYTES + MAX_COMPRESSION_RATIO * path.stat().st_size, True
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
