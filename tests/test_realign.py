@@ -101,6 +101,15 @@ def test_the_name_says_whether_a_manifest_is_compressed(made: list[Utterance], l
     assert contents[0].startswith(b"{")
 
 
+def test_an_output_that_is_a_folder_is_refused_before_the_work(
+    recognizer: Recognizer, made: list[Utterance], find: Find, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path, {"train": made[:2]}, {})
+    monkeypatch.setattr("asr.inference.realign.compute_log_probs", None)
+    with pytest.raises(InputError, match=r"cannot be written \(a folder\)"):
+        realign(recognizer, tmp_path / "cuts_train.jsonl.gz", tmp_path, find)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -22,6 +22,7 @@ from asr.inference.recognizer import Recognizer
 from asr.inference.result_files import UNUSABLE
 from asr.inference.verify import UTTERANCES_AT_ONCE, read_features_or_error
 from asr.inference.windows import compute_log_probs
+from asr.system.files import check_writable, make_folder
 from asr.system.progress import progress
 
 NO_WORDS, NO_PRONUNCIATION, TOO_LONG = "no words", "no pronunciation", "text too long for the audio"
@@ -52,13 +53,14 @@ def realign(recognizer: Recognizer, cuts: Path, out: Path, find: Callable[[str],
     Raises:
         InputError: the manifest cannot be used, or ``out`` cannot be written. Audio that cannot be used is counted.
     """
+    make_folder(out.parent)
+    check_writable(out)
     utterances = read_manifest(cuts)
     report = Realigned(utterances=len(utterances))
     partial = out.with_name(out.name + ".partial")
     phones = _choose_all(recognizer, utterances, find, report)
     lines = zip(_read_lines(cuts), progress(phones, "realigning", len(utterances)), strict=True)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file, ExitStack() as stack:
             zipped = out.suffix == ".gz"
             packed = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) if zipped else file
