@@ -14,6 +14,7 @@ from asr.corpus.phones import inventory
 from asr.errors import InputError
 from asr.reports.error_analysis import findings, frequent_confusions, groups, manners, phone_errors
 from asr.reports.evaluation import ReportContent, write_report
+from asr.reports.figures import draw_groups
 from asr.reports.model_report import evaluate_and_report, kept_indices
 from asr.reports.run_comparison import report_runs
 from asr.scoring.alignment import Counts
@@ -228,6 +229,12 @@ def test_names_of_all_kinds_cannot_break_the_page(tmp_path: Path) -> None:
     assert "</script><b>" not in page.read_text()
     with (tmp_path / "figures" / "by_L1____dialect.csv").open() as file:
         assert [row["L1/../dialect"] for row in csv.DictReader(file)] == [name, "not given"]
+
+
+def test_bars_of_groups_have_exact_figures() -> None:
+    svg = draw_groups({"a": Counts(insertions=12, reference_phones=4), "b": Counts(deletions=1, reference_phones=4)})
+    assert " 300.0  (N 4)" in svg
+    assert " 25.0  (N 4)" in svg
 
 
 def test_a_page_about_graphemes_does_not_call_them_phones(tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ class UtteranceFigure:
 
 
 def draw_groups(table: Mapping[str, Counts], rate: str = "PER") -> str:
-    """Bars of the error rate by group, with the number of reference phones; the `MAX_BARS` worst if there are more."""
+    """Bars of the error rate by group, with the number of reference phones; the `MAX_BARS` worst if there are more.
+
+    Bars end at 200 %, the figures beside them are exact.
+    """
     bars = list(table.items())
     if len(bars) > MAX_BARS:
         bars = sorted(bars, key=lambda bar: -bar[1].per)[:MAX_BARS]
@@ -70,7 +73,8 @@ def draw_groups(table: Mapping[str, Counts], rate: str = "PER") -> str:
         pers = [100 * min(counts.per, 2.0) for _, counts in bars]
         axes.barh(range(len(bars)), pers, color=BLUE, height=0.7)
         for index, (per, (_, counts)) in enumerate(zip(pers, bars, strict=True)):
-            axes.text(per, index, f" {per:.1f}  (N {counts.reference_phones:,})", va="center", fontsize=7.5)
+            label = f" {100 * counts.per:.1f}  (N {counts.reference_phones:,})"
+            axes.text(per, index, label, va="center", fontsize=7.5)
         axes.set_yticks(range(len(bars)), [name for name, _ in bars])
         axes.set(xlabel=f"{rate}, %", xlim=(0, 1.25 * max([*pers, 1])), ylim=(len(bars) - 0.5, -0.5))
         return to_svg(figure)
