@@ -21,6 +21,7 @@ from asr.corpus.manifest import Utterance, write_corpus
 from asr.errors import InputError
 from asr.inference.catalog import find_model
 from asr.inference.evaluate_corpus import evaluate
+from asr.reports import corpus_tally
 from asr.reports.corpus_audio import CHUNK, Measures, Part, measure, measure_all
 from asr.reports.corpus_report import describe_corpus
 from asr.reports.corpus_suspicions import find_suspicions
@@ -327,6 +328,17 @@ def test_audio_that_cannot_be_used_is_listed(corpus: Corpus, tmp_path: Path) -> 
     assert "truncated" in reasons["cut"]
     assert str(long.audio_path) in reasons["long"]
     assert "Audio that cannot be used: 4 utterances." in page.read_text(encoding="utf-8")
+
+
+def test_a_split_without_audio_is_named_after_another_with_much_unusable_audio(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_tally, "MAX_UNUSABLE", 1)
+    train, test = corpus.write()
+    for utterance in (*corpus.splits["train"][:2], *corpus.splits["test"]):
+        utterance.audio_path.unlink()
+    with pytest.raises(InputError, match=r"cuts_test.jsonl.gz: 0 of \d+ utterances have usable audio \(.*no such file"):
+        describe_corpus([train, test], tmp_path / "page", 1)
 
 
 def test_a_model_finds_transcripts_unlike_the_audio(corpus: Corpus, tmp_path: Path) -> None:

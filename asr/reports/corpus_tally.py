@@ -28,7 +28,7 @@ MAX_VALUES = 1000
 """Details of speakers with more different values, such as names of sessions, are counted but not listed."""
 
 MAX_UNUSABLE = 1000
-"""So many utterances whose audio cannot be used are named; all are counted."""
+"""So many utterances whose audio cannot be used are named, and the first of each split; all are counted."""
 
 EDGES = punctuation + "“”„‘’«»‹›…–—¿¡。，、？！；：「」『』()"
 """What is no part of a word at its start or end."""
@@ -99,7 +99,7 @@ def tally_corpus(manifests: Sequence[Path], jobs: int) -> Tally:
         split = splits[number]
         if isinstance(found, str):
             split.unusable += 1
-            if len(unusable) < MAX_UNUSABLE:
+            if len(unusable) < MAX_UNUSABLE or split.unusable == 1:
                 unusable.append((split.name, utterance.id, found))
             continue
         _count(split, utterance, found)
