@@ -181,6 +181,29 @@ def test_folders_and_manifests_are_relative_to_where_the_recipe_was_started(tmp_
         assert line.startswith(f"evaluate run/model {manifest} --decoder best_path ")
 
 
+@pytest.mark.parametrize(
+    ("split", "last", "lacks"),
+    [
+        ("train", "99", "dev"),
+        ("train", "1", ""),
+        ("test=list", "2", "dev"),
+        ("dev=0.2", "3", "test"),
+        ("dev=0.2", "2", ""),
+        ("dev=0.2, test=list", "99", ""),
+        ("own", "99", ""),
+        ("own,dev=0.1", "99", ""),
+    ],
+)
+def test_the_recipe_of_a_folder_needs_the_sets_of_its_stages(split: str, last: str, lacks: str, tmp_path: Path) -> None:
+    recipe = str(ROOT / "recipes" / "folder" / "run.sh")
+    command = ["bash", recipe, str(tmp_path), "--stage", "1", "--stop-stage", last, "trainer.epoch=1"]
+    refused = subprocess.run(command, env=os.environ | {"SPLIT": split}, capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    found = f"SPLIT is {split}, without a {lacks} set, " if lacks else "Could not override 'trainer.epoch'"
+    assert found in refused.stderr
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_language_that_starts_from_english_is_one_that_is_made(tmp_path: Path) -> None:
     command = ["bash", str(ROOT / "recipes" / "languages" / "run.sh"), "de", "--stage", "1"]
     places = {"DATA": str(tmp_path / "data"), "FROM_ENGLISH": "hi"}

@@ -33,6 +33,14 @@ fi
 for argument in "$folder" ${lexicon:+"$lexicon"}; do
   [[ -e $argument ]] || { echo "$0: $argument: no such file or folder" >&2; exit 2; }
 done
+# Stage 2 trains with a dev set, stage 3 evaluates on a test set; the corpus's own splits may have them.
+for needed in 2=dev 3=test; do
+  first="${needed%=*}" name="${needed#*=}"
+  if ((stage <= 1 && stop_stage >= first)) && [[ -n ${SPLIT:-} && ! ,${SPLIT// /} =~ ,(own(,|$)|$name=) ]]; then
+    echo "$0: SPLIT is $SPLIT, without a $name set, expected one for stage $first, or --stop-stage $((first - 1))" >&2
+    exit 2
+  fi
+done
 data="${DATA:-data/folder}"
 run="${RUN:-runs/folder}"
 tiers="${TIERS:-$run/tiers}"
