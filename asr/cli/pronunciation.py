@@ -31,7 +31,8 @@ def train_g2p(
 
     Example: `asr g2p train cmudict.dict english.g2p`
 
-    Prints word and phone error rates on the held-out words. With --held-out 0, the model learns from all words.
+    Prints word and phone error rates on the held-out words. With --held-out 0, the model learns from all words. The
+    stress of ARPAbet's vowels (the 1 of AH1) is dropped, so pronunciations by the model have none.
     """
     from asr.corpus.lexicon import read_lexicon
     from asr.decoding import g2p, g2p_training
