@@ -352,6 +352,9 @@ def test_a_model_finds_transcripts_unlike_the_audio(corpus: Corpus, tmp_path: Pa
     wrong = {split: sum(expected[one.id] > 0.75 for one in corpus.splits[split]) for split in ("train", "test")}
     assert found["suspicious"]["transcript"]["utterances"] == wrong
     assert sum(wrong.values()) > 0
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    assert "Error rate of the model" in page
+    assert "phone error rate" not in page.lower()  # the model may be one of graphemes
 
 
 # The page and the command.

@@ -1,4 +1,4 @@
-"""What a model makes of a corpus: its phone error rate on each utterance, against the utterance's own transcript.
+"""What a model makes of a corpus: its error rate on each utterance, against the utterance's own transcript.
 
 In:  a `Tally` and a model folder.
 Out: an error rate for each row of the tally.
@@ -20,8 +20,8 @@ from asr.system.progress import progress
 BATCH = 16
 
 
-def phone_error_rates(tally: Tally, model: Path) -> np.ndarray:
-    """Recognize every utterance, and return its phone error rates, (utterances,) float64, NaN where it has no phones.
+def error_rates(tally: Tally, model: Path) -> np.ndarray:
+    """Recognize every utterance, and return its error rates, (utterances,) float64, NaN where it has no phones.
 
     Phones are compared in the inventory of the model.
 

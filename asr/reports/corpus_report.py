@@ -28,7 +28,7 @@ UNKNOWN_WORDS_NOTED = 0.05
 def describe_corpus(manifests: Sequence[Path], out: Path, jobs: int = 2, model: Path | None = None) -> Path:
     """Write the report about the corpus in these manifests into ``out``. Returns the path of the page.
 
-    With a ``model``, its phone error rate on each utterance tells which transcripts are unlike their audio.
+    With a ``model``, its error rate on each utterance tells which transcripts are unlike their audio.
 
     Raises:
         InputError: a manifest, all audio of a split or the model cannot be used, or the folder cannot be written.
@@ -36,12 +36,12 @@ def describe_corpus(manifests: Sequence[Path], out: Path, jobs: int = 2, model: 
     make_folder(out)
     tally = tally_corpus(manifests, jobs)
     if model is not None:
-        from asr.reports.corpus_model import phone_error_rates
+        from asr.reports.corpus_model import error_rates
 
-        tally = replace(tally, columns={**tally.columns, "per": phone_error_rates(tally, model)})
+        tally = replace(tally, columns={**tally.columns, "per": error_rates(tally, model)})
     suspicions = find_suspicions(tally)
     statistics = describe_tally(tally, suspicions)
-    compared = "Phone error rate of the model"
+    compared = "Error rate of the model"
     sections = [
         _overview(statistics, suspicions),
         *listening_sections(tally, suspicions),

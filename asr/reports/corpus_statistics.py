@@ -39,7 +39,7 @@ QUANTITIES = {
     "bandwidth_hz": Quantity("bandwidth, kHz", 0.001, True),
     "start_silence_s": Quantity("silence at the start, s"),
     "end_silence_s": Quantity("silence at the end, s"),
-    "per": Quantity("phone error rate of the model, %", 100.0, True),
+    "per": Quantity("error rate of the model, %", 100.0, True),
 }
 
 

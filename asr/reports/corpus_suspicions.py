@@ -257,10 +257,10 @@ def _transcripts(tally: Tally) -> Suspicion:
     return _make(
         "transcript",
         "transcript unlike the hypothesis of the model",
-        f"phone error rate of the model above {100 * LARGEST_PER:g} %",
+        f"error rate of the model above {100 * LARGEST_PER:g} %",
         rates > LARGEST_PER,
         100 * rates,
-        lambda value, _: f"phone error rate {value:.0f} %",
+        lambda value, _: f"error rate {value:.0f} %",
     )
 
 
