@@ -218,6 +218,7 @@ def test_what_would_have_no_effect_is_refused(refused: Callable[..., None], mode
     refused("--workers 2 without --cluster", "transcribe", "--model", model, tmp_path, "--workers", "2")
     refused("--workers 2 without --cluster", "prepare", "synth", tmp_path / "out", "--workers", "2")
     refused("--workers 2 without --cluster", "prepare", "kaldi", tmp_path, tmp_path / "out", "--workers", "2")
+    refused("--sample-rate 8000 without --stream", "transcribe", "--model", model, tmp_path, "--sample-rate", "8000")
     refused("'': an empty path", "transcribe", "--model", model, "")
     refused("a folder, expected a manifest for --report", "evaluate", model, tmp_path, "--report", tmp_path / "page")
 

@@ -167,6 +167,13 @@ def test_other_rates_are_resampled(monkeypatch: pytest.MonkeyPatch, recognizer: 
     assert 6.0 < starts[-1] < 7.1
 
 
+@pytest.mark.parametrize(("arguments", "model"), [([], "streaming"), (["--model", "english"], "english")])
+def test_the_model_that_is_named_recognizes_a_stream(
+    monkeypatch: pytest.MonkeyPatch, recognizer: Recognizer, arguments: list[str], model: str
+) -> None:
+    assert f"model {model}, at most" in run(monkeypatch, b"", *arguments).stderr
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [

@@ -48,13 +48,22 @@ Out = Annotated[
         help="output folder: a file for each recording and format; of manifests and shards, for each shard or run"
     ),
 ]
-Streamed = Annotated[bool, typer.Option("--stream", help="with -: 16-bit mono samples, phones while they are spoken")]
+Streamed = Annotated[
+    bool,
+    typer.Option(
+        "--stream", help="with -: 16-bit mono samples, phones while they are spoken; default model: streaming"
+    ),
+]
 SampleRate = Annotated[int, typer.Option(min=4000, max=192000, help="samples per second of --stream")]
 Force = Annotated[bool, typer.Option("--force", help="overwrite existing files")]
+
+OF_A_STREAM = "-, --model, --decoder, --sample-rate and one --format"
+"""What the command takes with --stream."""
 
 
 @commands.command()
 def transcribe(
+    context: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(help="audio files, folders, file patterns, or - for standard input; or manifests and shards"),
@@ -84,26 +93,38 @@ def transcribe(
     if stream:
         others = out or force or cluster or workers or skip_bad or len(formats) > 1
         if paths != ["-"] or others or (notation, device, precision) != (Notation.model, "cpu", Precision.auto):
-            raise InputError("--stream with other arguments, expected -, --model, --decoder and one --format")
-        chosen = STREAMING_MODEL if model == DEFAULT_MODEL else model
+            raise InputError(f"--stream with other arguments, expected {OF_A_STREAM}")
+        chosen = model if _is_given(context, "model") else STREAMING_MODEL
         recognize(read_standard_input(sample_rate), sample_rate, chosen, formats[0].value, decoder)
         return
+    _check_rate(context, sample_rate)
     if cluster and (out is None or "-" in paths):
         raise InputError("--cluster without --out, or with -, expected recordings and a folder that all machines see")
     if model == DEFAULT_MODEL:
         print(f"asr: model {DEFAULT_MODEL}, which comes with asr", file=sys.stderr)
     loading, written = (device, precision.value, decoder.value), None if notation is Notation.model else notation.value
     with choose_run(cluster, workers, device) as run:
-        names = tuple(each.value for each in formats)
-        failed, done = _transcribe(find_model(model), paths, names, written, out, loading, run, skip_bad, force)
+        failed, done = _transcribe(find_model(model), paths, formats, written, out, loading, run, skip_bad, force)
     if failed:
         raise typer.Exit(1 if done else 2)
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line, rather than its default."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _check_rate(context: typer.Context, sample_rate: int) -> None:
+    """Refuse a sample rate without a stream, which would do nothing: files have their own."""
+    if _is_given(context, "sample_rate"):
+        raise InputError(f"--sample-rate {sample_rate} without --stream, expected both")
 
 
 def _transcribe(
     model: Path,
     paths: list[str],
-    formats: tuple[str, ...],
+    formats: list[Format],
     notation: str | None,
     out: Path | None,
     loading: tuple[str, str, str],
@@ -114,16 +135,16 @@ def _transcribe(
     """Transcribe manifests and shards, or recordings. Returns the number of problems and that of what is done."""
     from asr.inference.sources import open_sources
 
-    sources = open_sources(paths)
+    sources, names = open_sources(paths), tuple(each.value for each in formats)
     if not sources:
         from asr.inference.write_transcripts import write_transcripts
 
-        return write_transcripts(model, paths, formats, notation, out, force, loading, run)
+        return write_transcripts(model, paths, names, notation, out, force, loading, run)
     from asr.inference.transcribe_corpus import CorpusRequest, transcribe_corpus
 
     if out is None:
         raise InputError(f"{sources[0].location}: without --out, expected a folder for the transcripts")
-    request = CorpusRequest(model.absolute(), loading, formats, notation, out.absolute())
+    request = CorpusRequest(model.absolute(), loading, names, notation, out.absolute())
     failed, done = transcribe_corpus(sources, request, run, skip_bad, force)
     print(f"{done} utterances -> {out}")
     if failed:
