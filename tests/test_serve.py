@@ -306,6 +306,21 @@ def test_practice_route(client: TestClient, recording: Path) -> None:
     assert "no pronunciation of 'zzz'" in post(client, recording, "practice", text="zzz").json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("route", "fields", "param"),
+    [
+        ("practice", {"text": "but you " * 100}, "text"),  # more phones than the recording has output frames
+        ("align", {"phones": "B AH T " * 200}, "phones"),
+        ("audio/transcriptions", {"timestamp_granularities[]": ["word", "phone"]}, "timestamp_granularities[]"),
+    ],
+)
+def test_errors_name_the_parameter_of_the_request(
+    client: TestClient, recording: Path, route: str, fields: dict[str, Any], param: str
+) -> None:
+    answer = post(client, recording, route, **fields)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, param), answer.json()
+
+
 def test_practice_shows_each_word_the_phones_that_are_aligned(recognizer_of_ipa: Recognizer, recording: Path) -> None:
     bundle = recognizer_of_ipa.bundle
     folding = bundle.inventory.mapping | {"ʔ": None, "yː": "y"}  # as a table that drops one and folds another

@@ -80,7 +80,7 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        param = str(first["loc"][-1])
+        param = next((part for part in reversed(first["loc"]) if isinstance(part, str)), "body")  # no index in a list
         refusal = Refusal(422, "invalid_value", f"{param}: {first['msg']}", param)
         return JSONResponse(refusal.body, refusal.status)
 
@@ -141,7 +141,7 @@ def _add_alignment(app: FastAPI, service: Service) -> None:
         except InputError as error:
             raise Refusal(422, "text", str(error), "text") from None
         samples = await service.samples(file)
-        expected = await service.aligned(samples, [phone for _, phones in said for phone in phones])
+        expected = await service.aligned(samples, [phone for _, phones in said for phone in phones], "text")
         heard = await service.transcript(samples)
         return {"words": compare(words, expected, heard, symbols)}
 

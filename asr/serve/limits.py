@@ -62,11 +62,11 @@ def too_much_audio(limits: Limits) -> Refusal:
     return Refusal(503, "decoded_s", f"{limits.decoded_s:g} s of audio are waiting, expected less: try again later")
 
 
-def too_many_cells(limits: Limits, frames: int, phones: int) -> Refusal:
+def too_many_cells(limits: Limits, frames: int, phones: int, param: str) -> Refusal:
     """The alignment would take too much memory and time."""
     found = f"{frames} output frames times {phones} phones"
     message = f"{found}, expected a product of at most {limits.align_cells}: send shorter recordings"
-    return Refusal(422, "align_cells", message, "phones")
+    return Refusal(422, "align_cells", message, param)
 
 
 def took_too_long(limits: Limits) -> Refusal:

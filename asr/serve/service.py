@@ -136,8 +136,8 @@ class Service:
         except InputError as error:
             raise _refused(error, 415, "unreadable_audio", "file") from None
 
-    async def aligned(self, samples: np.ndarray, phones: list[str]) -> Transcript:
-        """Align phones with samples.
+    async def aligned(self, samples: np.ndarray, phones: list[str], param: str = "phones") -> Transcript:
+        """Align phones with samples. ``param`` is the parameter of the request that they come from.
 
         Raises:
             Refusal: unknown phones, more than the recording has frames for, or more than the limit.
@@ -147,11 +147,11 @@ class Service:
         frame_s = bundle.features.frame_shift_ms / 1000 * bundle.model.time_reduction
         frames = round(len(samples) / rate_hz / frame_s)
         if frames * len(phones) > self.limits.align_cells:
-            raise too_many_cells(self.limits, frames, len(phones))
+            raise too_many_cells(self.limits, frames, len(phones), param)
         try:
             return await self.run(lambda: recognizer.align(samples, phones, rate_hz))
         except InputError as error:
-            raise _refused(error, 422, "phones", "phones") from None
+            raise _refused(error, 422, param, param) from None
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do something else with the model, after what waits: all its work is done by one thread."""
