@@ -62,7 +62,8 @@ def choose_columns(source: Path, columns: Mapping[str, str], names: list[str]) -
             raise InputError(f"{source}: no column {column!r}, expected it for {role}; {there}")
     for alternatives in (("audio",), ("speaker",), ("words", "phones")):
         if not any(role in used for role in alternatives):
-            raise InputError(f"{source}: no column for {' or '.join(alternatives)}, expected its name; {there}")
+            how = f"expected its name by asr prepare table --column {alternatives[0]}=NAME"
+            raise InputError(f"{source}: no column for {' or '.join(alternatives)}, {how}; {there}")
     return used
 
 

@@ -551,7 +551,11 @@ def test_columns_of_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"speaker": "who"}, "no column for words or phones, expected its name; the columns are: audio, sentence, who"),
+        (
+            {"speaker": "who"},
+            "no column for words or phones, expected its name by asr prepare table --column words=NAME; "
+            "the columns are: audio, sentence, who",
+        ),
         ({"words": "text"}, "no column 'text', expected it for words; the columns are: audio, sentence, who"),
         ({"words": "sentence"}, "no column for speaker"),
         ({"words": "sentence", "speaker": "who", "audio": ""}, "no column for audio"),
