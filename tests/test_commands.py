@@ -285,15 +285,18 @@ def test_calibrate_says_so_if_no_phones_are_recognized(
     assert asr("calibrate", tmp_path / "model", cuts).out == f"temperature 1.000\nno phones recognized on {cuts}\n"
 
 
-def test_serve_says_where_it_is_only_if_it_listens(asr: Command, model: Path) -> None:
+def test_serve_says_where_it_is_only_if_it_listens(model: Path) -> None:
+    """In a process of its own: a browser of other tests may keep an event loop in this one."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        result = asr("serve", "--model", model, "--port", port)
-    assert result.code == 2
-    assert "http://" not in result.err
-    assert result.err.splitlines()[-1].startswith(f"asr: 127.0.0.1:{port}: cannot listen there, expected a free port")
+        command = [sys.executable, "-m", "asr", "serve", "--model", str(model), "--port", str(port)]
+        result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "http://" not in result.stderr
+    found = result.stderr.splitlines()[-1]
+    assert found.startswith(f"asr: 127.0.0.1:{port}: cannot listen there, expected a free port")
 
 
 def test_two_recordings_of_one_name_in_a_ctm(
